@@ -1,0 +1,58 @@
+# Every target sets up what it needs in a virtual environment of its own, and is quick the second time.
+# PYTHON chooses the interpreter (3.11 or newer), OUT the report's folder, PRESET its size.
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= out/report
+PRESET ?= quick
+BIN := $(VENV)/bin
+
+.PHONY: help report test check lint types artifacts benchmark notebook clean
+
+help:
+	@echo "make report      Tables 1 and 3, Figures 1 and 2 and one HTML page in $(OUT)   (PRESET=quick|standard|paper)"
+	@echo "make test        the test suite"
+	@echo "make check       what continuous integration runs: lint and tests"
+	@echo "make artifacts   train the shipped weights again, in resumable pieces (RECIPE=reduced|full, DATA=folder of MNIST)"
+	@echo "make benchmark   speed against PyTorch, side by side"
+	@echo "make notebook    run the notebook and keep its output in out/"
+
+# A stamp for each set of packages: set-up runs again only when what is wanted changes.
+$(VENV)/.run: requirements.txt setup.cfg pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing what irob needs into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	@echo "installing what the tests need into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+report: $(VENV)/.run
+	$(BIN)/python -m irob report --preset $(PRESET) --out $(OUT)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+check: lint types test
+
+RECIPE ?= reduced
+DATA ?= data/mnist
+artifacts: $(VENV)/.run
+	$(BIN)/python -m train.artifacts --recipe $(RECIPE) --data-dir $(DATA)
+
+benchmark: $(VENV)/.test
+	$(BIN)/python -m benchmarks
+
+notebook: $(VENV)/.test
+	@mkdir -p out
+	$(BIN)/jupytext --to ipynb --execute notebooks/quickstart.md --output out/quickstart.ipynb
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

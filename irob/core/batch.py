@@ -1,0 +1,41 @@
+"""From one example to many: vmap in chunks inside jit, and a stream of chunks from the host.
+
+Per-example code is written once without a batch axis; these two functions are where it gets one.
+"""
+
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from irob.core.progress import progress
+
+
+def map_examples(function: Callable, *arrays, chunk: int):
+    """vmap in chunks, inside jit: memory grows with `chunk`, not with n.  arrays: pytrees of [n, ...]."""
+    return jax.lax.map(lambda a: function(*a), arrays, batch_size=chunk)
+
+
+def slices(n: int, chunk: int) -> Iterator[slice]:
+    """The chunks of range(n) in order."""
+    return (slice(i, min(i + chunk, n)) for i in range(0, n, chunk))
+
+
+def stream(function: Callable, *arrays, chunk: int, label: str = "", start: int = 0):
+    """Calls function(index i[c], *chunks) on chunks of equal size and joins the results on the host.
+
+    The last chunk is filled up with copies of its first row, so that one compiled program serves all;
+    the copies are cut off again.  `index` is each example's number in the whole data set (from `start`),
+    for `keys.for_examples`.  Returns a pytree of numpy arrays [n, ...].
+    """
+    n = len(jax.tree.leaves(arrays)[0])
+    chunk = max(1, min(chunk, n))
+    pieces = []
+    for s in progress(slices(n, chunk), total=-(-n // chunk), label=label):
+        count = s.stop - s.start
+        rows = np.concatenate([np.arange(s.start, s.stop), np.full(chunk - count, s.start)])
+        part = jax.tree.map(lambda a, rows=rows: jnp.asarray(np.asarray(a)[rows]), arrays)
+        result = function(jnp.asarray(rows + start, jnp.int32), *part)
+        pieces.append(jax.tree.map(lambda a, count=count: np.asarray(a)[:count], result))
+    return jax.tree.map(lambda *a: np.concatenate(a), *pieces)

@@ -1,0 +1,80 @@
+"""Doors: a frozen dataclass is the command line, its docstring the help, its JSON the record.
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        \"\"\"What this command does.\"\"\"
+        epsilon: float = option(3.0, "radius of the ball", unit="image units")
+
+    def main(config: Config) -> None: ...
+
+    if __name__ == "__main__":
+        run(main, Config, prog="python -m train.adv")
+
+Bad input ends in one line on stderr and exit status 2, whoever finds it: the parser or the work itself.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import simple_parsing
+from simple_parsing.wrappers.field_wrapper import DashVariant
+
+from irob.core.check import InputError, unknown
+
+C = TypeVar("C")
+
+
+def option(default: Any, help: str, *, unit: str = "") -> Any:
+    """A command-line flag: its default, what it means, and its unit; a list default takes several values."""
+    text = f"{help} ({unit})" if unit else help
+    if isinstance(default, (list, dict)):
+        return simple_parsing.field(default_factory=lambda: type(default)(default), help=text)
+    return simple_parsing.field(default=default, help=text)
+
+
+class _Parser(simple_parsing.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line instead of the usage block; --help has the rest."""
+        raise InputError(message)
+
+
+def parse(config_class: type[C], argv: Sequence[str], *, prog: str) -> C:
+    """The config that `argv` asks for.  Raises `InputError` for unknown flags or values of the wrong type."""
+    parser = _Parser(
+        prog=prog,
+        description=config_class.__doc__,
+        add_option_string_dash_variants=DashVariant.DASH,
+        allow_abbrev=False,
+    )
+    parser.add_arguments(config_class, dest="config")
+    namespace, rest = parser.parse_known_args(list(argv))
+    if rest:
+        flags = ["--" + f.name.replace("_", "-") for f in dataclasses.fields(config_class)]
+        raise unknown("option", rest[0], flags)
+    return namespace.config
+
+
+def run(main: Callable[[C], None], config_class: type[C], *, prog: str, argv: Sequence[str] | None = None) -> NoReturn:
+    """Parses, calls, and exits: 0 when done, 2 with one line on stderr for bad input, 130 when interrupted."""
+    try:
+        main(parse(config_class, sys.argv[1:] if argv is None else argv, prog=prog))
+    except (InputError, OSError) as e:
+        print(f"{prog}: {' '.join(str(e).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted; the same command with --resume goes on", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def to_json(config: Any) -> str:
+    """The config as JSON, for provenance and resume."""
+    return json.dumps(dataclasses.asdict(config), indent=2, sort_keys=True)
+
+
+def from_json(config_class: type[C], text: str) -> C:
+    """The inverse of `to_json`."""
+    return config_class(**json.loads(text))

@@ -1,0 +1,140 @@
+"""Evidence has a side: what a number bounds, whether it certifies, and laws that a report must obey.
+
+Sampling finds Lipschitz constants from below, so a robustness bound built on them is an estimate; only an
+upper bound on L certifies.  Attacks bound robust accuracy from above, certificates from below.
+"""
+
+import dataclasses
+import json
+from typing import Any, Literal
+
+import numpy as np
+
+from irob.core.check import InputError
+from irob.core.types import value
+from irob.math import quantiles
+
+Side = Literal["lower", "upper", "exact", "estimate"]
+
+
+class EvidenceError(ValueError):
+    """Rows of a report contradict a theorem; the message names both."""
+
+
+@value("radius", "side", "method")
+class LipschitzEstimate:
+    """Local Lipschitz constants of n codes.
+
+    value: f[n] in image units per latent unit.  z: f[n,d].  y: i[n].  radius in latent standard deviations.
+    side: "lower" for sampled and maximised constants, "upper" for certified ones.
+    """
+
+    value: Any
+    z: Any
+    y: Any
+    radius: float
+    side: Side
+    method: str
+
+    def quantile(self, q: float, confidence: float = 0.95) -> tuple[float, float]:
+        """(order statistic that covers the q-quantile, confidence achieved); see irob.math.quantiles."""
+        return quantiles.quantile(np.asarray(self.value), q, confidence)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """A bound and what it stands on.
+
+    inputs: the side of every number that the theorem took, as pairs (name, side); the bound certifies only
+    if each is exact or lies on the side that the theorem needs ("upper" for Lipschitz constants).
+    """
+
+    value: float
+    side: Side
+    quantity: str
+    threat: str
+    theorem: str
+    inputs: tuple[tuple[str, Side], ...]
+    assumptions: tuple[str, ...] = ()
+
+    @property
+    def certified(self) -> bool:
+        """Whether the value is a bound for certain; computed, never passed in."""
+        return all(side in ("exact", "upper") for _, side in self.inputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One number of a report.  low and high: its confidence interval, or None.  n: how many examples."""
+
+    dataset: str
+    model: str
+    threat: str
+    quantity: str
+    value: float
+    side: Side
+    certified: bool
+    method: str
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    detail: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Rows and where they come from; `check` enforces the laws."""
+
+    rows: tuple[Row, ...]
+    provenance: dict[str, Any]
+
+    def to_json(self) -> str:
+        """{"rows": [one object per row], "provenance": {...}}; NaN is refused."""
+        rows = [dataclasses.asdict(r) for r in self.rows]
+        return json.dumps({"rows": rows, "provenance": self.provenance}, indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Report":
+        """The inverse of `to_json`."""
+        try:
+            data = json.loads(text)
+            return cls(tuple(Row(**r) for r in data["rows"]), data["provenance"])
+        except (ValueError, KeyError, TypeError) as e:
+            raise InputError(f"report: not the JSON of a report ({e})") from None
+
+    def check(self) -> tuple[str, ...]:
+        """Raises `EvidenceError` where rows contradict a theorem; returns discoveries worth a sentence.
+
+        Laws, for rows of the same data set, model, threat and number of examples:
+        every value lies within its interval and accuracies within [0, 1]; certified robust accuracy never
+        exceeds attacked; robust accuracy never exceeds natural accuracy.
+        A discovery: a classifier whose attacked robust accuracy exceeds an upper bound that is an estimate,
+        which says that the constant below the bound is too low, or the attack too weak.
+        """
+        accuracies = [r for r in self.rows if r.quantity.endswith("accuracy")]
+        for r in accuracies:
+            if not 0 <= r.value <= 1:
+                raise EvidenceError(f"{_name(r)}: {r.value:g} is no accuracy")
+        for r in self.rows:
+            if r.low is not None and r.high is not None and not r.low - 1e-9 <= r.value <= r.high + 1e-9:
+                raise EvidenceError(f"{_name(r)}: {r.value:g} lies outside its interval [{r.low:g}, {r.high:g}]")
+        for a in accuracies:
+            for b in accuracies:
+                if (a.dataset, a.model, a.n) != (b.dataset, b.model, b.n):
+                    continue
+                if a.threat == b.threat and a.side == "lower" and b.side == "upper" and a.value > b.value + 1e-9:
+                    raise EvidenceError(f"{_name(a)} certified {a.value:g} exceeds {_name(b)} attacked {b.value:g}")
+                natural = b.quantity == "natural accuracy"
+                if natural and a.quantity != b.quantity and a.value > b.value + 1e-9:
+                    raise EvidenceError(f"{_name(a)} {a.value:g} exceeds the natural accuracy {b.value:g}")
+        return tuple(
+            f"{_name(a)}: attacked {a.value:.4f} exceeds the bound {b.value:.4f} of {b.method}: "
+            "the constant is too low or the attack too weak"
+            for b in self.rows if b.quantity == "intrinsic robustness" and b.side == "upper"
+            for a in accuracies
+            if a.dataset == b.dataset and a.threat == b.threat and a.quantity == "robust accuracy" and a.value > b.value
+        )
+
+
+def _name(r: Row) -> str:
+    return f"{r.dataset} / {r.model} / {r.threat} / {r.quantity} ({r.method})"

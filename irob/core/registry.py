@@ -1,0 +1,35 @@
+"""Names to files: adding a method is adding one file that exports `build(...)`.
+
+The file's name is the registry's and the command line's name.  Files are recognised by their text,
+so that listing what is available imports none of them.
+"""
+
+import functools
+import importlib
+import importlib.util
+import pathlib
+import types
+
+from irob.core.check import unknown
+
+
+@functools.cache
+def names(package: str, function: str = "build") -> tuple[str, ...]:
+    """The modules of a package that define `function` at top level, sorted."""
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    files = [f for folder in folders for f in pathlib.Path(folder).glob("*.py")]
+    return tuple(sorted(f.stem for f in files if f"\ndef {function}(" in f.read_text(encoding="utf-8")))
+
+
+def module(package: str, name: str, *, kind: str, function: str = "build") -> types.ModuleType:
+    """The module `name` of the package; raises `InputError` with the nearest name if there is none."""
+    available = names(package, function)
+    if name not in available:
+        raise unknown(kind, name, available)
+    return importlib.import_module(f"{package}.{name}")
+
+
+def room(name: str) -> types.ModuleType:
+    """A room by name, for the few places where one room's default comes from another (a data set's generator)."""
+    return importlib.import_module(f"irob.{name}")

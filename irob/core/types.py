@@ -1,0 +1,118 @@
+"""The values that rooms exchange: frozen dataclasses registered as pytrees.
+
+Arrays are leaves; everything else is static and compared by value, so a rebuilt model does not re-trace.
+
+Shapes: n examples, d latent dimension, K classes, H W C an image.  Units: images in [0, 1].
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+PyTree = Any
+
+
+def value(*static: str):
+    """Class decorator: a frozen dataclass that is a pytree, with the named fields static."""
+
+    def decorate(cls):
+        cls = dataclasses.dataclass(frozen=True)(cls)
+        data = [f.name for f in dataclasses.fields(cls) if f.name not in static]
+        return jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=list(static))
+
+    return decorate
+
+
+def _apply(module: Any, variables: PyTree, *example) -> jax.Array:
+    """A Linen module sees a batch of one; a plain function sees the example."""
+    if hasattr(module, "apply"):
+        return module.apply(variables, *(jax.numpy.asarray(e)[None] for e in example))[0]
+    return module(variables, *example)
+
+
+@value("module", "latent_dim", "num_classes", "image_shape", "stages", "latent", "name")
+class Generator:
+    """A conditional generative model g(z, y), every stage (rescaling, resizing) included.
+
+    variables: the weights.  module: a Linen module, or a function apply(variables, z, y).
+    stages: functions of an image, applied in order after the module (static, compared by value).
+    latent: "normal", z ~ N(0, I_d).
+    """
+
+    variables: PyTree
+    module: Any
+    latent_dim: int
+    num_classes: int
+    image_shape: tuple[int, ...]
+    stages: tuple[Callable[[jax.Array], jax.Array], ...] = ()
+    latent: str = "normal"
+    name: str = ""
+
+    def __call__(self, z: jax.Array, y: jax.Array) -> jax.Array:
+        """z: f[d], y: i[] -> x: f[H,W,C] in [0,1]; one example, inference mode."""
+        x = _apply(self.module, self.variables, z, y)
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+
+@value("module", "num_classes", "image_shape", "layers", "name")
+class Classifier:
+    """A classifier as logits of one image.
+
+    module: a Linen module, or a function apply(variables, x).  layers: the explicit layer list
+    (irob.core.layers) as static descriptions for certifiers, or None.
+    """
+
+    variables: PyTree
+    module: Any
+    num_classes: int
+    image_shape: tuple[int, ...] | None = None
+    layers: Any = None
+    name: str = ""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: f[H,W,C] in [0,1] -> logits: f[K]."""
+        return _apply(self.module, self.variables, x)
+
+
+@value()
+class Proposal:
+    """What an attack proposes and a referee will judge.  With restarts: a leading axis [r, ...]."""
+
+    x_adv: jax.Array
+    z_adv: jax.Array | None = None
+
+
+@value()
+class AttackResult:
+    """What the referee found.  success: misclassified within the threat set, naturally wrong points included."""
+
+    x_adv: jax.Array
+    z_adv: jax.Array | None
+    success: jax.Array
+    distance: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Images f[n,H,W,C] in [0,1], labels i[n], and the latent codes f[n,d] if they are known."""
+
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray | None
+    num_classes: int
+    image_shape: tuple[int, ...]
+    name: str = ""
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, count: int | slice) -> "Dataset":
+        """The first `count` examples, or a slice of them."""
+        s = slice(count) if isinstance(count, int) else count
+        z = None if self.z is None else self.z[s]
+        return dataclasses.replace(self, x=self.x[s], y=self.y[s], z=z)

@@ -1,0 +1,102 @@
+"""Weights on disk: safetensors and JSON with a checksum, written atomically, read without pickle.
+
+A folder holds `weights.safetensors` (flat names "params/dense/kernel") and `config.json`, whose
+"sha256" is that of the weights' file.
+"""
+
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from irob.core.check import InputError, write_atomically
+
+WEIGHTS, CONFIG = "weights.safetensors", "config.json"
+SHIPPED = pathlib.Path(__file__).parents[1] / "weights"
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    """Nested dicts to flat names joined by "/"."""
+    if not hasattr(tree, "items"):
+        return {prefix: np.asarray(tree)}
+    flat: dict[str, np.ndarray] = {}
+    for name, branch in tree.items():
+        flat |= flatten(branch, f"{prefix}/{name}" if prefix else str(name))
+    return flat
+
+
+def unflatten(flat: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The inverse of `flatten`."""
+    tree: dict[str, Any] = {}
+    for path, leaf in flat.items():
+        *folders, name = path.split("/")
+        branch = tree
+        for folder in folders:
+            branch = branch.setdefault(folder, {})
+        branch[name] = leaf
+    return tree
+
+
+def match(got: dict[str, Any], wanted: dict[str, Any], *, source: str) -> None:
+    """Raises unless both flat trees have the same names and shapes; the message lists what is missing and surplus."""
+    missing, surplus = sorted(wanted.keys() - got.keys()), sorted(got.keys() - wanted.keys())
+    if missing or surplus:
+        raise InputError(f"{source}: names do not match; missing: {missing or 'none'}; surplus: {surplus or 'none'}")
+    for name, array in wanted.items():
+        if np.shape(got[name]) != np.shape(array):
+            raise InputError(f"{source}: {name} has shape {np.shape(got[name])}, wanted {np.shape(array)}")
+
+
+def save(folder, variables: Any, config: dict[str, Any], *, half: bool = False) -> pathlib.Path:
+    """Writes a tree of arrays and its description; `half` stores float32 as float16 (restored as float32)."""
+    from safetensors.numpy import save as to_bytes
+
+    folder = pathlib.Path(folder)
+    flat = {n: np.ascontiguousarray(a, dtype=np.float16 if half and np.asarray(a).dtype == np.float32 else None)
+            for n, a in flatten(variables).items()}
+    data = to_bytes(flat)
+    write_atomically(folder / WEIGHTS, data)
+    write_atomically(folder / CONFIG, json.dumps({**config, "sha256": hashlib.sha256(data).hexdigest()}, indent=2) + "\n")
+    return folder
+
+
+def load(folder) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(variables, config) of a folder that `save` wrote.  Raises `InputError` naming the file that is missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    folder = pathlib.Path(folder)
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(f"weights {str(folder)!r}: no file {name}; wanted a folder with {CONFIG} and {WEIGHTS}")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        wanted = config["sha256"]
+    except (ValueError, KeyError, TypeError) as e:
+        raise InputError(f"{folder / CONFIG}: not the JSON of a model ({e.__class__.__name__}: {e})") from None
+    data = (folder / WEIGHTS).read_bytes()
+    got = hashlib.sha256(data).hexdigest()
+    if got != wanted:
+        raise InputError(f"{folder / WEIGHTS}: damaged or exchanged: {len(data)} bytes with SHA-256 {got}, wanted {wanted}")
+    try:
+        flat = from_bytes(data)
+    except SafetensorError as e:
+        raise InputError(f"{folder / WEIGHTS}: not a safetensors file ({e})") from None
+    return unflatten({n: a.astype(np.float32) if a.dtype == np.float16 else a for n, a in flat.items()}), config
+
+
+def resolve(name_or_path) -> pathlib.Path:
+    """The folder of a shipped name ("acgan_mnist") or of a path."""
+    from irob.core.check import unknown
+
+    path = pathlib.Path(name_or_path)
+    if path.is_dir():
+        return path
+    shipped = {p.parent.relative_to(SHIPPED).as_posix() for p in SHIPPED.glob(f"**/{CONFIG}")}
+    if str(name_or_path) in shipped:
+        return SHIPPED / str(name_or_path)
+    if path.is_absolute() or "/" in str(name_or_path).rstrip("/") and not shipped & {str(name_or_path).split("/")[0]}:
+        raise InputError(f"weights {str(name_or_path)!r}: no such folder; shipped are {', '.join(sorted(shipped))}")
+    raise unknown("weights", str(name_or_path), shipped)

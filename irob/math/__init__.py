@@ -1,0 +1,1 @@
+"""Ground: pure mathematics on jax, numpy and scipy; imports nothing of irob."""

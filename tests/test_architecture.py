@@ -1,0 +1,76 @@
+"""The drawing of the house: imports point down only, and rooms never meet except through core."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+ROOMS = {"bounds", "lipschitz", "generators", "classifiers", "data", "attacks", "certify", "checkpoint"}
+LEVEL = {"math": 0, "core": 1, **dict.fromkeys(ROOMS, 2), "report": 2, "training": 3, "evaluation": 3, "commands": 4}
+LAZY = {"torch", "tensorflow", "tensorflow_datasets", "matplotlib"}
+FILES = sorted((ROOT / "irob").rglob("*.py"))
+
+
+def imports(tree: ast.AST, *, top_level_only: bool = False):
+    """Names of the modules that a file imports."""
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the layer"
+            yield node.module
+            yield from (f"{node.module}.{a.name}" for a in node.names)
+
+
+def violations(file: pathlib.Path) -> list[str]:
+    """What a file imports against the drawing."""
+    parts = file.relative_to(ROOT / "irob").with_suffix("").parts
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    bad = [f"{m} at top level" for m in imports(tree, top_level_only=True) if m.split(".")[0] in LAZY]
+    if len(parts) == 1:  # irob/__init__ and irob/__main__ stand above the house
+        return bad
+    here = parts[0]
+    for name in imports(tree):
+        target = name.split(".")
+        if target[0] == "train":
+            bad.append(name)
+        if target[0] != "irob" or len(target) < 2 or target[1] not in LEVEL or target[1] == here:
+            continue
+        there = target[1]
+        if LEVEL[there] > LEVEL[here] or (LEVEL[there] == LEVEL[here] == 2):
+            bad.append(name)
+        if here == "report" and LEVEL[there] >= 2:
+            bad.append(name)
+    return bad
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.relative_to(ROOT).as_posix())
+def test_imports_point_down(file):
+    assert violations(file) == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.relative_to(ROOT).as_posix())
+def test_no_file_is_long(file):
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 500
+
+
+def test_the_law_sees_a_violation(tmp_path):
+    """A law that nothing can break guards nothing."""
+    bad = ROOT / "irob" / "attacks" / "_probe_of_the_law.py"
+    tree = "from irob.bounds import fawzi\nimport torch\nfrom irob.report import html\n"
+    try:
+        bad.write_text(tree)
+        assert violations(bad) == ["torch at top level", "irob.bounds", "irob.bounds.fawzi", "irob.report", "irob.report.html"]
+    finally:
+        bad.unlink()
+
+
+def test_bounds_are_light():
+    """`import irob.bounds` brings neither flax nor data sets nor figures."""
+    code = "import sys, irob.bounds; print([m for m in ('flax','optax','orbax','tensorflow_datasets','matplotlib','torch') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert out.stdout.strip() == "[]"

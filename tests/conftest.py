@@ -8,7 +8,6 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import jax
 import pytest
 
-jax.config.update("jax_numpy_rank_promotion", "warn")
 
 
 @pytest.fixture

@@ -63,7 +63,11 @@ def save(folder, variables: Any, config: dict[str, Any], *, half: bool = False) 
 
 
 def load(folder) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(variables, config) of a folder that `save` wrote.  Raises `InputError` naming the file that is missing or damaged."""
+    """(variables, config) of a folder that `save` wrote.
+
+    Raises:
+        InputError: names the file that is missing or damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
@@ -79,7 +83,9 @@ def load(folder) -> tuple[dict[str, Any], dict[str, Any]]:
     data = (folder / WEIGHTS).read_bytes()
     got = hashlib.sha256(data).hexdigest()
     if got != wanted:
-        raise InputError(f"{folder / WEIGHTS}: damaged or exchanged: {len(data)} bytes with SHA-256 {got}, wanted {wanted}")
+        raise InputError(
+            f"{folder / WEIGHTS}: damaged or exchanged: got {len(data)} bytes with SHA-256 {got}, wanted {wanted}"
+        )
     try:
         flat = from_bytes(data)
     except SafetensorError as e:
@@ -97,6 +103,6 @@ def resolve(name_or_path) -> pathlib.Path:
     shipped = {p.parent.relative_to(SHIPPED).as_posix() for p in SHIPPED.glob(f"**/{CONFIG}")}
     if str(name_or_path) in shipped:
         return SHIPPED / str(name_or_path)
-    if path.is_absolute() or "/" in str(name_or_path).rstrip("/") and not shipped & {str(name_or_path).split("/")[0]}:
+    if path.is_absolute() or len(path.parts) > 1:
         raise InputError(f"weights {str(name_or_path)!r}: no such folder; shipped are {', '.join(sorted(shipped))}")
     raise unknown("weights", str(name_or_path), shipped)

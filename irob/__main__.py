@@ -38,7 +38,10 @@ def main() -> None:
         print(f"python -m irob: {unknown('verb', verb, verbs())}", file=sys.stderr)
         sys.exit(2)
     door = importlib.import_module(f"{PACKAGE}.{verbs()[verb]}")
-    run(door.main, door.Config, prog=f"python -m irob {verb}", argv=sys.argv[2:])
+    if not hasattr(door, "Config"):  # a verb with verbs of its own
+        door.main(sys.argv[2:])
+    else:
+        run(door.main, door.Config, prog=f"python -m irob {verb}", argv=sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def priors(values, count: int, *, tolerance: float = 1e-6) -> np.ndarray:
 
 
 def images(x, y=None, *, num_classes: int | None = None, tolerance: float = 1e-6) -> None:
-    """Images f[n,H,W,C] in [0,1] (float noise of 1e-6 allowed) and, if given, integer labels i[n] in [0, num_classes)."""
+    """Images f[n,H,W,C] in [0,1] up to float noise and, if given, integer labels i[n] in [0, num_classes)."""
     x = np.asarray(x)
     if x.ndim != 4:
         raise InputError(f"images: got shape {x.shape}, wanted (n, height, width, channels)")
@@ -88,7 +88,8 @@ def writable_folder(path) -> pathlib.Path:
         with tempfile.NamedTemporaryFile(dir=path):
             pass
     except OSError as e:
-        raise InputError(f"output folder {str(path)!r} cannot be written ({e.strerror}); choose another with --out") from None
+        why = f"cannot be written ({e.strerror}); choose another with --out"
+        raise InputError(f"output folder {str(path)!r} {why}") from None
     return path
 
 

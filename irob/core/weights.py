@@ -58,7 +58,8 @@ def save(folder, variables: Any, config: dict[str, Any], *, half: bool = False) 
             for n, a in flatten(variables).items()}
     data = to_bytes(flat)
     write_atomically(folder / WEIGHTS, data)
-    write_atomically(folder / CONFIG, json.dumps({**config, "sha256": hashlib.sha256(data).hexdigest()}, indent=2) + "\n")
+    record = {**config, "sha256": hashlib.sha256(data).hexdigest()}
+    write_atomically(folder / CONFIG, json.dumps(record, indent=2) + "\n")
     return folder
 
 

@@ -1,0 +1,71 @@
+"""A dataclass is a command line; bad input is one line and status 2."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from irob.core import config
+from irob.core.check import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A door for tests."""
+
+    dataset: str = config.option("mnist_gen", "data set")
+    epsilon: list[float] = config.option([1.0, 2.0], "radius", unit="image units")
+    data_dir: str | None = config.option(None, "folder")
+    resume: bool = config.option(False, "go on")
+
+
+def test_parse():
+    c = config.parse(Config, ["--epsilon", "1", "3", "--data-dir", "d", "--resume"], prog="p")
+    assert c == Config(epsilon=[1.0, 3.0], data_dir="d", resume=True)
+    assert config.from_json(Config, config.to_json(c)) == c
+
+
+@pytest.mark.parametrize("argv", [["--epsilo", "1"], ["--epsilon", "x"], ["surplus"]])
+def test_bad_flags_end_in_one_line(argv, capsys):
+    with pytest.raises(SystemExit) as e:
+        config.run(lambda c: None, Config, prog="p", argv=argv)
+    assert e.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("p: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [InputError("got 1,\nwanted 2"), FileNotFoundError(2, "No such file", "x")])
+def test_bad_input_ends_in_one_line(error, capsys):
+    def main(c):
+        raise error
+
+    with pytest.raises(SystemExit) as e:
+        config.run(main, Config, prog="p", argv=[])
+    assert e.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_defect_is_no_bad_input():
+    def main(c):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        config.run(main, Config, prog="p", argv=[])
+
+
+def test_help_says_unit_and_default(capsys):
+    with pytest.raises(SystemExit) as e:
+        config.run(lambda c: None, Config, prog="p", argv=["--help"])
+    assert e.value.code == 0
+    out = capsys.readouterr().out
+    assert "image units" in out
+    assert "default: [1.0, 2.0]" in out
+
+
+@pytest.mark.parametrize("argv", [[], ["reprot"], ["train", "avd"]])
+def test_doors_without_a_verb(argv):
+    done = subprocess.run([sys.executable, "-m", "irob", *argv], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Available" in done.stderr if argv else "usage" in done.stdout

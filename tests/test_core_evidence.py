@@ -1,0 +1,54 @@
+"""The laws of a report: each can be broken, and breaking it raises."""
+
+import dataclasses
+
+import pytest
+
+from irob.core.evidence import Bound, EvidenceError, Report, Row
+
+NATURAL = Row("toy", "net", "none", "natural accuracy", 0.9, "exact", False, "clean", n=100)
+ATTACKED = Row("toy", "net", "l2 1", "robust accuracy", 0.5, "upper", False, "pgd", 0.4, 0.6, 100)
+CERTIFIED = Row("toy", "net", "l2 1", "robust accuracy", 0.4, "lower", True, "smoothing", n=100)
+BOUND = Row("toy", "any", "l2 1", "intrinsic robustness", 0.8, "upper", False, "Theorem 4.4")
+
+
+def report(*rows):
+    return Report(rows, {"seed": 0})
+
+
+def test_a_lawful_report_passes_and_comes_back():
+    r = report(NATURAL, ATTACKED, CERTIFIED, BOUND)
+    assert r.check() == ()
+    assert Report.from_json(r.to_json()) == r
+
+
+@pytest.mark.parametrize(
+    ("row", "changes", "message"),
+    [
+        (CERTIFIED, {"value": 0.55}, "certified 0.55 exceeds"),
+        (ATTACKED, {"value": 0.95, "high": 1.0}, "exceeds the natural accuracy"),
+        (ATTACKED, {"value": 0.7}, "outside its interval"),
+        (ATTACKED, {"value": 1.2, "high": 1.3}, "no accuracy"),
+    ],
+)
+def test_unlawful_rows_raise(row, changes, message):
+    with pytest.raises(EvidenceError, match=message):
+        report(NATURAL, ATTACKED, dataclasses.replace(row, **changes)).check()
+
+
+def test_an_attack_above_the_bound_is_a_discovery():
+    (found,) = report(ATTACKED, dataclasses.replace(BOUND, value=0.3)).check()
+    assert "exceeds the bound" in found
+
+
+def test_nan_is_refused():
+    with pytest.raises(ValueError, match="JSON|nan"):
+        report(dataclasses.replace(NATURAL, value=float("nan"))).to_json()
+
+
+@pytest.mark.parametrize(("side", "certified"), [("lower", False), ("estimate", False), ("upper", True), ("exact", True)])
+def test_certified_is_computed(side, certified):
+    inputs = (("alpha", "exact"), ("lipschitz", side))
+    assert Bound(0.9, "upper", "intrinsic robustness", "l2 1", "4.4", inputs).certified is certified
+    with pytest.raises(TypeError):
+        Bound(0.9, "upper", "q", "t", "4.4", inputs, certified=True)

@@ -26,7 +26,7 @@ def test_stream_is_independent_of_chunks(key, chunk):
     f = jit(lambda i, a: {"y": jax.vmap(noisy)(keys.for_examples(key, i), a), "i": i})
     got = batch.stream(f, x, chunk=chunk)
     want = jax.vmap(noisy)(keys.for_examples(key, jnp.arange(7)), x)
-    np.testing.assert_allclose(got["y"], want, rtol=1e-5, atol=1e-6)  # the same draws; the last bit is the vector unit's
+    np.testing.assert_allclose(got["y"], want, rtol=1e-5, atol=1e-6)  # same draws; the last bit is the hardware's
     np.testing.assert_array_equal(got["i"], np.arange(7))
 
 

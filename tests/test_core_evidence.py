@@ -46,7 +46,9 @@ def test_nan_is_refused():
         report(dataclasses.replace(NATURAL, value=float("nan"))).to_json()
 
 
-@pytest.mark.parametrize(("side", "certified"), [("lower", False), ("estimate", False), ("upper", True), ("exact", True)])
+@pytest.mark.parametrize(
+    ("side", "certified"), [("lower", False), ("estimate", False), ("upper", True), ("exact", True)]
+)
 def test_certified_is_computed(side, certified):
     inputs = (("alpha", "exact"), ("lipschitz", side))
     assert Bound(0.9, "upper", "intrinsic robustness", "l2 1", "4.4", inputs).certified is certified

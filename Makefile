@@ -2,6 +2,8 @@
 # PYTHON chooses the interpreter (3.11 or newer), OUT the report's folder, PRESET its size.
 PYTHON ?= python3
 VENV ?= .venv
+# PyTorch serves the tests as a twin to compare with; `make test TORCH=` leaves it and those tests out.
+TORCH ?= torch==2.13.0
 OUT ?= out/report
 PRESET ?= quick
 BIN := $(VENV)/bin
@@ -25,7 +27,7 @@ $(VENV)/.run: requirements.txt setup.cfg pyproject.toml
 
 $(VENV)/.test: $(VENV)/.run
 	@echo "installing what the tests need into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' $(TORCH)
 	@touch $@
 
 report: $(VENV)/.run

@@ -1,0 +1,98 @@
+"""Work in pieces: each is kept on disk under the hash of everything that it depends on.
+
+A run that was killed finds its pieces again and ends in the same result.  A piece's name is the SHA-256 of its
+settings, of the arrays it works on (weights, images), of the device's kind and of irob's own source, so that nothing
+stale is ever read.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import pathlib
+import time
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+import irob
+from irob.core.check import write_atomically
+
+_IGNORED = {"report", "commands"}  # how numbers are shown does not change them
+
+
+@functools.cache
+def source() -> str:
+    """A digest of the code that computes."""
+    root = pathlib.Path(irob.__file__).parent
+    files = (f for f in sorted(root.rglob("*.py")) if f.relative_to(root).parts[0] not in _IGNORED)
+    h = hashlib.sha256()
+    for f in files:
+        h.update(f.relative_to(root).as_posix().encode() + b"\0" + f.read_bytes() + b"\0")
+    return h.hexdigest()
+
+
+def fingerprint(tree: Any) -> str:
+    """A digest of the arrays of a pytree and of their places in it (a model, images).
+
+    >>> fingerprint([np.zeros(2)]) == fingerprint([np.zeros(2)]) != fingerprint([np.ones(2)])
+    True
+    """
+    h = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        h.update(f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode())
+        h.update(np.ascontiguousarray(array).tobytes())
+    return h.hexdigest()
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+@dataclasses.dataclass
+class Pieces:
+    """A folder of pieces.  folder None keeps nothing; resume False computes again and overwrites.
+
+    seconds: what each piece took when it was computed, by section.  reused: how many were found on disk.
+    """
+
+    folder: pathlib.Path | None = None
+    resume: bool = True
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    reused: int = 0
+    computed: int = 0
+
+    def get(self, section: str, settings: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The piece: a dict of arrays, from disk or from `compute()`."""
+        record = json.dumps({"section": section, **settings}, sort_keys=True, default=str)
+        platform = f"{jax.default_backend()} {jax.__version__} {source()}"
+        name = hashlib.sha256(f"{record} {platform}".encode()).hexdigest()[:32]
+        path = self.folder / f"{section}-{name}.npz" if self.folder else None
+        found = _read(path) if path and self.resume else None
+        if found is None:
+            start = time.perf_counter()
+            found = {k: np.asarray(v) for k, v in compute().items()}
+            found["seconds"] = np.asarray(time.perf_counter() - start)
+            self.computed += 1
+            if path:
+                out = io.BytesIO()
+                np.savez_compressed(out, **found)  # type: ignore[arg-type]
+                write_atomically(path, out.getvalue())
+        else:
+            self.reused += 1
+        self.seconds[section] = self.seconds.get(section, 0.0) + float(found.pop("seconds"))
+        return found
+
+
+def _read(path: pathlib.Path) -> dict[str, Any] | None:
+    """A piece, or None if it is not there or not whole."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {k: data[k] for k in data.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None

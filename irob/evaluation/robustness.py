@@ -1,0 +1,266 @@
+"""One classifier, several attacks, a list of epsilons, repeated trials: rows with exact intervals.
+
+Every trial has images of its own and its own randomness, so that all trials together are one binomial sample: the
+value is the mean over trials, the interval the exact one (Clopper and Pearson, 1934) of all images together.
+An attack that fails proves nothing: its robust accuracy bounds the true one from above.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from irob import attacks
+from irob.core import batch, compile, keys
+from irob.core.check import InputError, integer
+from irob.core.evidence import EvidenceError, Row
+from irob.core.threat import LpBall
+from irob.core.types import Classifier, Dataset, Generator
+from irob.evaluation.pieces import Pieces, fingerprint
+
+NATURAL, ROBUST, IN_DISTRIBUTION = "natural accuracy", "robust accuracy", "in-distribution robust accuracy"
+SHOWN = 8  # adversarial images kept for figures
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """An attack with its options, on the first `samples` images of each trial.
+
+    options: for `attacks.build`.  monotone: an image fooled at one epsilon counts as fooled at every larger one and is
+    not attacked again, which is sound since the balls are nested; the published evaluation does not do so.
+    """
+
+    attack: str
+    samples: int
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    monotone: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one plan found.  robust: bool[trials, epsilons, samples]; x_adv: f[epsilons, m, H, W, C] of trial 0."""
+
+    plan: Plan
+    robust: np.ndarray
+    x_adv: np.ndarray
+
+
+def interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact confidence interval of a proportion (Clopper and Pearson).
+
+    >>> tuple(round(v, 4) for v in interval(0, 100))
+    (0.0, 0.0362)
+    """
+    ci = stats.binomtest(int(successes), int(n)).proportion_ci(confidence, "exact")
+    return float(ci.low), float(ci.high)
+
+
+@compile.jit
+def _predict(classifier, x):
+    return jnp.argmax(jax.vmap(classifier)(x), axis=-1)
+
+
+def predictions(classifier: Classifier, x: np.ndarray, *, chunk: int = 256, label: str = "") -> np.ndarray:
+    """Predicted classes i[n] of images f[n,H,W,C]."""
+    with jax.default_matmul_precision("float32"):
+        return batch.stream(lambda _, x: _predict(classifier, x), x, chunk=chunk, label=label)
+
+
+def attacked(
+    key: jax.Array,
+    classifier: Classifier,
+    data: Dataset,
+    plan: Plan,
+    *,
+    epsilons: Sequence[float],
+    norm: str = "l2",
+    generator: Generator | None = None,
+    pieces: Pieces | None = None,
+    section: str = "attack",
+    chunk: int | None = None,
+    label: str = "",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Robust examples bool[epsilons, n] and adversarial images f[epsilons, m, H, W, C] of one trial.
+
+    An attack in the latent space finds small moves by itself: one run at the largest epsilon serves them all.
+    """
+    pieces = pieces or Pieces()
+    radii = sorted(epsilons)
+    needs = attacks.build(plan.attack, LpBall(norm, radii[0]), **_with(plan, generator)).needs_generator
+    identity = {
+        "attack": plan.attack, "options": plan.options, "norm": norm, "key": fingerprint(key),
+        "classifier": fingerprint(classifier.variables), "module": classifier.name,
+        "data": fingerprint((data.x, data.y, data.z)), "generator": fingerprint(generator.variables) if needs else None,
+    }
+    runs = [radii[-1]] if needs else radii
+    alive = np.ones(len(data), bool)
+    robust, images = [], []
+    for epsilon in runs:
+        chosen = np.flatnonzero(alive) if plan.monotone else np.arange(len(data))
+        work = functools.partial(
+            _one, key, classifier, data, chosen, plan, LpBall(norm, epsilon), generator if needs else None, chunk,
+            f"{label} {plan.attack} ε={epsilon:g}" if label else "")
+        found = pieces.get(section, {**identity, "epsilon": epsilon, "examples": fingerprint(chosen)}, work)
+        for radius in radii if needs else [epsilon]:
+            # LpBall.contains grants the same slack for float noise.
+            fooled = found["success"] & (found["distance"] <= radius + 1e-5)
+            left = np.ones(len(data), bool)
+            left[chosen] = ~fooled
+            alive = alive & left if plan.monotone else left
+            robust.append(alive.copy())
+            images.append(_first(found["x_adv"], chosen, data.x[:SHOWN], fooled))
+    return np.stack(robust), np.stack(images)
+
+
+def _with(plan: Plan, generator: Generator | None) -> dict[str, Any]:
+    """The options of the plan, and the generator for those attacks that take one."""
+    return {**plan.options, **({"generator": generator} if plan.attack in LATENT else {})}
+
+
+LATENT = ("in_distribution",)
+
+
+def _one(key, classifier, data, chosen, plan, threat, generator, chunk, label) -> dict[str, np.ndarray]:
+    """One run of an attack on the chosen examples."""
+    if not len(chosen):
+        empty = np.zeros(0)
+        return {"success": empty.astype(bool), "distance": empty, "x_adv": np.zeros((0, *data.image_shape), np.float32)}
+    attack = attacks.build(plan.attack, threat, **_with(plan, generator))
+    z = data.z[chosen] if generator is not None and data.z is not None else None
+    result = attacks.run(attack, key, classifier, data.x[chosen], data.y[chosen], z, chunk=chunk, label=label)
+    shown = int(np.sum(chosen < SHOWN))
+    return {"success": result.success, "distance": result.distance, "x_adv": result.x_adv[:shown]}
+
+
+def _first(x_adv: np.ndarray, chosen: np.ndarray, clean: np.ndarray, fooled: np.ndarray) -> np.ndarray:
+    """Adversarial images of the first examples; the clean one where none was found or none was looked for."""
+    images = np.array(clean)
+    for image, place, hit in zip(x_adv, chosen, fooled):
+        if place < len(images) and hit:
+            images[place] = image
+    return images
+
+
+def evaluate(
+    key: jax.Array,
+    classifier: Classifier,
+    data: Dataset,
+    plans: Sequence[Plan],
+    *,
+    epsilons: Sequence[float],
+    norm: str = "l2",
+    trials: int = 1,
+    name: str | None = None,
+    generator: Generator | None = None,
+    pieces: Pieces | None = None,
+    section: str = "attack",
+    chunk: int | None = None,
+    label: str = "",
+) -> tuple[list[Row], list[Outcome]]:
+    """Rows: natural accuracy, and for each plan and epsilon the accuracy that the attack left.
+
+    Args:
+        key: typed key; trial t uses fold_in(key, t).
+        data: at least trials times the largest `samples` images; trial t takes a stretch of its own, and natural
+            accuracy is measured on all of them.
+        pieces: where finished work is kept.
+
+    Raises:
+        InputError: too few images, a radius that is negative or NaN.
+        EvidenceError: an image robust under all attacks together that one of them fooled.
+    """
+    trials = integer("trials", trials, low=1)
+    if not epsilons or not plans:
+        raise InputError("attack: got no epsilon or no attack, wanted at least one of each")
+    size = max(integer("samples", p.samples, low=1) for p in plans)
+    if len(data) < trials * size:
+        raise InputError(f"images: got {len(data)}, wanted {trials} trials x {size}; lower --trials or --samples")
+    keys.require(key)
+    name, pieces = name or classifier.name, pieces or Pieces()
+    seen = pieces.get(f"{section}-natural", {
+        "classifier": fingerprint(classifier.variables), "module": classifier.name, "x": fingerprint(data.x),
+    }, lambda: {"y": predictions(classifier, data.x)})["y"]
+    right = seen == data.y
+    clean = right[:trials * size].reshape(trials, size)
+    radii = sorted(epsilons)
+    outcomes = []
+    for plan in plans:
+        parts = []
+        for t in range(trials):
+            part = data.take(slice(t * size, t * size + plan.samples))
+            parts.append(attacked(
+                jax.random.fold_in(key, t), classifier, part, plan, epsilons=radii, norm=norm, generator=generator,
+                pieces=pieces, section=section, chunk=chunk,
+                label=f"{label}, trial {t + 1}/{trials}:" if label and trials > 1 else label))
+        outcomes.append(Outcome(plan, np.stack([robust for robust, _ in parts]), parts[0][1]))
+
+    def row(quantity: str, kept: np.ndarray, method: str, epsilon: float | None = None, **detail: Any) -> Row:
+        """kept: bool[trials, samples]."""
+        low, high = interval(int(kept.sum()), kept.size)
+        spread = {"std": float(np.std(kept.mean(axis=1), ddof=1))} if len(kept) > 1 else {}
+        where = {} if epsilon is None else {"epsilon": float(epsilon), "norm": norm}
+        return Row(
+            data.name, name, "none" if epsilon is None else f"{norm} {epsilon:g}", quantity, float(kept.mean()),
+            "exact" if epsilon is None else "upper", False, method, low, high, kept.size,
+            {**where, "trials": len(kept), **spread, **detail})
+
+    rows = []
+    if len(data) > clean.size:
+        rows.append(row(NATURAL, right[None], "clean"))
+    rows += [row(NATURAL, clean[:, :n], "clean") for n in sorted({p.samples for p in plans}, reverse=True)]
+    for o in outcomes:
+        quantity = IN_DISTRIBUTION if o.plan.attack in LATENT else ROBUST
+        for i, epsilon in enumerate(radii):
+            rows.append(row(quantity, o.robust[:, i], o.plan.attack, epsilon, risk=1 - rows[0].value, **o.plan.options))
+    rows += _together(outcomes, radii, row)
+    hold(rows)
+    return rows, outcomes
+
+
+def _together(outcomes: Sequence[Outcome], radii: Sequence[float], row) -> list[Row]:
+    """Unconstrained accuracy under all attacks together, on the examples that all of them saw.
+
+    An in-distribution example is an image within epsilon like any other, so it counts; `missed` says on how many
+    images it succeeded where the attack that may use every image did not.
+    """
+    inside = [o for o in outcomes if o.plan.attack in LATENT]
+    outside = [o for o in outcomes if o.plan.attack not in LATENT]
+    if not inside or not outside:
+        return []
+    n = min(o.plan.samples for o in outcomes)
+    out = []
+    for i, epsilon in enumerate(radii):
+        free = np.all([o.robust[:, i, :n] for o in outside], axis=0)
+        caught = np.all([o.robust[:, i, :n] for o in inside], axis=0)
+        method = " + ".join(o.plan.attack for o in (*outside, *inside))
+        out.append(row(ROBUST, free & caught, method, epsilon, missed=int(np.sum(free & ~caught))))
+    return out
+
+
+def hold(rows: Sequence[Row]) -> None:
+    """The law of Remark 4.6: in-distribution robustness is at least the unconstrained one on the same examples.
+
+    Raises:
+        EvidenceError: names both rows.
+    """
+    for a in rows:
+        for b in rows:
+            same = (a.dataset, a.model, a.threat, a.n) == (b.dataset, b.model, b.threat, b.n)
+            both = same and a.quantity == IN_DISTRIBUTION and b.quantity == ROBUST and a.method in b.method
+            if both and a.value < b.value - 1e-9:
+                raise EvidenceError(f"{a.model} at {a.threat}: in-distribution {a.value:g} is below unconstrained "
+                                    f"{b.value:g} on the same {a.n} images")
+
+
+def discoveries(rows: Sequence[Row]) -> list[str]:
+    """Sentences about attacks that missed what a weaker adversary found."""
+    return [
+        f"{r.model} at {r.threat}: the in-distribution attack fooled it on {r.detail['missed']} of {r.n} images where "
+        "the unconstrained attack, which may use every image, failed; the latter is too weak there"
+        for r in rows if r.detail.get("missed")
+    ]

@@ -1,0 +1,170 @@
+"""Arrays and rows to figures.  Figures are returned, never shown; matplotlib is imported when one is drawn.
+
+`samples` is Figure 1 (columns are classes), `robustness` Figure 2: over the risk alpha, the bound as a dotted curve
+and each checkpoint twice, unconstrained and in-distribution.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from irob.core.check import InputError
+from irob.core.evidence import Row
+from irob.report import published, tables
+
+INK = "#010101"  # nothing else has this colour, so that a page can let the ink follow its theme
+COLOURS = ("#d9642b", "#2f8fd0", "#8a6fc4", "#3aa17e", "#c2528b", "#9a8a2e")
+MARKS = {tables.ROBUST: ("o", "unconstrained"), tables.IN_DISTRIBUTION: ("D", "in-distribution")}
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def png(figure: Any, *, dpi: int = 150) -> bytes:
+    """The figure as PNG on white."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    return out.getvalue()
+
+
+def svg(figure: Any, *, inline: bool = False) -> str:
+    """The figure as SVG; inline: without a head, transparent, scalable, and in the ink of the page around it."""
+    import matplotlib
+
+    out = io.BytesIO()
+    # A fixed salt gives the same names of clip paths in every run.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "irob", "svg.image_inline": True}):
+        figure.savefig(out, format="svg", transparent=inline, metadata={"Date": None, "Creator": None})
+    text = out.getvalue().decode()
+    if not inline:
+        return text
+    text = text[text.index("<svg"):].replace(INK, "currentColor")
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r"font: ([^;\"]*?)px [^;\"]*", r"font: \1px var(--font, sans-serif)", text)
+    return re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", text, count=1).replace('height="', 'data-height="', 1)
+
+
+def samples(images: np.ndarray, names: Sequence[str]) -> Any:
+    """Figure 1: images f[rows, classes, H, W, C] in [0,1], a column for each class."""
+    if images.ndim != 5 or images.shape[1] != len(names):
+        raise InputError(f"figure 1: got images {images.shape}, wanted (rows, {len(names)}, height, width, channels)")
+    rows, classes, height, width = images.shape[:4]
+    figure = _figure(0.72 * classes, 0.72 * rows * height / width + 0.3)
+    axes = figure.subplots(1, 1)
+    gap = max(1, width // 14)
+    tiles = np.ones((rows * (height + gap) - gap, classes * (width + gap) - gap, images.shape[-1]))
+    for r in range(rows):
+        for c in range(classes):
+            top, left = r * (height + gap), c * (width + gap)
+            tiles[top:top + height, left:left + width] = images[r, c]
+    _show(axes, tiles)
+    axes.set_xticks([c * (width + gap) + width / 2 - 0.5 for c in range(classes)], names)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, labelsize=11, colors=INK)
+    return figure
+
+
+def _show(axes: Any, image: np.ndarray) -> None:
+    shown, cmap = (image[..., 0], "gray") if image.shape[-1] == 1 else (image, None)
+    axes.imshow(shown, cmap=cmap, vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def robustness(rows: Sequence[Row], pairs: "dict[str, np.ndarray] | None" = None) -> Any:
+    """Figure 2, all of it: a panel for each epsilon, and beside them clean and adversarial images.
+
+    pairs: {caption of a row of images: f[n,H,W,C]}, the rows under one another.
+    """
+    radii = tables.epsilons(rows)
+    pairs = pairs or {}
+    widths = [4.1] * len(radii) + ([0.95 * len(pairs)] if pairs else [])
+    figure = _figure(sum(widths), 4.9)
+    grid = figure.add_gridspec(1, len(widths), width_ratios=widths)
+    for i, epsilon in enumerate(radii):
+        panel(rows, epsilon, figure.add_subplot(grid[0, i]))
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles |= dict(zip(*axes.get_legend_handles_labels()[::-1]))
+    figure.legend(handles.values(), handles.keys(), fontsize=9, frameon=False, loc="outside lower center",
+                  ncols=4, labelcolor=INK)
+    if pairs:
+        _pairs(figure, grid[0, len(radii)], pairs)
+    return figure
+
+
+def one_panel(rows: Sequence[Row], epsilon: float) -> Any:
+    """One panel of Figure 2 as a figure of its own."""
+    figure = _figure(4.3, 3.9)
+    panel(rows, epsilon, figure.subplots())
+    return figure
+
+
+def _pairs(figure: Any, place: Any, pairs: "dict[str, np.ndarray]") -> None:
+    """Columns: kinds of image (clean, adversarial); rows: examples."""
+    kinds = list(pairs)
+    count = max(len(v) for v in pairs.values())
+    inner = place.subgridspec(count, len(kinds), wspace=0.05, hspace=0.05)
+    for k, kind in enumerate(kinds):
+        for i, image in enumerate(pairs[kind]):
+            axes = figure.add_subplot(inner[i, k])
+            _show(axes, image)
+            if i == 0:
+                axes.set_title(kind, fontsize=8, color=INK)
+
+
+def panel(rows: Sequence[Row], epsilon: float, axes: Any) -> None:
+    """Robustness over natural risk at one epsilon, with 95 % intervals; curves are bounds."""
+    points = [r for r in rows if r.quantity in MARKS and r.detail["epsilon"] == epsilon and "risk" in r.detail]
+    right = max([0.05, *(1.15 * r.detail["risk"] for r in points)])
+    for r in tables.select(rows, tables.BOUND, epsilon=epsilon):
+        curve = r.detail.get("curve")
+        if curve:
+            inside = [(a, v) for a, v in zip(curve["alpha"], curve["value"]) if a <= right]
+            style = ":" if r.detail["family"] == "overall" else (0, (1, 4))
+            label = f"bound, {tables.FAMILIES[r.detail['family']]}"
+            axes.plot(*zip(*inside), linestyle=style, color=INK, linewidth=1.8, label=label, zorder=2)
+    methods = list(dict.fromkeys(r.model.partition("@")[0] for r in points))
+    for r in points:
+        base = r.model.partition("@")[0]
+        colour = COLOURS[methods.index(base) % len(COLOURS)]
+        mark, label = MARKS[r.quantity]
+        filled = r.quantity == tables.ROBUST
+        name = f"{published.method(base) or base}, {label}"
+        spread = None if r.low is None or r.high is None else [[r.value - r.low], [r.high - r.value]]
+        axes.errorbar(
+            r.detail["risk"], r.value, yerr=spread, fmt=mark, color=colour, markersize=7 if filled else 6, alpha=0.95,
+            markerfacecolor=colour if filled else "none", markeredgewidth=1.5, elinewidth=0.8, label=name, zorder=3,
+        )
+    axes.set_xlim(0, right)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_title(f"ε = {epsilon:g}", fontsize=12, color=INK)
+    axes.set_xlabel("natural risk α", color=INK)
+    axes.set_ylabel("robustness", color=INK)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+
+
+def legend(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """What the marks of Figure 2 mean, for a page that writes its own legend: colour, shape and label."""
+    points = [r for r in rows if r.quantity in MARKS and "risk" in r.detail]
+    methods = list(dict.fromkeys(r.model.partition("@")[0] for r in points))
+    entries = [
+        {"colour": COLOURS[i % len(COLOURS)], "shape": mark, "label": f"{published.method(m) or m}, {name}"}
+        for i, m in enumerate(methods) for q, (mark, name) in MARKS.items()
+        if any(r.quantity == q and r.model.partition("@")[0] == m for r in points)
+    ]
+    for family in dict.fromkeys(r.detail["family"] for r in tables.select(rows, tables.BOUND) if r.detail.get("curve")):
+        shape = "dotted" if family == "overall" else "sparse"
+        label = f"bound, {tables.FAMILIES[family]} (estimate)"
+        entries.append({"colour": "currentColor", "shape": shape, "label": label})
+    return entries

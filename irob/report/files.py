@@ -1,0 +1,43 @@
+"""A report into a folder: JSON, CSV, LaTeX, figures and the page, each written whole or not at all."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from irob.core.check import write_atomically
+from irob.core.evidence import Report
+from irob.report import csv, figures, html, latex, tables
+
+
+def write(
+    folder,
+    report: Report,
+    *,
+    generator: str = "",
+    pictures: dict[str, Any] | None = None,
+    discoveries: Sequence[str] = (),
+    omitted: Sequence[str] = (),
+    title: str = "How robust can any classifier be?",
+) -> list[pathlib.Path]:
+    """Writes report.json, report.csv, table1.tex, table3.tex, figure1 and figure2 (PNG, SVG) and report.html.
+
+    What the rows do not hold is left out.  Returns the paths written, report.html last.
+    """
+    folder, rows, pictures = pathlib.Path(folder), report.rows, pictures or {}
+    made = (tables.table3(rows), tables.table1(rows, generator), tables.comparison(rows, generator), tables.fawzi(rows))
+    tabled = [t for t in made if t is not None]
+    files: dict[str, bytes | str] = {"report.json": report.to_json(), "report.csv": csv.text(rows)}
+    files |= {f"{t.name}.tex": latex.tabular(t) for t in tabled}
+    drawn: dict[str, Any] = {}
+    if "samples" in pictures:
+        grid = pictures["samples"]
+        drawn["figure1"] = figures.samples(grid, [str(c) for c in range(grid.shape[1])])
+    if html.radii(rows):
+        drawn["figure2"] = figures.robustness(rows, pictures.get("pairs"))
+    for name, figure in drawn.items():
+        files |= {f"{name}.png": figures.png(figure), f"{name}.svg": figures.svg(figure)}
+    files["report.html"] = html.page(
+        report, tabled, pictures=pictures, discoveries=discoveries, omitted=omitted, title=title)
+    for name, data in files.items():
+        write_atomically(folder / name, data)
+    return [folder / name for name in files]

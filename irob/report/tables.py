@@ -1,0 +1,280 @@
+"""Rows to tables: Table 1 (Lipschitz constants), Table 3 (robustness against its bound), and a comparison.
+
+A `Table` is plain text with the numbers behind it; latex.py, csv.py and html.py each write it their way.
+Rows are recognised by their quantity and by what stands in `detail`.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from irob.core.evidence import Row
+from irob.report import published
+
+LIPSCHITZ = "local Lipschitz constant"
+NATURAL = "natural accuracy"
+ROBUST = "robust accuracy"
+IN_DISTRIBUTION = "in-distribution robust accuracy"
+BOUND = "intrinsic robustness"
+PREDICTIONS = "in-distribution stability of predictions"
+PROTOCOLS = {"default": "measured here", "paper": "published protocol, here"}
+MEANING = {
+    "default": "directions of the ball, images in [0,1]", "paper": "directions of the orthant, images in [−1,1]"
+}
+FAMILIES = {"overall": "risk ≥ α overall", "per_class": "risk ≥ α in each class"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What is shown, the number behind it, its spread, its interval, and a sign that points to a note."""
+
+    text: str = "–"
+    value: float | None = None
+    spread: float | None = None
+    low: float | None = None
+    high: float | None = None
+    sign: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One line of a table.  kind: "ours", "paper" (printed numbers, for comparison), "bound" or "group" (a heading)."""
+
+    label: str
+    cells: tuple[Cell, ...] = ()
+    kind: str = "ours"
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A title, a head, lines and notes."""
+
+    name: str
+    title: str
+    head: tuple[str, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...] = ()
+
+
+def percent(row: Row | None, sign: str = "") -> Cell:
+    """An accuracy in percent with one decimal, as the paper prints it, with its standard deviation if it has one."""
+    if row is None:
+        return Cell()
+    spread = row.detail.get("std")
+    text = f"{100 * row.value:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else "")
+    return Cell(text, row.value, spread, row.low, row.high, sign)
+
+
+def printed(value: float | None, spread: float | None = None) -> Cell:
+    """A number of the paper, in percent."""
+    if value is None:
+        return Cell()
+    return Cell(f"{100 * value:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else ""), value, spread)
+
+
+def select(rows: Iterable[Row], quantity: str, **wanted) -> list[Row]:
+    """The rows of a quantity whose fields or details have the wanted values."""
+    def fits(row: Row) -> bool:
+        return all((getattr(row, k) if hasattr(row, k) else row.detail.get(k)) == v for k, v in wanted.items())
+
+    return [r for r in rows if r.quantity == quantity and fits(r)]
+
+
+def largest(rows: Iterable[Row], quantity: str, **wanted) -> Row | None:
+    """Of the rows that fit, the one that rests on most examples."""
+    return max(select(rows, quantity, **wanted), key=lambda r: r.n or 0, default=None)
+
+
+def models(rows: Iterable[Row]) -> list[str]:
+    """The classifiers in the order of their rows; checkpoints along training ("name@epoch") are left out."""
+    return list(dict.fromkeys(r.model for r in rows if r.quantity == NATURAL and "@" not in r.model))
+
+
+def epsilons(rows: Iterable[Row]) -> list[float]:
+    """The radii that the rows of robustness speak of."""
+    return sorted({r.detail["epsilon"] for r in rows if r.quantity in (ROBUST, IN_DISTRIBUTION, BOUND)})
+
+
+def is_paper_setting(rows: Sequence[Row]) -> bool:
+    """Whether the paper's MNIST numbers may stand beside these: generated MNIST under l2."""
+    return any(r.dataset == "mnist_gen" for r in rows) and not any(r.threat.startswith("linf") for r in rows)
+
+
+def table1(rows: Sequence[Row], model: str) -> Table | None:
+    """Table 1: local Lipschitz constants of a generator, class by class; both protocols, and the paper's print."""
+    lines = []
+    classes = sorted({r.detail["class"] for r in select(rows, LIPSCHITZ, model=model) if r.detail["class"] is not None})
+    if not classes:
+        return None
+    for protocol, label in PROTOCOLS.items():
+        found = {r.detail["class"]: r for r in select(rows, LIPSCHITZ, model=model, protocol=protocol)}
+        if found:
+            top = max(found.values(), key=lambda r: r.value)
+            cells = tuple(_constant(found.get(c)) for c in classes)
+            lines.append(Line(label, (*cells, _constant(top)), note=MEANING[protocol]))
+    if is_paper_setting(rows) and len(classes) == len(published.LIPSCHITZ):
+        numbers = (*published.LIPSCHITZ, max(published.LIPSCHITZ))
+        lines.append(Line("paper, Table 1", tuple(Cell(f"{v:.1f}", v) for v in numbers), "paper"))
+    first = select(rows, LIPSCHITZ, model=model)[0].detail
+    notes = [
+        f"Quantile at 1 − δ = {1 - first['delta']:g} over {first['codes']} codes a class, {first['neighbours']} "
+        f"neighbours a code within r = {first['radius']:g}, {first['trials']} trial"
+        + ("s: mean ± standard deviation." if first["trials"] > 1 else ".")
+        + f" {first['codes']} codes cover that quantile with a probability of {first['confidence']:.2g} only.",
+        "Sampling finds constants from below: the true ones are at least as large.",
+        "The published protocol draws directions from the positive orthant only and measures outputs in [−1,1], "
+        "which doubles every figure; ε, data and classifiers live in [0,1].",
+    ]
+    head = (f"{model}, class", *(str(c) for c in classes), "largest")
+    return Table("table1", "Table 1. Local Lipschitz constants of the generator", head, tuple(lines), tuple(notes))
+
+
+def _constant(row: Row | None) -> Cell:
+    if row is None:
+        return Cell()
+    spread = row.detail.get("std")
+    text = f"{row.value:.1f}" + (f" ± {spread:.1f}" if spread is not None else "")
+    return Cell(text, row.value, spread, row.low, row.high)
+
+
+def comparison(rows: Sequence[Row], conditional: str) -> Table | None:
+    """The unconditional generator against the conditional one, measured by the same sampler."""
+    lines, name = [], ""
+    for protocol, label in PROTOCOLS.items():
+        whole = select(rows, LIPSCHITZ, protocol=protocol, **{"class": None})
+        classes = select(rows, LIPSCHITZ, protocol=protocol, model=conditional)
+        if whole and classes:
+            name = whole[0].model
+            a, b = whole[0], max(classes, key=lambda r: r.value)
+            ratio = Cell(f"{a.value / b.value:.2f}", a.value / b.value)
+            lines.append(Line(label, (_constant(a), _constant(b), ratio), note=MEANING[protocol]))
+    if not lines:
+        return None
+    if is_paper_setting(rows):
+        a, b = published.LIPSCHITZ_GAN, max(published.LIPSCHITZ)
+        cells = (Cell(f"{a:.2f}", a), Cell(f"{b:.1f}", b), Cell(f"{a / b:.2f}", a / b))
+        lines.append(Line("paper, two samplers", cells, "paper"))
+    head = ("", f"{name} (unconditional)", f"{conditional}, largest class", "ratio")
+    notes = (
+        "The paper's 27.01 was drawn with directions of the whole sphere, its conditional figures with directions of "
+        "the positive orthant: two estimators. Here each line uses one sampler for both generators.",
+    )
+    return Table("comparison", "Unconditional against conditional generator", head, tuple(lines), notes)
+
+
+def fawzi(rows: Sequence[Row]) -> Table | None:
+    """Earlier bounds for unconditional generators, at the same radii."""
+    found = select(rows, PREDICTIONS)
+    radii = sorted({r.detail["epsilon"] for r in found})
+    if not found:
+        return None
+    lines = []
+    for key in dict.fromkeys((r.method, r.detail["protocol"], r.detail["lipschitz"]) for r in found):
+        method, protocol, constant = key
+        cells = []
+        for e in radii:
+            hit = select(found, PREDICTIONS, method=method, protocol=protocol, epsilon=e)
+            text = Cell(f"{100 * hit[0].value:.1f}" if hit[0].value < 1 else "vacuous", hit[0].value) if hit else Cell()
+            cells.append(text)
+        lines.append(Line(f"{method}, L = {constant:.2f} ({protocol})", tuple(cells), "bound"))
+    notes = (
+        "Fawzi et al. (2018) bound the chance that a prediction survives a move within ε on the image manifold; labels "
+        "play no part, so these hold for other quantities than Table 3. “Vacuous” means a bound of 100 % or more.",
+    )
+    head = ("stability of predictions at most, %", *(f"ε = {e:g}" for e in radii))
+    return Table("fawzi", "Earlier bounds for an unconditional generator", head, tuple(lines), notes)
+
+
+def table3(rows: Sequence[Row]) -> Table | None:
+    """Table 3: accuracy of classifiers, clean and attacked, against the bound that no classifier passes."""
+    radii, names, paper = epsilons(rows), models(rows), is_paper_setting(rows)
+    if not names:
+        return None
+    counts: dict[str, set[int]] = {}
+    lines = [Line("Under attack: any image within ε", kind="group")]
+    for name in names:
+        attacked = [largest(rows, ROBUST, model=name, epsilon=e) for e in radii]
+        counts.setdefault("unconstrained", set()).update(r.n for r in attacked if r and r.n)
+        natural = largest(rows, NATURAL, model=name)
+        counts.setdefault("natural", set()).update([natural.n] if natural and natural.n else [])
+        lines.append(Line(*_named(name, (percent(natural), *(percent(r) for r in attacked)))))
+    if paper:
+        for method, values in published.ROBUST.items():
+            cells = tuple(printed(*values.get(e, (None, None))) for e in [0.0, *radii])
+            lines.append(Line(f"paper, {method}", cells, "paper"))
+    inside = [n for n in names if select(rows, IN_DISTRIBUTION, model=n)]
+    if inside:
+        lines.append(Line("Under attack in distribution: images within ε that the generator draws", kind="group"))
+        for name in inside:
+            found = [largest(rows, IN_DISTRIBUTION, model=name, epsilon=e) for e in radii]
+            counts.setdefault("in-distribution", set()).update(r.n for r in found if r and r.n)
+            same = [n.n for n in found if n]
+            natural = next(iter(select(rows, NATURAL, model=name, n=same[0])), None)
+            lines.append(Line(*_named(name, (percent(natural), *(percent(r) for r in found)))))
+    bounds, fails = _bound_lines(rows, radii)
+    lines += bounds
+    if paper and bounds:
+        cells = (Cell(), *(printed(published.BOUND.get(e)) for e in radii))
+        lines.append(Line(f"paper, “Our Bound”, α = {published.ALPHA:g}", cells, "paper"))
+    sizes = "; ".join(f"{k}: {', '.join(f'{n:,}' for n in sorted(v))} images" for k, v in counts.items() if v)
+    trials = max((r.detail.get("trials", 1) for r in select(rows, ROBUST)), default=1)
+    over = f"mean ± standard deviation over {trials} trials on images of their own" if trials > 1 else "one trial"
+    notes = [
+        f"Percent of test images; {over}; {sizes}. Exact 95 % intervals stand in report.json and report.csv.",
+        "An attack that fails proves nothing: attacked accuracies bound the true robust accuracy from above.",
+        "The bound rests on sampled Lipschitz constants, which are found from below; the true bound may be higher.",
+    ]
+    if fails:
+        notes.append("† The theorem asks for r·L ≥ ε, in the units of the images; here it fails for some class.")
+    head = ("accuracy, %", "natural", *(f"ε = {e:g}" for e in radii))
+    return Table("table3", "Table 3. Robustness of classifiers against the limit of the generator",
+                 head, tuple(lines), tuple(notes))
+
+
+def _named(model: str, cells: tuple[Cell, ...]) -> tuple[str, tuple[Cell, ...], str, str]:
+    """A line under the field's name for the training method, the model's own name below it."""
+    short = published.method(model) or ("Standard" if model.endswith("standard") else None)
+    return (short, cells, "ours", model) if short else (model, cells, "ours", "")
+
+
+def _bound_lines(rows: Sequence[Row], radii: Sequence[float]) -> tuple[list[Line], bool]:
+    """A group for each protocol, a line for each alpha and family; and whether the theorem's proviso fails."""
+    found = select(rows, BOUND)
+    lines, fails = [], False
+    for protocol in [p for p in PROTOCOLS if select(found, BOUND, protocol=p)]:
+        what = {"default": "Limit of any classifier, an estimate", "paper": "The same by the published protocol"}
+        lines.append(Line(f"{what[protocol]} ({MEANING[protocol]})", kind="group"))
+        order = sorted(select(found, BOUND, protocol=protocol), key=lambda r: not r.detail["measured"])
+        for alpha, family in dict.fromkeys((r.detail["alpha"], r.detail["family"]) for r in order):
+            hits = {e: next(iter(select(order, BOUND, alpha=alpha, family=family, epsilon=e)), None) for e in radii}
+            signs = {e: "†" if r and not r.detail["proviso"] else "" for e, r in hits.items()}
+            fails |= any(signs.values())
+            measured = any(r and r.detail["measured"] for r in hits.values())
+            source = "measured" if measured else "as in the paper"
+            cells = (Cell(), *(percent(r, signs[e]) for e, r in hits.items()))
+            lines.append(Line(f"α = {number(alpha)} {source}", cells, "bound", FAMILIES[family]))
+    return lines, fails
+
+
+def number(alpha: float) -> str:
+    """A risk with at most four decimals.
+
+    >>> number(0.015), number(0.01234567)
+    ('0.015', '0.0123')
+    """
+    return f"{alpha:.4f}".rstrip("0")
+
+
+def attacked(rows: Sequence[Row]) -> Table:
+    """One line for each accuracy of a classifier, with its interval."""
+    lines = []
+    for r in rows:
+        if r.low is not None and r.high is not None:
+            low, high = Cell(f"{100 * r.low:.1f}", r.low), Cell(f"{100 * r.high:.1f}", r.high)
+            bounds = {"upper": "at most", "lower": "at least"}.get(r.side, "")
+            where = "clean" if r.threat == "none" else f"{r.threat}, {r.method}"
+            cells = (Cell(bounds), percent(r), low, high, Cell(f"{r.n:,}", r.n))
+            lines.append(Line(f"{r.quantity}, {where}", cells))
+    title = ", ".join(dict.fromkeys(f"{r.model} on {r.dataset}" for r in rows))
+    head = ("accuracy, %", "", "measured", "95 % from", "to", "images")
+    return Table("attack", title, head, tuple(lines), ("An attack that fails proves nothing: the truth may be lower.",))

@@ -1,0 +1,335 @@
+"""The in-distribution attack: adversarial examples that the generator itself draws (paper, section 5.4 and App. B.2).
+
+    min_z  D(g(z, y), x) + lambda * loss(f(g(z, y)), y),       D = |.|_2 or |.|_2^2
+
+by Adam in the latent z, with a search over lambda for each example.  A small lambda stays near x, a large one crosses
+the decision boundary; the nearest misclassified iterate that was seen is kept.  So one run gives a *distance*, and
+with it the verdict at every smaller epsilon: the success at e <= epsilon is `success & (distance <= e)`.
+
+Two searches over lambda:
+  "binary"    steps iterations for each of search_steps values: halve the bracket, or multiply by 10 while failing;
+  "adaptive"  one run of steps iterations in which lambda grows by a fixed factor while the iterate is classified
+              correctly and shrinks while it is not, so that z slides along the decision boundary towards x.
+
+Losses (0 once the image is misclassified, or nearly so):
+  "margin"    max(f_y - max_k!=y f_k, 0)             (Carlini and Wagner, 2017)
+  "ce"        -log Pr[not y] = log(1 + e^-s),  s = log sum_k!=y e^f_k - f_y
+
+Reference: Zhang et al., 2020, https://arxiv.org/abs/2003.00378
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from irob.attacks.pgd import odds
+from irob.attacks.referee import margin
+from irob.core.check import InputError, integer, number, unknown
+from irob.core.threat import LpBall
+from irob.core.types import Classifier, Generator, Proposal, value
+
+FAR = 1e10  # the published "infinity" of the bracket
+TIP = 1e-3  # image units
+CHOICES = {
+    "search": ("adaptive", "binary"),
+    "loss": ("margin", "ce"),
+    "distance": ("l2", "l2_squared"),
+    "initialisation": ("code", "inversion"),
+}
+PROTOCOLS = {
+    "default": {
+        "search": "adaptive",
+        "loss": "margin",
+        "distance": "l2",
+        "initialisation": "code",
+        "steps": 200,
+        "search_steps": 1,
+        "learning_rate": 0.1,
+        "penalty": 1.0,
+        "carry": False,
+        "abort": False,
+        "restarts": 1,
+        "noise": 0.3,
+        "inversion_restarts": 3,
+        "inversion_steps": 200,
+        "inversion_learning_rate": 0.1,
+    },
+    # 3 x 1000 steps of plain gradient descent from random codes (the optimiser is rebuilt at every step, which leaves
+    # its momentum without effect), then 4 x 100 steps of Adam, z carried from one lambda to the next.
+    "paper": {
+        "search": "binary",
+        "loss": "margin",
+        "distance": "l2_squared",
+        "initialisation": "inversion",
+        "steps": 100,
+        "search_steps": 4,
+        "learning_rate": 0.01,
+        "penalty": 1.0,
+        "carry": True,
+        "abort": True,
+        "restarts": 1,
+        "noise": 0.0,
+        "inversion_restarts": 3,
+        "inversion_steps": 1000,
+        "inversion_learning_rate": 1e-3,
+    },
+}
+_NUMBERS = ("learning_rate", "penalty", "noise", "inversion_learning_rate")
+
+
+@value(
+    "search",
+    "loss",
+    "distance",
+    "initialisation",
+    "steps",
+    "search_steps",
+    "carry",
+    "abort",
+    "restarts",
+    "inversion_restarts",
+    "inversion_steps",
+    "protocol",
+)
+class InDistribution:
+    """The attack; see `build`."""
+
+    threat: LpBall
+    generator: Generator
+    learning_rate: jax.Array | float
+    penalty: jax.Array | float
+    noise: jax.Array | float
+    inversion_learning_rate: jax.Array | float
+    search: str
+    loss: str
+    distance: str
+    initialisation: str
+    steps: int
+    search_steps: int
+    carry: bool
+    abort: bool
+    restarts: int
+    inversion_restarts: int
+    inversion_steps: int
+    protocol: str
+
+    needs_generator = True
+
+    def require(self, x: np.ndarray, z: np.ndarray | None) -> None:
+        """Raises `InputError` unless the codes are there where they are needed and the generator draws such images."""
+        shape, d = tuple(self.generator.image_shape), self.generator.latent_dim
+        if x.shape[1:] != shape:
+            raise InputError(f"images: got {x.shape[1:]}, the generator draws {shape}")
+        if z is not None and z.shape[1:] != (d,):
+            raise InputError(f"codes z: got shape {z.shape}, wanted ({len(x)}, {d})")
+        if z is None and self.initialisation == "code":
+            raise InputError('codes z: got none, wanted those of x; pass z or use initialisation="inversion"')
+
+    def perturb(self, key: jax.Array, classifier: Classifier, x: jax.Array, y: jax.Array, *, z=None) -> Proposal:
+        """x: f[H,W,C], y: i[], z: f[d] -> x_adv f[restarts,H,W,C] = g(z_adv, y), z_adv f[restarts,d]."""
+        if self.initialisation == "inversion":
+            z = invert(
+                jax.random.fold_in(key, 0),
+                self.generator,
+                x,
+                y,
+                restarts=self.inversion_restarts,
+                steps=self.inversion_steps,
+                learning_rate=self.inversion_learning_rate,
+                adam=self.protocol != "paper",
+            )
+
+        def look(z_t):
+            """Distance term, loss term, distance, margin, at g(z_t, y)."""
+            image = self.generator(z_t, y)
+            logits = classifier(image)
+            m = margin(logits, y)
+            loss = jnp.maximum(-m, 0.0) if self.loss == "margin" else jax.nn.softplus(-odds(logits, y))
+            square = jnp.sum((image - x) ** 2)
+            # Rounded at the tip: at z = z_0 the difference is float noise, and the norm's gradient its direction.
+            term = square if self.distance == "l2_squared" else jnp.sqrt(square + TIP**2)
+            return term, loss, self.threat.distance(x, image), m
+
+        def once(r):
+            # The first restart starts from the code itself, so more of them can only help.
+            moved = z + jnp.where(r == 0, 0.0, self.noise) * jax.random.normal(jax.random.fold_in(key, r + 1), z.shape)
+            how = _adaptive if self.search == "adaptive" else _binary
+            return how(self, look, moved)
+
+        z_adv = jax.lax.map(once, jnp.arange(self.restarts))
+        return Proposal(jax.vmap(lambda code: self.generator(code, y))(z_adv), z_adv)
+
+
+def _adaptive(attack: InDistribution, look: Callable, z: jax.Array) -> jax.Array:
+    """One run in which lambda follows the classification; returns the nearest misclassified iterate, or z."""
+    rule = optax.scale_by_adam(b2=0.99)
+
+    def step(carry, t):
+        z_t, state, log_penalty, best = carry
+
+        def objective(v):
+            term, loss, distance, m = look(v)
+            # A convex combination has the same minimisers as term + lambda loss, and gradients of one size for Adam.
+            share = jax.nn.sigmoid(log_penalty)
+            return (1 - share) * term + share * loss, (distance, m)
+
+        (_, (distance, m)), gradient = jax.value_and_grad(objective, has_aux=True)(z_t)
+        best = _nearer(best, z_t, distance, m > 0)
+        log_penalty = log_penalty + jnp.where(m > 0, -0.1, 0.1)
+        updates, state = rule.update(gradient, state)
+        rate = attack.learning_rate * (0.1 + 0.9 * 0.5 * (1 + jnp.cos(jnp.pi * t / attack.steps)))
+        return (z_t - rate * updates, state, log_penalty, best), None
+
+    start = (z, rule.init(z), jnp.log(attack.penalty), (z, jnp.asarray(jnp.inf, z.dtype)))
+    (z_t, _, _, best), _ = jax.lax.scan(step, start, jnp.arange(attack.steps))
+    _, _, distance, m = look(z_t)
+    return _nearer(best, z_t, distance, m > 0)[0]
+
+
+def _binary(attack: InDistribution, look: Callable, z: jax.Array) -> jax.Array:
+    """A run of Adam for each lambda of a bisection; returns the nearest misclassified iterate, or z.
+
+    Early abort, if asked for, stops an example whose objective fell by less than 0.01 % in a tenth of the steps.
+    """
+    rule = optax.scale_by_adam()
+    every = max(1, attack.steps // 10)
+
+    def run(carry, _):
+        z_begin, low, high, penalty, best = carry
+
+        def step(inner, t):
+            z_t, state, previous, running, found, best = inner
+
+            def objective(v):
+                term, loss, distance, m = look(v)
+                return term + penalty * loss, (distance, m)
+
+            (total, (distance, m)), gradient = jax.value_and_grad(objective, has_aux=True)(z_t)
+            updates, state = rule.update(gradient, state)
+            z_next = jnp.where(running, z_t - attack.learning_rate * updates, z_t)
+            if attack.abort:
+                looked_at = t % every == 0
+                running = running & ~(looked_at & (total > 0.9999 * previous))
+                previous = jnp.where(looked_at, total, previous)
+            wrong = running & (m > 0)
+            return (z_next, state, previous, running, found | wrong, _nearer(best, z_t, distance, wrong)), None
+
+        inner = (z_begin, rule.init(z), jnp.asarray(jnp.inf, z.dtype), jnp.asarray(True), jnp.asarray(False), best)
+        (z_end, _, _, _, found, best), _ = jax.lax.scan(step, inner, jnp.arange(attack.steps))
+        high = jnp.where(found, jnp.minimum(high, penalty), high)
+        low = jnp.where(found, low, jnp.maximum(low, penalty))
+        penalty = jnp.where(high < FAR, (low + high) / 2, penalty * 10)
+        return (z_end if attack.carry else z, low, high, penalty, best), None
+
+    zero, far = jnp.zeros((), z.dtype), jnp.asarray(FAR, z.dtype)
+    start = (z, zero, far, zero + attack.penalty, (z, jnp.asarray(jnp.inf, z.dtype)))
+    carry, _ = jax.lax.scan(run, start, length=attack.search_steps)
+    return carry[-1][0]
+
+
+def _nearer(best: tuple, z: jax.Array, distance: jax.Array, wrong: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(z, distance) if it is misclassified and nearer than the best so far."""
+    better = wrong & (distance < best[1])
+    return jnp.where(better, z, best[0]), jnp.where(better, distance, best[1])
+
+
+def invert(
+    key: jax.Array,
+    generator: Generator,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    restarts: int,
+    steps: int,
+    learning_rate: jax.Array | float,
+    adam: bool = True,
+) -> jax.Array:
+    """The code whose image is nearest to x:  argmin_z |g(z, y) - x|^2  over iterates and restarts, for one example.
+
+    Args:
+        x: f[H,W,C] in [0,1].  y: i[].
+        restarts: random starts z ~ N(0, I).  steps, learning_rate: of Adam, or of plain gradient descent.
+
+    Returns:
+        z f[d].
+
+    >>> import irob.core.types as t
+    >>> line = t.Generator(jnp.array([[1.0], [0.0]]), lambda v, z, y: (v @ z).reshape(1, 2, 1), 1, 1, (1, 2, 1))
+    >>> x = jnp.array([0.25, 0.0]).reshape(1, 2, 1)
+    >>> z = invert(jax.random.key(0), line, x, 0, restarts=1, steps=200, learning_rate=0.1)
+    >>> bool(abs(z[0] - 0.25) < 1e-2)
+    True
+    """
+    rule = optax.scale_by_adam() if adam else optax.identity()
+
+    def once(r):
+        def step(carry, _):
+            z, state, best = carry
+            square, gradient = jax.value_and_grad(lambda v: jnp.sum((generator(v, y) - x) ** 2))(z)
+            updates, state = rule.update(gradient, state)
+            return (z - learning_rate * updates, state, _nearer(best, z, square, square >= 0)), None
+
+        z = jax.random.normal(jax.random.fold_in(key, r), (generator.latent_dim,))
+        (_, _, best), _ = jax.lax.scan(step, (z, rule.init(z), (z, jnp.asarray(jnp.inf, z.dtype))), length=steps)
+        return best
+
+    codes, squares = jax.lax.map(once, jnp.arange(restarts))
+    return codes[jnp.argmin(squares)]
+
+
+def build(
+    threat: LpBall,
+    *,
+    generator: Generator | None = None,
+    protocol: str = "default",
+    search: str | None = None,
+    loss: str | None = None,
+    distance: str | None = None,
+    initialisation: str | None = None,
+    steps: int | None = None,
+    search_steps: int | None = None,
+    learning_rate: float | None = None,
+    penalty: float | None = None,
+    carry: bool | None = None,
+    abort: bool | None = None,
+    restarts: int | None = None,
+    noise: float | None = None,
+    inversion_restarts: int | None = None,
+    inversion_steps: int | None = None,
+    inversion_learning_rate: float | None = None,
+) -> InDistribution:
+    """The in-distribution attack on a generator; what is None is the protocol's.
+
+    Args:
+        generator: g(z, y), every stage included.
+        protocol: "default", or "paper" for the published procedure.
+        search: "adaptive" or "binary", the search over lambda.
+        loss: "margin" or "ce".  distance: "l2" or "l2_squared".
+        initialisation: "code" (the z given to `run`) or "inversion" (of the image).
+        steps: Adam steps for each lambda.  search_steps: values of lambda ("binary" only).
+        learning_rate: of Adam, in latent standard deviations.  penalty: the first lambda.
+        carry: go on from the last z at the next lambda, instead of from the start ("binary" only).
+        abort: stop an example whose objective no longer falls ("binary" only).
+        restarts: from the code plus noise * N(0, I), the first without noise.
+        inversion_restarts, inversion_steps, inversion_learning_rate: see `invert`.
+
+    Raises:
+        InputError: no generator, an unknown name, a number out of range.
+    """
+    given = dict(locals())
+    if generator is None:
+        raise InputError('generator: got none, wanted one; pass generator=irob.generators.load("acgan_mnist")')
+    if protocol not in PROTOCOLS:
+        raise unknown("protocol", protocol, PROTOCOLS)
+    o = {k: v if given[k] is None else given[k] for k, v in PROTOCOLS[protocol].items()}
+    for name, choices in CHOICES.items():
+        if o[name] not in choices:
+            raise unknown(name, o[name], choices)
+    for name in ("steps", "search_steps", "restarts", "inversion_restarts", "inversion_steps"):
+        o[name] = integer(name, o[name], low=1)
+    for name in _NUMBERS:
+        o[name] = number(name, o[name], low=0.0, open_low=name != "noise")
+    return InDistribution(threat=threat, generator=generator, protocol=protocol, **o)

@@ -1,0 +1,73 @@
+"""Data sets by name: images f[n,H,W,C] in [0,1], labels, and latent codes where they are known.
+
+    load("mnist", "test", data_dir="...")            real MNIST from IDX files, or as tfds has prepared it
+    load("mnist_gen", "train", generator=g, seed=0)  generated, with codes
+
+A data set is one file of this folder with `build(split, **options) -> Dataset`.
+"""
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from irob.core import check, registry
+from irob.core.check import InputError, unknown
+from irob.core.types import Dataset
+
+SPLITS = ("train", "test")
+
+
+def names() -> tuple[str, ...]:
+    """The data sets that `load` knows."""
+    return registry.names(__name__)
+
+
+def takes(name: str) -> tuple[str, ...]:
+    """The options of a data set, for doors that offer the options of them all.
+
+    >>> takes("mnist")
+    ('data_dir', 'count')
+    """
+    build = registry.module(__name__, name, kind="data set").build
+    return tuple(p for p in inspect.signature(build).parameters if p != "split")
+
+
+def load(name: str, split: str, **options: Any) -> Dataset:
+    """One split of a data set, checked.
+
+    Args:
+      name: one of `names()`.
+      split: "train" or "test".
+      options: the data set's own (data_dir, generator, seed, count); None and "" mean its default.
+
+    Raises:
+      InputError: for an unknown name, split or option, and for files that are missing or broken.
+
+    >>> load("synthetic", "test", count=20).x.shape
+    (20, 8, 8, 1)
+    """
+    build = registry.module(__name__, name, kind="data set").build
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    given = {k: v for k, v in options.items() if v is not None and not (isinstance(v, str) and v == "")}
+    for option in given:
+        if option not in takes(name):
+            flag, known = option.replace("_", "-"), ", ".join(takes(name))
+            raise InputError(f"data set {name!r} takes no {option}: it takes {known}; leave out --{flag}")
+    return build(split, **given)
+
+
+def from_bytes(x: np.ndarray, y: np.ndarray, *, num_classes: int, name: str, count: int | None = None) -> Dataset:
+    """8-bit images u8[n,H,W] or u8[n,H,W,C] and their labels as a `Dataset` with pixels in [0,1]."""
+    if len(x) != len(y):
+        raise InputError(f"data set {name!r}: got {len(x)} images and {len(y)} labels, wanted equal numbers")
+    if count is not None:
+        count = check.integer("count", count, low=1)
+        x, y = x[:count], y[:count]
+    x = x[..., None] if x.ndim == 3 else x
+    labels = y.astype(np.int32)
+    if labels.size and labels.max() >= num_classes:
+        raise InputError(f"data set {name!r}: got label {labels.max()}, wanted 0 to {num_classes - 1}")
+    images = np.divide(x, 255, dtype=np.float32)
+    return Dataset(images, labels, None, num_classes, images.shape[1:], name)

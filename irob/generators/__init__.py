@@ -1,0 +1,85 @@
+"""Generators: build one by name, load weights, or wrap a function of your own.
+
+    g = load("acgan_mnist")            # shipped
+    x = g(z, y)                        # z: f[d], y: i[] -> f[H,W,C] in [0,1]; vmap it over a batch
+
+Adding one is adding a file with `build(variables=None, *, key=None) -> Generator`.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from irob.core import registry, weights
+from irob.core.check import InputError, integer
+from irob.core.types import Generator
+
+__all__ = ["build", "from_function", "load", "names", "save"]
+
+
+def names() -> tuple[str, ...]:
+    """The architectures there are.
+
+    >>> "acgan" in names()
+    True
+    """
+    return registry.names("irob.generators")
+
+
+def build(name: str, variables=None, *, key: jax.Array | None = None, **options) -> Generator:
+    """The architecture `name` with the given variables, or with fresh ones drawn with `key`."""
+    return registry.module("irob.generators", name, kind="generator").build(variables, key=key, **options)
+
+
+def load(name_or_path) -> Generator:
+    """A shipped generator by name, or a folder that `save` wrote.
+
+    Raises:
+        InputError: unknown name; a file that is missing, damaged or of another architecture.
+
+    >>> load("acgan_mnist").latent_dim
+    100
+    """
+    folder = weights.resolve(name_or_path)
+    variables, config = weights.load(folder)
+    name = config.get("architecture")
+    if config.get("kind") != "generator" or name not in names():
+        raise InputError(f"{folder}: got {config.get('kind')} {name!r}, wanted a generator of {', '.join(names())}")
+    options = config.get("options", {})
+    wanted = jax.eval_shape(lambda: build(name, key=jax.random.key(0), **options).variables)
+    weights.match(weights.flatten(variables), _flat_shapes(wanted), source=str(folder))
+    return build(name, jax.tree.map(jnp.asarray, variables), **options)
+
+
+def save(folder, generator: Generator, *, half: bool = False, options: dict | None = None, **recipe):
+    """Writes weights and description; `recipe` says how they came about (epochs, seconds, device, figures)."""
+    config = {"kind": "generator", "architecture": generator.name, "options": options or {}, "recipe": recipe}
+    return weights.save(folder, generator.variables, config, half=half)
+
+
+def from_function(
+    apply: Callable, variables, latent_dim: int, num_classes: int, image_shape: tuple[int, ...]
+) -> Generator:
+    """A generator of the user's own: apply(variables, z: f[d], y: i[]) -> f[H,W,C] in [0,1], one example.
+
+    Raises:
+        InputError: the function does not give one image of `image_shape`.
+
+    >>> g = from_function(lambda v, z, y: v * z.reshape(1, 1, 2), jnp.float32(0.5), 2, 1, (1, 1, 2))
+    >>> g(jnp.ones(2), 0).tolist()
+    [[[0.5, 0.5]]]
+    """
+    integer("latent_dim", latent_dim, low=1)
+    integer("num_classes", num_classes, low=1)
+    generator = Generator(variables, apply, latent_dim, num_classes, tuple(image_shape))
+    got = jax.eval_shape(generator, jnp.zeros(latent_dim), jnp.zeros((), jnp.int32)).shape
+    if got != tuple(image_shape):
+        raise InputError(f"generator: got an image of shape {got}, wanted {tuple(image_shape)}")
+    return generator
+
+
+def _flat_shapes(tree) -> dict:
+    """weights.flatten for abstract arrays."""
+    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {"/".join(str(p.key) for p in path): leaf for path, leaf in flat}

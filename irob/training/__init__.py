@@ -1,0 +1,1 @@
+"""Loops that train: one file a method, and `fit`, the loop that they share."""

@@ -1,0 +1,28 @@
+"""Bounds on what any classifier can do on a generated distribution; light to import, float64 throughout.
+
+    from irob import bounds
+    bounds.intrinsic_robustness_upper(alpha=0.015, epsilon=1.0, lipschitz=11.0, delta=0.001)      # 0.9822
+
+The functions return plain floats or arrays; `evidence` returns a `Bound`, which says what it stands on.
+Units: epsilon in image units ([0, 1] pixels), lipschitz in image units per latent unit, both of the same norm (l2).
+"""
+
+from irob.bounds.fawzi_2018 import fawzi, fawzi_expected_distance
+from irob.bounds.intrinsic import (
+    adversarial_risk_lower,
+    gaussian_expansion,
+    intrinsic_robustness_upper,
+    intrinsic_robustness_upper_from_radius,
+)
+from irob.bounds.proviso import evidence, holds
+
+__all__ = [
+    "adversarial_risk_lower",
+    "evidence",
+    "fawzi",
+    "fawzi_expected_distance",
+    "gaussian_expansion",
+    "holds",
+    "intrinsic_robustness_upper",
+    "intrinsic_robustness_upper_from_radius",
+]

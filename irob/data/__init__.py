@@ -44,7 +44,7 @@ def load(name: str, split: str, **options: Any) -> Dataset:
     Raises:
       InputError: for an unknown name, split or option, and for files that are missing or broken.
 
-    >>> load("synthetic", "test", count=20).x.shape
+    >>> load("synthetic", "test", count=20, size=8).x.shape
     (20, 8, 8, 1)
     """
     build = registry.module(__name__, name, kind="data set").build

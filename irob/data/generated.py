@@ -29,22 +29,26 @@ def _integers(key: jax.Array, index: jax.Array, shape: jax.Array) -> jax.Array:
     return jax.vmap(lambda k: jax.random.bits(k, (1 + len(shape),), jnp.uint32))(keys.for_examples(key, index))
 
 
-def codes(
-    seed: int, split: str, count: int, latent_dim: int, num_classes: int, *, start: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Latent codes f[n,d] ~ N(0, I) and labels i[n] uniform, examples start to start + n of a split's stream.
-
-    An example depends on seed, split and its own index alone, so a longer set begins with a shorter one.
-
-    >>> z, y = codes(0, "test", 3, latent_dim=2, num_classes=10)
-    >>> z.shape, bool((codes(0, "test", 2, 2, 10, start=1)[0] == z[1:]).all())
-    ((3, 2), True)
-    """
+def stream(seed: int, split: str) -> jax.Array:
+    """The key of a split's labels and codes.  Its algorithm is named: jax_default_prng_impl does not change data."""
     if split not in STREAMS:
         raise unknown("split", split, STREAMS)
-    seed, count = check.integer("seed", seed), check.integer("count", count, low=1)
-    # the algorithm is named, for a user's jax_default_prng_impl must not change the data
-    key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), STREAMS[split])
+    return jax.random.fold_in(jax.random.key(check.integer("seed", seed), impl="threefry2x32"), STREAMS[split])
+
+
+def codes(
+    key: jax.Array, count: int, latent_dim: int, num_classes: int, *, start: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Latent codes f[n,d] ~ N(0, I) and labels i[n] uniform, the examples start to start + n of a key's stream.
+
+    An example depends on the key and its own index alone, so a longer set begins with a shorter one.
+
+    >>> z, y = codes(stream(0, "test"), 3, latent_dim=2, num_classes=10)
+    >>> z.shape, bool((codes(stream(0, "test"), 2, 2, 10, start=1)[0] == z[1:]).all())
+    ((3, 2), True)
+    """
+    keys.require(key)
+    count = check.integer("count", count, low=1)
     z, y = np.empty((count, latent_dim), np.float32), np.empty(count, np.int32)
     for s in batch.slices(count, BLOCK):
         index = jnp.arange(start + s.start, start + s.stop)
@@ -73,6 +77,6 @@ def dataset(
     generator: Generator, split: str, count: int, *, seed: int = 0, chunk: int = 1000, name: str = ""
 ) -> Dataset:
     """`count` labelled images of a generator, with their codes."""
-    z, y = codes(seed, split, count, generator.latent_dim, generator.num_classes)
+    z, y = codes(stream(seed, split), count, generator.latent_dim, generator.num_classes)
     x = images(generator, z, y, chunk=chunk, label=f"{name or 'generated'} {split}" if count > chunk else "")
     return Dataset(x, y, z, max(1, generator.num_classes), tuple(x.shape[1:]), name)

@@ -92,7 +92,7 @@ class Pieces:
 def _read(path: pathlib.Path) -> dict[str, Any] | None:
     """A piece, or None if it is not there or not whole."""
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
             return {k: data[k] for k in data.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None

@@ -22,8 +22,8 @@ from irob.core.evidence import EvidenceError, Row
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Dataset, Generator
 from irob.evaluation.pieces import Pieces, fingerprint
+from irob.report.tables import IN_DISTRIBUTION, NATURAL, ROBUST
 
-NATURAL, ROBUST, IN_DISTRIBUTION = "natural accuracy", "robust accuracy", "in-distribution robust accuracy"
 SHOWN = 8  # adversarial images kept for figures
 
 
@@ -33,12 +33,14 @@ class Plan:
 
     options: for `attacks.build`.  monotone: an image fooled at one epsilon counts as fooled at every larger one and is
     not attacked again, which is sound since the balls are nested; the published evaluation does not do so.
+    chunk: examples at a time, which sets memory and speed and not the result; plans of equal chunk share a program.
     """
 
     attack: str
     samples: int
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     monotone: bool = True
+    chunk: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +84,6 @@ def attacked(
     generator: Generator | None = None,
     pieces: Pieces | None = None,
     section: str = "attack",
-    chunk: int | None = None,
     label: str = "",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Robust examples bool[epsilons, n] and adversarial images f[epsilons, m, H, W, C] of one trial.
@@ -103,7 +104,7 @@ def attacked(
     for epsilon in runs:
         chosen = np.flatnonzero(alive) if plan.monotone else np.arange(len(data))
         work = functools.partial(
-            _one, key, classifier, data, chosen, plan, LpBall(norm, epsilon), generator if needs else None, chunk,
+            _one, key, classifier, data, chosen, plan, LpBall(norm, epsilon), generator if needs else None,
             f"{label} {plan.attack} ε={epsilon:g}" if label else "")
         found = pieces.get(section, {**identity, "epsilon": epsilon, "examples": fingerprint(chosen)}, work)
         for radius in radii if needs else [epsilon]:
@@ -125,16 +126,19 @@ def _with(plan: Plan, generator: Generator | None) -> dict[str, Any]:
 LATENT = ("in_distribution",)
 
 
-def _one(key, classifier, data, chosen, plan, threat, generator, chunk, label) -> dict[str, np.ndarray]:
-    """One run of an attack on the chosen examples."""
-    if not len(chosen):
+def _one(key, classifier, data, chosen, plan, threat, generator, label) -> dict[str, np.ndarray]:
+    """One run of an attack on the chosen examples, filled up to one chunk so that few examples need no new program."""
+    count = len(chosen)
+    if not count:
         empty = np.zeros(0)
         return {"success": empty.astype(bool), "distance": empty, "x_adv": np.zeros((0, *data.image_shape), np.float32)}
     attack = attacks.build(plan.attack, threat, **_with(plan, generator))
-    z = data.z[chosen] if generator is not None and data.z is not None else None
-    result = attacks.run(attack, key, classifier, data.x[chosen], data.y[chosen], z, chunk=chunk, label=label)
+    chunk = min(plan.chunk or (128 if jax.default_backend() == "cpu" else 1024), len(data))
+    filled = np.resize(chosen, max(count, chunk))
+    z = data.z[filled] if generator is not None and data.z is not None else None
+    result = attacks.run(attack, key, classifier, data.x[filled], data.y[filled], z, chunk=chunk, label=label)
     shown = int(np.sum(chosen < SHOWN))
-    return {"success": result.success, "distance": result.distance, "x_adv": result.x_adv[:shown]}
+    return {"success": result.success[:count], "distance": result.distance[:count], "x_adv": result.x_adv[:shown]}
 
 
 def _first(x_adv: np.ndarray, chosen: np.ndarray, clean: np.ndarray, fooled: np.ndarray) -> np.ndarray:
@@ -159,7 +163,6 @@ def evaluate(
     generator: Generator | None = None,
     pieces: Pieces | None = None,
     section: str = "attack",
-    chunk: int | None = None,
     label: str = "",
 ) -> tuple[list[Row], list[Outcome]]:
     """Rows: natural accuracy, and for each plan and epsilon the accuracy that the attack left.
@@ -195,7 +198,7 @@ def evaluate(
             part = data.take(slice(t * size, t * size + plan.samples))
             parts.append(attacked(
                 jax.random.fold_in(key, t), classifier, part, plan, epsilons=radii, norm=norm, generator=generator,
-                pieces=pieces, section=section, chunk=chunk,
+                pieces=pieces, section=section,
                 label=f"{label}, trial {t + 1}/{trials}:" if label and trials > 1 else label))
         outcomes.append(Outcome(plan, np.stack([robust for robust, _ in parts]), parts[0][1]))
 

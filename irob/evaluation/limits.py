@@ -1,0 +1,99 @@
+"""The bound rows of a report: what Theorem 4.4 says at the measured risk and at the paper's, and Fawzi's bounds.
+
+The Lipschitz constant of a class is the (1 - delta)-quantile of sampled constants.  Sampling finds constants from
+below, so every bound here is an estimate, and `Bound.certified` says so.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from irob import bounds
+from irob.core.evidence import Row
+from irob.report import tables
+
+PAPER_ALPHA = 0.015  # Zhang et al. (2020), section 5.3
+FAMILIES = ("overall", "per_class")
+FORMS = ("simplified", "classes", "exact")  # "classes" wants five or more
+ALPHAS = np.concatenate([np.geomspace(1e-4, 0.02, 20), np.linspace(0.025, 0.5, 39)])
+UNITS = {"default": 1.0, "paper": 2.0}  # the published protocol measures images in [-1, 1]
+
+
+def measured_alpha(rows: Sequence[Row]) -> tuple[float, str] | None:
+    """The lowest natural risk of the classifiers, checkpoints left out, and where it comes from.
+
+    A classifier that is right on all n images has a risk that n images cannot tell from 0: the upper end of its
+    exact 95 % interval is taken.
+    """
+    found = [r for m in tables.models(rows) if (r := tables.largest(rows, tables.NATURAL, model=m))]
+    if not found:
+        return None
+    best = max(found, key=lambda r: r.value)
+    if best.value == 1.0 and best.low is not None:
+        return 1 - best.low, f"95 % upper limit of the risk of {best.model}, which made no error on {best.n:,} images"
+    return 1 - best.value, f"natural risk of {best.model} on {best.n:,} images"
+
+
+def limit_rows(
+    constants: dict[int, float],
+    *,
+    dataset: str,
+    protocol: str,
+    alphas: dict[float, tuple[bool, str]],
+    epsilons: Sequence[float],
+    radius: float,
+    delta: float,
+    confidence: float | None = None,
+    norm: str = "l2",
+) -> list[Row]:
+    """Theorem 4.4: one row for each epsilon, alpha and family.
+
+    Args:
+        constants: class to sampled Lipschitz constant, in the units of the protocol.
+        alphas: risk to (whether it was measured here, its source).
+        radius, delta: of the local Lipschitz constants.  confidence: with which they cover their quantiles.
+
+    The theorem asks for radius * L >= epsilon, in image units.  Where that fails, error sets grow by the radius only,
+    and that is what protocol "default" puts in.  The published protocol ignores it, divides epsilon in [0,1] units by
+    constants in [-1,1] units, and takes the largest of them for the per-class family.
+    """
+    published = protocol == "paper"
+    values = np.asarray([constants[c] for c in sorted(constants)])
+    reach = radius / UNITS[protocol]  # reach * L is radius times the constant in image units
+    rows = []
+    for epsilon, (alpha, (measured, source)), family in itertools.product(epsilons, alphas.items(), FAMILIES):
+        taken = np.full_like(values, values.max()) if published and family == "per_class" else values
+        bound = bounds.evidence(
+            alpha, epsilon, taken, delta=delta, family=family, radius=reach, side="lower", confidence=confidence,
+            violated="record" if published else "cap")
+        fails = [c for c in sorted(constants) if reach * constants[c] < epsilon]
+        detail = {
+            "epsilon": float(epsilon), "alpha": float(alpha), "measured": measured, "source": source,
+            "family": family, "protocol": protocol, "proviso": not fails, "proviso fails for": fails,
+            "radius": radius, "delta": delta, "lipschitz": float(taken.max()),
+            "assumptions": "; ".join(bound.assumptions),
+        }
+        if measured and not published:
+            grown = bounds.intrinsic_robustness_upper_from_radius(
+                ALPHAS, np.minimum(radius, epsilon / taken), delta=delta, family=family)
+            detail["curve"] = {"alpha": ALPHAS.tolist(), "value": np.asarray(grown).tolist()}
+        rows.append(Row(dataset, "any", f"{norm} {epsilon:g}", tables.BOUND, bound.value, bound.side, bound.certified,
+                        f"{bound.theorem}, {family}", detail=detail))
+    return rows
+
+
+def fawzi_rows(
+    constant: float, *, dataset: str, protocol: str, epsilons: Sequence[float], classes: int = 10, norm: str = "l2"
+) -> list[Row]:
+    """Fawzi et al. (2018) for `classes` equally likely predictions: the share that no in-distribution move changes.
+
+    constant: of the unconditional generator, sampled, in the units of the protocol; so these are estimates too.
+    """
+    rows = []
+    for e, form in itertools.product(epsilons, FORMS if classes >= 5 else ("simplified", "exact")):
+        value = float(bounds.fawzi(classes, e, constant, form))
+        detail = {"epsilon": float(e), "protocol": protocol, "lipschitz": constant, "classes": classes}
+        rows.append(Row(dataset, "any", f"{norm} {e:g}", tables.PREDICTIONS, value, "upper", False,
+                        f"Fawzi et al., {form} form", detail=detail))
+    return rows

@@ -1,0 +1,64 @@
+"""How large a report is: one frozen value for each preset."""
+
+import dataclasses
+from typing import Any
+
+from irob.core.check import unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Sizes of every section.
+
+    codes, neighbours, lipschitz_trials: of Algorithm 1, codes for each class and trial.  natural: images for natural
+    accuracy.  samples, inside: images for each trial of the unconstrained and of the in-distribution attack.
+    pgd, in_distribution: options of the attacks.  checkpoints: how many along training, with which images.
+    """
+
+    codes: int
+    neighbours: int
+    lipschitz_trials: int
+    natural: int
+    trials: int
+    samples: int
+    inside: int
+    pgd: dict[str, Any]
+    in_distribution: dict[str, Any]
+    checkpoints: int
+    checkpoint_natural: int
+    checkpoint_samples: int
+    checkpoint_inside: int
+    radius: float = 0.5
+    delta: float = 0.001
+    epsilons: tuple[float, ...] = (1.0, 2.0, 3.0)
+    norm: str = "l2"
+
+
+PRESETS = {
+    # Under three minutes on two cores, compilation included.
+    "quick": Preset(
+        codes=20, neighbours=500, lipschitz_trials=1, natural=2000, trials=1, samples=200, inside=50,
+        pgd={"steps": 40}, in_distribution={"steps": 100}, checkpoints=2, checkpoint_natural=1000,
+        checkpoint_samples=50, checkpoint_inside=24),
+    # About an hour on two cores.
+    "standard": Preset(
+        codes=100, neighbours=2000, lipschitz_trials=3, natural=10_000, trials=3, samples=500, inside=200,
+        pgd={"steps": 100}, in_distribution={"steps": 200}, checkpoints=5, checkpoint_natural=5000,
+        checkpoint_samples=300, checkpoint_inside=100),
+    # The sizes of the paper: S = 1000, N = 2000, ten trials, 10,000 images.
+    "paper": Preset(
+        codes=1000, neighbours=2000, lipschitz_trials=10, natural=100_000, trials=10, samples=10_000, inside=1000,
+        pgd={"steps": 100, "restarts": 2}, in_distribution={"steps": 200, "restarts": 3}, checkpoints=100,
+        checkpoint_natural=10_000, checkpoint_samples=2000, checkpoint_inside=500),
+}
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name; raises `InputError` with the nearest if there is none.
+
+    >>> preset("quick").epsilons
+    (1.0, 2.0, 3.0)
+    """
+    if name not in PRESETS:
+        raise unknown("preset", name, PRESETS)
+    return PRESETS[name]

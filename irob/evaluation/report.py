@@ -1,0 +1,272 @@
+"""The whole report: constants, classifiers, checkpoints, limits, in pieces that a killed run finds again.
+
+    run(preset, generator=..., classifiers=..., dataset=..., seed=..., folder=...) -> Outcome
+
+Sections whose weights are not there are left out with a sentence.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from irob import classifiers, generators, lipschitz
+from irob.core import compile, keys, weights
+from irob.core.check import InputError
+from irob.core.evidence import Report, Row
+from irob.core.progress import say
+from irob.core.provenance import provenance
+from irob.core.types import Classifier, Dataset, Generator
+from irob.evaluation import attack, limits, robustness
+from irob.evaluation.pieces import Pieces, fingerprint
+from irob.evaluation.presets import Preset
+from irob.report import tables
+
+DIRECTIONS = {"default": "ball", "paper": "orthant"}
+METHODS = ("standard", "adv", "trades")  # classifiers that are looked for by default
+GRID = 10  # images of each class in Figure 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A report that passed its laws, its pictures, what it discovered and what it left out."""
+
+    report: Report
+    pictures: dict[str, Any]
+    discoveries: tuple[str, ...]
+    omitted: tuple[str, ...]
+
+
+class Clock:
+    """Says which section is at work and what each took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def section(self, name: str, work: Callable[[], Any]) -> Any:
+        say(f"{name} ...")
+        start = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self.seconds[name] = round(time.perf_counter() - start, 2)
+            say(f"{name}: {self.seconds[name]:.1f} s")
+
+
+def constants(
+    key: jax.Array, generator: Generator, preset: Preset, *, dataset: str, name: str, pieces: Pieces
+) -> list[Row]:
+    """Rows of Table 1: for each protocol and class, the (1 - delta)-quantile of sampled constants over trials."""
+    rows = []
+    classes: list[int | None] = [None] if generator.num_classes <= 1 else [*range(generator.num_classes)]
+    for protocol, directions in DIRECTIONS.items():
+        for c in classes:
+            found = np.asarray([
+                _sampled(jax.random.fold_in(key, t), generator, c or 0, preset, directions, pieces)
+                for t in range(preset.lipschitz_trials)
+            ]) * limits.UNITS[protocol]
+            pairs = [lipschitz.quantile(values, 1 - preset.delta, 0.95) for values in found]
+            quantiles = np.asarray([q for q, _ in pairs], float)
+            spread = {"std": float(quantiles.std(ddof=1))} if len(quantiles) > 1 else {}
+            rows.append(Row(
+                dataset, name, "none", tables.LIPSCHITZ, float(quantiles.mean()), "lower", False,
+                f"sampled, {directions}", n=preset.codes,
+                detail={"class": c, "protocol": protocol, "trials": preset.lipschitz_trials, **spread,
+                        "radius": preset.radius, "delta": preset.delta, "codes": preset.codes,
+                        "neighbours": preset.neighbours, "confidence": float(min(v for _, v in pairs))}))
+    return rows
+
+
+def _sampled(key, generator, c, preset, directions, pieces) -> np.ndarray:
+    """Constants f[codes] of one class in one trial."""
+    key = jax.random.fold_in(key, c)
+    settings = {"key": fingerprint(key), "generator": fingerprint(generator.variables), "codes": preset.codes,
+                "neighbours": preset.neighbours, "radius": preset.radius, "directions": directions, "class": c}
+
+    def compute() -> dict[str, Any]:
+        z = jax.random.normal(keys.named(key, "codes"), (preset.codes, generator.latent_dim))
+        y = np.full(preset.codes, c, np.int32)
+        estimate = lipschitz.sampled(keys.named(key, "directions"), generator, z, y, radius=preset.radius,
+                                     neighbours=preset.neighbours, directions=directions)
+        return {"value": estimate.value}
+
+    return pieces.get("lipschitz", settings, compute)["value"]
+
+
+@compile.jit
+def _images(generator, z, y):
+    return jax.vmap(generator)(z, y)
+
+
+def grid(key: jax.Array, generator: Generator, rows: int = GRID) -> np.ndarray:
+    """Figure 1: images f[rows, classes, H, W, C], every one a fresh draw."""
+    y = np.tile(np.arange(generator.num_classes, dtype=np.int32), rows)
+    z = jax.random.normal(key, (len(y), generator.latent_dim))
+    return np.asarray(_images(generator, z, y)).reshape(rows, generator.num_classes, *generator.image_shape)
+
+
+def present(names: Sequence[str], kind: str, omitted: list[str]) -> list[str]:
+    """Those whose weights are there; a sentence for each of the others."""
+    out = []
+    for name in names:
+        try:
+            weights.resolve(name)
+        except InputError:
+            omitted.append(f"{kind} {name}: its weights are not shipped yet; this run says nothing about it.")
+        else:
+            out.append(name)
+    return out
+
+
+def run(
+    preset: Preset,
+    *,
+    generator: str = "acgan_mnist",
+    unconditional: str = "gan_mnist",
+    models: Sequence[str] = (),
+    dataset: str = "mnist_gen",
+    data_dir: str = "",
+    seed: int = 0,
+    folder: pathlib.Path | None = None,
+    resume: bool = True,
+) -> Outcome:
+    """From names to a report: loads what is there, measures, holds the rows against the laws.
+
+    Args:
+        preset: sizes.
+        generator, unconditional: shipped names or folders; the second may be missing.
+        models: classifiers; none given means those shipped for the data set.
+        folder: where finished pieces are kept.
+
+    Raises:
+        InputError: a name that was given and is not there.
+        EvidenceError: rows that contradict a theorem.
+    """
+    omitted: list[str] = []
+    names = list(models) or present([f"{dataset}_{m}" for m in METHODS], "classifier", omitted)
+    loaded = {name: classifiers.load(name) for name in names}
+    along: dict[str, Classifier] = {}
+    for name in names:
+        saved = spread(classifiers.checkpoints(name), preset.checkpoints)
+        along |= {f"{name}@{epoch}": classifiers.load(f"{name}@{epoch}") for epoch in saved}
+        if not saved:
+            omitted.append(f"checkpoints of {name}: none are there, so Figure 2 shows the final classifier only.")
+    other = present([unconditional], "unconditional generator", omitted) if unconditional else []
+    clock, pieces = Clock(), Pieces(folder, resume)
+    source = generators.load(generator)
+    count = max(preset.natural, preset.trials * preset.samples)
+    test = clock.section("test images", lambda: attack.load(
+        dataset, count, generator=generator, data_dir=data_dir, seed=seed))
+    rows, pictures = measure(
+        keys.from_seed(seed), preset, generators={generator: source} | {n: generators.load(n) for n in other},
+        models=loaded, checkpoints=along, test=test, pieces=pieces, clock=clock, omitted=omitted)
+    used = {name: sha256(name) for name in [generator, *other, *loaded, *along]}
+    record = provenance(
+        seed=seed, matmul_precision="float32", preset=dataclasses.asdict(preset), generator=generator,
+        dataset=dataset, weights=used, omitted=omitted,
+        seconds={**clock.seconds, "pieces reused": pieces.reused, "pieces computed": pieces.computed})
+    report = Report(tuple(rows), record)
+    found = (*report.check(), *robustness.discoveries(rows))
+    return Outcome(report, pictures, found, tuple(omitted))
+
+
+def measure(
+    key: jax.Array,
+    preset: Preset,
+    *,
+    generators: dict[str, Generator],
+    models: dict[str, Classifier],
+    checkpoints: dict[str, Classifier],
+    test: Dataset,
+    pieces: Pieces,
+    clock: "Clock",
+    omitted: list[str],
+) -> tuple[list[Row], dict[str, Any]]:
+    """Every section, from values: rows and pictures.
+
+    generators: the conditional one first, then perhaps an unconditional one.  checkpoints: "name@epoch" to model.
+    """
+    (name, g), *others = generators.items()
+    pictures: dict[str, Any] = {"samples": clock.section("sample images", lambda: grid(keys.named(key, "figure 1"), g))}
+    rows: list[Row] = clock.section("Lipschitz constants", lambda: constants(
+        keys.named(key, "lipschitz"), g, preset, dataset=test.name, name=name, pieces=pieces))
+    for other, h in others:
+        rows += clock.section("unconditional generator", lambda other=other, h=h: constants(
+            keys.named(key, "lipschitz"), h, preset, dataset=test.name, name=other, pieces=pieces))
+
+    plans = [robustness.Plan("pgd", preset.samples, preset.pgd)]
+    if test.z is None:
+        omitted.append(f"in-distribution attack: {test.name} has no latent codes.")
+    else:
+        plans.append(robustness.Plan("in_distribution", preset.inside, preset.in_distribution))
+    small = {"pgd": preset.checkpoint_samples, "in_distribution": preset.checkpoint_inside}
+    fewer = [dataclasses.replace(p, samples=small[p.attack]) for p in plans]
+    attacked = functools.partial(
+        robustness.evaluate, keys.named(key, "attack"), epsilons=preset.epsilons, norm=preset.norm, generator=g,
+        pieces=pieces)
+    for model, classifier in models.items():
+        found, outcomes = clock.section(model, lambda model=model, classifier=classifier: attacked(
+            classifier, test, plans, trials=preset.trials, name=model, label=model))
+        rows += found
+        pictures["pairs"] = pairs(test.x, outcomes)
+    for at, classifier in checkpoints.items():
+        rows += clock.section(at, lambda at=at, classifier=classifier: attacked(
+            classifier, test.take(preset.checkpoint_natural), fewer, name=at, section="checkpoint", label=at))[0]
+    return rows + bound_rows(rows, preset, generators, test.name, omitted), pictures
+
+
+def sha256(name: str) -> str:
+    """The checksum that stands beside the weights of a shipped name or a folder."""
+    return weights.load(weights.resolve(name))[1]["sha256"]
+
+
+def pairs(clean: np.ndarray, outcomes: Sequence[robustness.Outcome]) -> dict[str, np.ndarray]:
+    """Clean and adversarial images at the largest epsilon, of examples on which every attack succeeded if possible."""
+    shown = min(o.x_adv.shape[1] for o in outcomes)
+    changed = np.all([np.any(o.x_adv[-1][:shown] != clean[:shown], axis=(1, 2, 3)) for o in outcomes], axis=0)
+    order = np.argsort(~changed, kind="stable")[:6]
+    captions = {"pgd": "PGD", "in_distribution": "in-dist."}
+    out = {"clean": clean[:shown][order]}
+    return out | {captions.get(o.plan.attack, o.plan.attack): o.x_adv[-1][order] for o in outcomes}
+
+
+def spread(values: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the values, evenly spread, the last one included.
+
+    >>> spread([5, 10, 15, 20, 25], 3)
+    [5, 15, 25]
+    """
+    values = sorted(values)
+    if count < 1 or not values:
+        return []
+    places = np.unique(np.round(np.linspace(len(values) - 1, 0, min(count, len(values)))).astype(int))
+    return [values[i] for i in places]
+
+
+def bound_rows(
+    rows: Sequence[Row], preset: Preset, generators: dict[str, Generator], dataset: str, omitted: list[str]
+) -> list[Row]:
+    """Theorem 4.4 at the measured risk and at the paper's, and Fawzi's bounds for the unconditional generator."""
+    alphas = {limits.PAPER_ALPHA: (False, "as in the paper")}
+    measured = limits.measured_alpha(rows)
+    if measured is None:
+        omitted.append("bound at the measured risk: no classifier was there to measure it.")
+    else:
+        alphas = {measured[0]: (True, measured[1])} | alphas
+    name, *others = generators
+    out: list[Row] = []
+    for protocol in DIRECTIONS:
+        common = {"dataset": dataset, "protocol": protocol, "epsilons": preset.epsilons, "norm": preset.norm}
+        found = tables.select(rows, tables.LIPSCHITZ, model=name, protocol=protocol)
+        values = {r.detail["class"] or 0: r.value for r in found}
+        out += limits.limit_rows(
+            values, alphas=alphas, radius=preset.radius, delta=preset.delta,
+            confidence=min(r.detail["confidence"] for r in found), **common)
+        for r in (r for other in others for r in tables.select(rows, tables.LIPSCHITZ, model=other, protocol=protocol)):
+            out += limits.fawzi_rows(r.value, classes=max(2, generators[name].num_classes), **common)
+    return out

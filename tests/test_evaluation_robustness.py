@@ -1,0 +1,199 @@
+"""Attacked accuracy against closed forms: a linear classifier on an affine generator, where PGD is exact."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from irob import attacks
+from irob.core.check import InputError
+from irob.core.evidence import EvidenceError
+from irob.core.types import Classifier, Dataset, Generator
+from irob.evaluation import attack, pieces, robustness
+from irob.report import tables
+
+SHAPE = (2, 2, 1)
+W = jnp.array([[1.0, 2.0, -1.0, 0.5]]) / 2.5  # |w| = 1
+PGD = {"steps": 20, "start": "zero"}
+INSIDE = {"steps": 60}
+
+
+def draw(variables, z, y):
+    """g(z, y) = 0.5 + 0.1 z - 0.15 w (y - 1/2) 2, an isometry scaled by 0.1."""
+    return (0.5 + 0.1 * z + variables * (2 * y - 1)).reshape(SHAPE)
+
+
+def logits(variables, x):
+    s = variables @ (x.ravel() - 0.5)
+    return jnp.concatenate([-s, s])
+
+
+GENERATOR = Generator(0.15 * W[0], draw, 4, 2, SHAPE, name="toy")
+CLASSIFIER = Classifier(W, logits, 2, SHAPE, name="line")
+EPSILONS = (0.05, 0.1, 0.15)
+
+
+def dataset(n, seed=0):
+    z = np.asarray(jax.random.normal(jax.random.key(seed), (n, 4)))
+    y = np.arange(n, dtype=np.int32) % 2
+    return Dataset(np.asarray(jax.vmap(GENERATOR)(z, y)), y, z, 2, SHAPE, "toy")
+
+
+def robust(data, epsilon):
+    """The exact verdict: the signed distance from the boundary exceeds epsilon."""
+    signed = np.asarray((data.x.reshape(-1, 4) - 0.5) @ W[0]) * (2 * data.y - 1)
+    return signed > epsilon
+
+
+def evaluate(data, plans, **keywords):
+    keywords = {"epsilons": EPSILONS, "generator": GENERATOR, "name": "line"} | keywords
+    return robustness.evaluate(jax.random.key(0), CLASSIFIER, data, plans, **keywords)
+
+
+@pytest.fixture(scope="module")
+def both():
+    data = dataset(120)
+    plans = [robustness.Plan("pgd", 60, PGD, chunk=20), robustness.Plan("in_distribution", 30, INSIDE, chunk=20)]
+    return data, *evaluate(data, plans, trials=2)
+
+
+def test_attacked_accuracy_is_the_closed_form(both):
+    data, rows, _ = both
+    for e in EPSILONS:
+        (row,) = tables.select(rows, tables.ROBUST, epsilon=e, method="pgd")
+        assert row.value == pytest.approx(robust(data, e).mean(), abs=1e-9)
+        assert (row.side, row.certified, row.threat, row.n) == ("upper", False, f"l2 {e:g}", 120)
+
+
+def test_trials_have_images_of_their_own(both):
+    data, rows, _ = both
+    (row,) = tables.select(rows, tables.ROBUST, epsilon=0.1, method="pgd")
+    shares = robust(data, 0.1).reshape(2, 60).mean(axis=1)
+    assert row.detail["std"] == pytest.approx(shares.std(ddof=1))
+    assert row.detail["trials"] == 2
+
+
+def test_intervals_are_exact(both):
+    """Clopper and Pearson by the quantiles of the beta distribution."""
+    _, rows, _ = both
+    for row in rows:
+        k = round(row.value * row.n)
+        low = stats.beta.ppf(0.025, k, row.n - k + 1) if k else 0.0
+        high = stats.beta.ppf(0.975, k + 1, row.n - k) if k < row.n else 1.0
+        assert (row.low, row.high) == pytest.approx((low, high), abs=1e-9)
+
+
+def test_in_distribution_agrees_on_an_isometry_that_covers_the_space(both):
+    """The toy generator draws every image, so both attacks have the same closed form; the latent one may lag."""
+    data, rows, outcomes = both
+    first = np.concatenate([np.arange(30), np.arange(60, 90)])
+    for i, e in enumerate(EPSILONS):
+        truth = robust(data, e)[first]
+        found = outcomes[1].robust[:, i].ravel()
+        assert np.all(found >= truth)
+        assert np.mean(found != truth) < 0.1
+    assert {r.n for r in tables.select(rows, tables.IN_DISTRIBUTION)} == {60}
+
+
+def test_natural_accuracy_is_given_for_every_sample_size(both):
+    _, rows, _ = both
+    assert {r.n for r in tables.select(rows, tables.NATURAL)} == {120, 60}
+    assert all(r.side == "exact" and r.threat == "none" for r in tables.select(rows, tables.NATURAL))
+
+
+def test_all_attacks_together_are_the_strongest(both):
+    _, rows, _ = both
+    for e in EPSILONS:
+        (together,) = tables.select(rows, tables.ROBUST, epsilon=e, method="pgd + in_distribution")
+        (inside,) = tables.select(rows, tables.IN_DISTRIBUTION, epsilon=e)
+        assert together.value <= inside.value and together.n == inside.n
+    assert robustness.discoveries(rows) == []  # PGD is exact here
+
+
+def test_the_law_can_be_broken(both):
+    _, rows, _ = both
+    bad = [dataclasses.replace(r, value=0.0, low=0.0) if r.quantity == tables.IN_DISTRIBUTION else r for r in rows]
+    with pytest.raises(EvidenceError, match="below unconstrained"):
+        robustness.hold(bad)
+
+
+def test_a_weak_attack_is_reported():
+    weak = robustness.Plan("pgd", 20, {"steps": 20, "start": "zero", "step_size": 1e-5}, chunk=20)
+    rows, _ = evaluate(dataset(40), [weak, robustness.Plan("in_distribution", 20, INSIDE, chunk=20)])
+    assert any("too weak" in s for s in robustness.discoveries(rows))
+
+
+def test_monotone_plans_attack_survivors_only(monkeypatch):
+    seen = []
+    real = attacks.run
+    monkeypatch.setattr(attacks, "run", lambda *a, **k: seen.append(len(np.unique(a[3], axis=0))) or real(*a, **k))
+    data = dataset(40)
+    rows, _ = evaluate(data, [robustness.Plan("pgd", 40, PGD, chunk=20)])
+    assert seen == [40, int(robust(data, 0.05).sum()), int(robust(data, 0.1).sum())]
+    seen.clear()
+    again, _ = evaluate(data, [robustness.Plan("pgd", 40, PGD, monotone=False, chunk=20)])
+    assert seen == [40, 40, 40]
+    assert [r.value for r in rows] == [r.value for r in again]
+
+
+def test_pictures_show_the_attacked_image(both):
+    data, _, outcomes = both
+    shown = outcomes[0].x_adv[-1]
+    fooled = ~outcomes[0].robust[0, -1, : len(shown)]
+    wrong = np.asarray([int(jnp.argmax(CLASSIFIER(x))) for x in shown]) != data.y[: len(shown)]
+    assert np.array_equal(wrong, fooled)
+
+
+def test_a_killed_run_ends_in_the_same_rows(tmp_path, monkeypatch):
+    plans = [robustness.Plan("pgd", 20, PGD), robustness.Plan("in_distribution", 20, INSIDE)]
+    data = dataset(40)
+    whole, _ = evaluate(data, plans, trials=2)
+    real, calls = attacks.run, []
+
+    def dies(*a, **k):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*a, **k)
+
+    monkeypatch.setattr(attacks, "run", dies)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(data, plans, trials=2, pieces=pieces.Pieces(tmp_path))
+    done = len(list(tmp_path.glob("*.npz")))
+    assert done == 4  # natural predictions and three attacks
+    kept = pieces.Pieces(tmp_path)
+    again, _ = evaluate(data, plans, trials=2, pieces=kept)
+    assert again == whole and kept.reused == done and kept.computed > 0
+    fresh = pieces.Pieces(tmp_path, resume=False)
+    assert evaluate(data, plans, trials=2, pieces=fresh)[0] == whole and fresh.reused == 0
+
+
+def test_a_damaged_piece_is_computed_again(tmp_path):
+    keep = pieces.Pieces(tmp_path)
+    assert keep.get("a", {"n": 1}, lambda: {"v": 1.5})["v"] == 1.5
+    (file,) = tmp_path.glob("*.npz")
+    file.write_bytes(file.read_bytes()[:20])
+    assert keep.get("a", {"n": 1}, lambda: {"v": 2.5})["v"] == 2.5
+    assert keep.get("a", {"n": 1}, lambda: {"v": 3.5})["v"] == 2.5
+    assert keep.get("a", {"n": 2}, lambda: {"v": 4.5})["v"] == 4.5, "other settings are another piece"
+
+
+def test_too_few_images_are_refused():
+    with pytest.raises(InputError, match="40, wanted 3 trials x 20"):
+        evaluate(dataset(40), [robustness.Plan("pgd", 20, PGD)], trials=3)
+
+
+def test_options_go_to_the_attacks_that_take_them():
+    given = {"steps": 7, "step_size": 0.5, "restarts": None}
+    pgd, inside = attack.plans(["pgd", "in_distribution"], [5, 3], "paper", given)
+    assert pgd.options == {"steps": 7, "step_size": 0.5, "protocol": "paper"} and not pgd.monotone
+    assert inside.options == {"steps": 7, "protocol": "paper"}
+    with pytest.raises(InputError, match="step_size"):
+        attack.plans(["in_distribution"], [5], "default", {"step_size": 0.5})
+    with pytest.raises(InputError, match="did you mean 'pgd'"):
+        attack.plans(["pdg"], [5], "default", {})
+    with pytest.raises(InputError, match="protocol"):
+        attack.plans(["pgd"], [5], "papre", {})

@@ -73,6 +73,17 @@ def images(generator: Generator, z: np.ndarray, y: np.ndarray, *, chunk: int = 1
     return x
 
 
+def by_class(x: np.ndarray, y: np.ndarray, num_classes: int, rows: int) -> np.ndarray:
+    """Figure 1's arrangement f[r,K,H,W,C]: a column for each class, r <= rows full rows (possibly none).
+
+    >>> by_class(np.arange(5), np.array([0, 1, 0, 1, 1]), 2, rows=10).tolist()
+    [[0, 1], [2, 3]]
+    """
+    columns = [np.flatnonzero(y == c)[:rows] for c in range(num_classes)]
+    full = min(len(c) for c in columns)
+    return np.stack([x[c[:full]] for c in columns], axis=1)
+
+
 def dataset(
     generator: Generator, split: str, count: int, *, seed: int = 0, chunk: int = 1000, name: str = ""
 ) -> Dataset:

@@ -4,6 +4,7 @@ x: u8[n,H,W] or u8[n,H,W,C], or floats in [0,1]; y: integers i[n]; z: latent cod
 `python -m irob sample --out FILE.npz` writes such files.  Nothing is unpickled.
 """
 
+import os
 import pathlib
 import zipfile
 import zlib
@@ -32,6 +33,19 @@ def arrays(path, wanted: tuple[str, ...]) -> dict[str, np.ndarray]:
         got = "a bare array" if content is None else f"arrays {', '.join(sorted(content)) or 'none'}"
         raise InputError(f"data file {str(path)!r}: got {got}, wanted {', '.join(wanted)}")
     return content
+
+
+def save(path, **content: np.ndarray) -> pathlib.Path:
+    """Writes an .npz under a temporary name and renames it; not through a copy in memory, for it may be large."""
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, **content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
 
 
 def build(split: str, *, data_dir: str, count: int | None = None, num_classes: int | None = None) -> Dataset:

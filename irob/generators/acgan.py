@@ -101,3 +101,8 @@ def build(variables=None, *, key: jax.Array | None = None) -> Generator:
     if variables is None:
         variables = module.init(key, jnp.zeros((1, LATENT_DIM)), jnp.zeros(1, jnp.int32))
     return Generator(variables, module, LATENT_DIM, NUM_CLASSES, IMAGE_SHAPE, (Rescale(),), name="acgan")
+
+
+def discriminator() -> DiscriminatorNet:
+    """The network that it is trained against: real or generated, and which class."""
+    return DiscriminatorNet()

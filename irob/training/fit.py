@@ -39,6 +39,7 @@ def fit(
     resume: bool = False,
     evaluate: Callable | None = None,
     checkpoint_every: int = 5,
+    keep: int | None = None,
     label: str = "train",
     config: dict | None = None,
 ) -> Any:
@@ -54,6 +55,7 @@ def fit(
         resume: go on from the last checkpoint; without it a workdir that has one is refused.
         evaluate: (state, epoch) -> dict of floats, after every epoch.
         checkpoint_every: epochs between checkpoints; the last epoch always gets one.
+        keep: only the newest so many checkpoints stay; None keeps all.
 
     Raises:
         InputError: bad sizes, a workdir that cannot be written or holds another run.
@@ -77,6 +79,8 @@ def fit(
         record |= evaluate(state, epoch + 1) if evaluate else {}
         if (epoch + 1) % checkpoint_every == 0 or epoch + 1 == epochs:
             checkpoint.save(folder, epoch + 1, state)
+            if keep:
+                checkpoint.keep(folder, keep)
         with open(workdir / "log.jsonl", "a", encoding="utf-8") as log:
             log.write(json.dumps(record) + "\n")
     return state

@@ -22,10 +22,12 @@ def arrays(path, wanted: tuple[str, ...]) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise InputError(f"data file {str(path)!r}: there is no such file; wanted an .npz file")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names = getattr(file, "files", None)
-            content = {name: file[name] for name in names} if names is not None else None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError) as e:
+        file = np.load(path, allow_pickle=False)
+        content = None
+        if not isinstance(file, np.ndarray):
+            with file:
+                content = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as e:
         size = path.stat().st_size
         why = " ".join(str(e).split()) or e.__class__.__name__
         raise InputError(f"data file {str(path)!r}: {size} bytes are not a readable .npz ({why})") from None

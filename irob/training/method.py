@@ -1,0 +1,54 @@
+"""What a method of training a classifier is: how it perturbs a batch, and what it then minimises.
+
+    adversarial = method.perturb(key, f, x, y)              # f: the classifier in inference mode, no gradient to w
+    minimise      method.loss(g, x, adversarial, y) over w  # g: the same classifier in training mode (dropout on)
+"""
+
+from collections.abc import Callable
+
+import jax
+
+from irob.attacks import pgd
+from irob.core import keys
+from irob.core.threat import LpBall
+from irob.core.types import value
+
+Predict = Callable[[jax.Array], jax.Array]
+
+
+@value("steps", "start")
+class Inner:
+    """The inner maximisation: projected steepest ascent, last iterate.
+
+    threat: the ball.  step_size: in image units.  steps: gradient evaluations.  start: "noise" is x + 0.001 N(0, I),
+    as published; "random" is uniform in the ball, better where steps are few.
+    """
+
+    threat: LpBall
+    step_size: jax.Array | float = 0.5
+    steps: int = 40
+    start: str = "noise"
+
+    def ascend(self, key: jax.Array, loss: Callable, x: jax.Array, *per_example: jax.Array) -> jax.Array:
+        """x f[n,H,W,C] -> x_adv, maximising loss(x_adv[i], *per_example[i]) -> f[] in every example's ball."""
+
+        def one(key, x, *rest):
+            return pgd.ascend(key, lambda v: loss(v, *rest), x, self.threat,
+                              steps=self.steps, step_size=self.step_size, start=self.start)
+
+        each = keys.for_examples(key, jax.numpy.arange(len(x)))
+        return jax.lax.stop_gradient(jax.vmap(one)(each, x, *per_example))
+
+
+def cross_entropy(logits: jax.Array, y: jax.Array) -> jax.Array:
+    """-log softmax(logits)_y of one example.  logits: f[K], y: i[] -> f[].
+
+    >>> round(float(cross_entropy(jax.numpy.zeros(10), 3)), 4)
+    2.3026
+    """
+    return jax.nn.logsumexp(logits) - logits[y]
+
+
+def mean_cross_entropy(logits: jax.Array, y: jax.Array) -> jax.Array:
+    """Its mean over a batch.  logits: f[n,K], y: i[n] -> f[]."""
+    return jax.vmap(cross_entropy)(logits, y).mean()

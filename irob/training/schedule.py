@@ -1,0 +1,47 @@
+"""Learning rates over a run, as fractions of its length, so that a short run decays where a long one does.
+
+    trades     x 1, 0.1, 0.01, 0.001 from 0, 55, 75, 90 % of the epochs: TRADES' own, and the default
+    published  x 1, 0.1, 0.001, 1e-6 from 0, 50, 70, 90 %: what the paper's code does.  It multiplies its decays
+               (0.1, then 0.01, then 0.001) where a schedule would set them, so that nothing is learnt after 70 %
+    one_cycle  from 0 up to 1 at 20 %, down to 0 at the end, linearly and step by step: for short runs
+    constant   1
+"""
+
+import jax.numpy as jnp
+import optax
+
+from irob.core.check import integer, number, unknown
+
+STEPS = {
+    "trades": ((0.55, 0.1), (0.75, 0.01), (0.9, 0.001)),
+    "published": ((0.5, 0.1), (0.7, 1e-3), (0.9, 1e-6)),
+    "constant": (),
+}
+NAMES = (*STEPS, "one_cycle")
+WARM_UP = 0.2
+
+
+def learning_rate(name: str, peak: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+    """The schedule `name` as step number -> learning rate.
+
+    Args:
+        peak: largest learning rate, above 0.
+        epochs, steps_per_epoch: length of the run; decays fall on whole epochs.
+
+    Raises:
+        InputError: unknown name (the nearest is suggested), a number out of range.
+
+    >>> rate = learning_rate("trades", 0.05, 100, 468)
+    >>> [round(float(rate(468 * epoch)), 6) for epoch in (0, 54, 55, 75, 90)]
+    [0.05, 0.05, 0.005, 0.0005, 5e-05]
+    """
+    if name not in NAMES:
+        raise unknown("schedule", name, NAMES)
+    number("learning rate", peak, low=0, open_low=True)
+    total = integer("epochs", epochs, low=1) * integer("steps per epoch", steps_per_epoch, low=1)
+    if name == "one_cycle":
+        top = WARM_UP * total
+        return lambda step: peak * jnp.minimum((step + 1) / (top + 1), jnp.maximum(total - step, 0) / (total - top))
+    edges = jnp.asarray([round(fraction * epochs) * steps_per_epoch for fraction, _ in STEPS[name]], jnp.int32)
+    factors = jnp.asarray([1.0, *(factor for _, factor in STEPS[name])])
+    return lambda step: peak * factors[jnp.sum(step >= edges)]

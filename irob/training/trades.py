@@ -1,0 +1,65 @@
+"""TRADES (Zhang et al., 2019): accuracy on clean images plus agreement within their balls.
+
+    min_w  mean CE(f(x), y) + beta mean max_{x' in B(x)} KL(p(x) || p(x')),   p = softmax f
+
+Gradients flow through both arguments of KL in the outer loss, through x' alone in the inner one.  There p(x) is
+constant, so it is computed once and not at every step.  The start must not be x itself, where the gradient is 0.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from irob.core.check import InputError, number
+from irob.core.threat import LpBall
+from irob.core.types import value
+from irob.training.adv import inner
+from irob.training.method import Inner, Predict, mean_cross_entropy
+
+
+def divergence(logits: jax.Array, logits_adv: jax.Array) -> jax.Array:
+    """KL(softmax(logits) || softmax(logits_adv)) of one example, f[K] each -> f[].
+
+    >>> f = jnp.array([1.0, 2.0])
+    >>> float(divergence(f, f + 3.0))
+    0.0
+    """
+    log_p = jax.nn.log_softmax(logits)
+    return jnp.sum(jnp.exp(log_p) * (log_p - jax.nn.log_softmax(logits_adv)))
+
+
+@value()
+class Trades:
+    """See `build`."""
+
+    inner: Inner
+    beta: jax.Array | float
+
+    def perturb(self, key: jax.Array, predict: Predict, x: jax.Array, y: jax.Array) -> jax.Array:
+        """x_adv: ascent of the divergence from the clean prediction in each example's ball."""
+        clean = predict(x)
+        return self.inner.ascend(key, lambda v, clean: divergence(clean, predict(v[None])[0]), x, clean)
+
+    def loss(self, predict: Predict, x: jax.Array, x_adv: jax.Array, y: jax.Array) -> jax.Array:
+        """Mean over the batch of cross entropy + beta divergence; one forward pass for both halves."""
+        logits, logits_adv = jnp.split(predict(jnp.concatenate([x, x_adv])), 2)
+        return mean_cross_entropy(logits, y) + self.beta * jax.vmap(divergence)(logits, logits_adv).mean()
+
+
+def build(
+    threat: LpBall, *, beta: float = 6.0, steps: int = 40, step_size: float = 0.5, start: str = "noise"
+) -> Trades:
+    """TRADES with the paper's settings.
+
+    Args:
+        threat: the ball; the paper's is l2 with radius 3.
+        beta: weight of the divergence, at least 0; 1/lambda of the publication.
+        steps, step_size, start: of the inner loop, as in adversarial training; start must not be "zero".
+
+    >>> build(LpBall("l2", 3.0)).beta
+    6.0
+
+    Reference: Zhang et al., 2019, https://arxiv.org/abs/1901.08573
+    """
+    if start == "zero":
+        raise InputError('start: got "zero", where the divergence has no gradient; wanted "noise" or "random"')
+    return Trades(inner(threat, steps, step_size, start), number("beta", beta, low=0))

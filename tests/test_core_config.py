@@ -69,3 +69,10 @@ def test_doors_without_a_verb(argv):
     done = subprocess.run([sys.executable, "-m", "irob", *argv], capture_output=True, text=True)
     assert done.returncode == 2
     assert "Available" in done.stderr if argv else "usage" in done.stdout
+
+
+def test_provenance_names_no_folder_of_the_machine(monkeypatch):
+    from irob.core import provenance
+
+    monkeypatch.setattr(sys, "argv", ["x", "--out", "/some/where/weights", "--data-dir", "data/mnist"])
+    assert provenance.command().endswith("--out weights --data-dir data/mnist")

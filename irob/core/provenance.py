@@ -20,11 +20,12 @@ def _version(package: str) -> str | None:
 
 
 def command() -> str:
-    """The command line as a person would type it: `python -m module ...`, without folders of this machine."""
+    """The command line as a person would type it: `python -m module ...`; of absolute paths only the last part."""
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     name = f"-m {spec.name.removesuffix('.__main__')}" if spec else pathlib.Path(sys.argv[0] or "-c").name
-    return shlex.join(["python"]) + f" {name} " + shlex.join(sys.argv[1:])
+    arguments = [pathlib.Path(a).name if os.path.isabs(a) else a for a in sys.argv[1:]]
+    return f"python {name} {shlex.join(arguments)}".strip()
 
 
 def provenance(*, seed: int | None, **extra: Any) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def provenance(*, seed: int | None, **extra: Any) -> dict[str, Any]:
     device = jax.devices()[0]
     return {
         "seed": seed,
-        "command": command().strip(),
+        "command": command(),
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "versions": {p: v for p in PACKAGES if (v := _version(p))} | {"python": platform.python_version()},
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count(),

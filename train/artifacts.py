@@ -1,0 +1,97 @@
+"""Trains the shipped weights again, piece by piece: `python -m train.artifacts --recipe reduced --data-dir FOLDER`.
+
+Each piece is a command that a person could type; it is resumed from its last checkpoint, so the whole may be stopped
+at any time, by --minutes or by hand, and the same command goes on. A machine that is lent for ten minutes at a time
+is used with `--minutes 9`.
+"""
+
+import dataclasses
+import pathlib
+import shlex
+import subprocess
+import sys
+import time
+
+from irob.core.check import InputError, number, unknown, writable_folder, write_atomically
+from irob.core.config import option, run
+from irob.core.progress import say
+
+# What differs between the recipes; everything else is the doors' default, that is the paper's.
+ROBUST = {
+    "full": [],
+    "reduced": ["--epochs", "5", "--steps", "5", "--step-size", "1.2", "--schedule", "one_cycle"],
+}
+GAN_EPOCHS = {"full": 25, "reduced": 8}
+STANDARD = {
+    "full": ["--epochs", "20", "--schedule", "one_cycle"],
+    "reduced": ["--epochs", "3", "--schedule", "one_cycle"],
+}
+UNFINISHED = 75  # the exit status of "try again", as mail systems have it
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Rebuilds every shipped weight; resumable, in pieces."""
+
+    recipe: str = option("reduced", "reduced (hours on two cores) or full (the paper's; wants a GPU)")
+    data_dir: str = option("data/mnist", "folder of MNIST's IDX files")
+    out: str = option("irob/weights", "folder that gets one folder of weights a model")
+    workdir: str = option("out/artifacts", "folder for checkpoints and logs")
+    minutes: float = option(0.0, "stop after so many minutes, to be gone on with later; 0 means no limit", unit="min")
+    only: list[str] = option([], "only these pieces")
+    seed: int = option(0, "seed of every training")
+
+
+def pieces(config: Config) -> dict[str, list[str]]:
+    """Name to command, in the order in which they need each other."""
+
+    def door(method: str, name: str, *options: str) -> list[str]:
+        return ["-m", f"train.{method}", *options, "--seed", str(config.seed), "--resume",
+                "--workdir", f"{config.workdir}/{config.recipe}/{name}", "--out", f"{config.out}/{name}"]
+
+    real = ["--dataset", "mnist", "--data-dir", config.data_dir]
+    every = "5" if config.recipe == "full" else "1"  # the paper's Figure 2 has a point every five epochs
+    drawn = ["--dataset", "mnist_gen", "--generator", f"{config.out}/acgan_mnist",
+             "--checkpoint-every", every, "--export-every", every]
+    gan = [*real, "--epochs", str(GAN_EPOCHS[config.recipe]), "--half"]
+    standard, robust = STANDARD[config.recipe], ROBUST[config.recipe]
+    return {
+        "acgan_mnist": door("acgan", "acgan_mnist", *gan),
+        "gan_mnist": door("gan", "gan_mnist", *gan),
+        "mnist_standard": door("standard", "mnist_standard", *real, *standard),
+        "mnist_gen_standard": door("standard", "mnist_gen_standard", *drawn, *standard),
+        "mnist_gen_adv": door("adv", "mnist_gen_adv", *drawn, *robust),
+        "mnist_gen_trades": door("trades", "mnist_gen_trades", *drawn, *robust),
+    }
+
+
+def main(config: Config) -> None:
+    """Runs what is not done yet; exit status 75 when time ran out first."""
+    if config.recipe not in ROBUST:
+        raise unknown("recipe", config.recipe, ROBUST)
+    number("minutes", config.minutes, low=0)
+    writable_folder(config.out)
+    marks = writable_folder(pathlib.Path(config.workdir) / config.recipe)
+    todo = pieces(config)
+    for name in config.only:
+        if name not in todo:
+            raise unknown("piece", name, todo)
+    end = time.monotonic() + config.minutes * 60 if config.minutes else None
+    for name, command in todo.items():
+        mark = marks / f"{name}.done"
+        if (config.only and name not in config.only) or mark.exists():
+            continue
+        say(f"{name}: python {shlex.join(command)}")
+        try:
+            done = subprocess.run([sys.executable, *command], timeout=end and max(1.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            say(f"{name}: time is up; the same command goes on from the last checkpoint")
+            sys.exit(UNFINISHED)
+        if done.returncode:
+            raise InputError(f"{name}: its training ended with status {done.returncode}; see above")
+        write_atomically(mark, shlex.join(command) + "\n")
+    say(f"all weights of the {config.recipe} recipe stand in {config.out}")
+
+
+if __name__ == "__main__":
+    run(main, Config, prog="python -m train.artifacts")

@@ -12,7 +12,8 @@ class Preset:
 
     codes, neighbours, lipschitz_trials: of Algorithm 1, codes for each class and trial.  natural: images for natural
     accuracy.  samples, inside: images for each trial of the unconstrained and of the in-distribution attack.
-    pgd, in_distribution: options of the attacks.  checkpoints: how many along training, with which images.
+    pgd, in_distribution: options of the attacks.  chunk: images at a time; sample sizes are multiples of it, so that
+    one program serves them all and nothing is filled up.  checkpoints: how many along training, with which images.
     """
 
     codes: int
@@ -28,6 +29,7 @@ class Preset:
     checkpoint_natural: int
     checkpoint_samples: int
     checkpoint_inside: int
+    chunk: int = 50
     radius: float = 0.5
     delta: float = 0.001
     epsilons: tuple[float, ...] = (1.0, 2.0, 3.0)
@@ -39,7 +41,7 @@ PRESETS = {
     "quick": Preset(
         codes=20, neighbours=500, lipschitz_trials=1, natural=2000, trials=1, samples=200, inside=50,
         pgd={"steps": 40}, in_distribution={"steps": 100}, checkpoints=2, checkpoint_natural=1000,
-        checkpoint_samples=50, checkpoint_inside=24),
+        checkpoint_samples=50, checkpoint_inside=25, chunk=25),
     # About an hour on two cores.
     "standard": Preset(
         codes=100, neighbours=2000, lipschitz_trials=3, natural=10_000, trials=3, samples=500, inside=200,

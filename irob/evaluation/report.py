@@ -7,10 +7,11 @@ Sections whose weights are not there are left out with a sentence.
 
 import dataclasses
 import functools
+import json
 import pathlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -27,6 +28,7 @@ from irob.evaluation.pieces import Pieces, fingerprint
 from irob.evaluation.presets import Preset
 from irob.report import tables
 
+T = TypeVar("T")
 DIRECTIONS = {"default": "ball", "paper": "orthant"}
 METHODS = ("standard", "adv", "trades")  # classifiers that are looked for by default
 GRID = 10  # images of each class in Figure 1
@@ -165,11 +167,12 @@ def run(
     rows, pictures = measure(
         keys.from_seed(seed), preset, generators={generator: source} | {n: generators.load(n) for n in other},
         models=loaded, checkpoints=along, test=test, pieces=pieces, clock=clock, omitted=omitted)
-    used = {name: sha256(name) for name in [generator, *other, *loaded, *along]}
+    used = {name: sha256(weights.resolve(name)) for name in [generator, *other]}
+    used |= {name: sha256(classifiers.resolve(name)) for name in [*loaded, *along]}
     record = provenance(
         seed=seed, matmul_precision="float32", preset=dataclasses.asdict(preset), generator=generator,
         dataset=dataset, weights=used, omitted=omitted,
-        seconds={**clock.seconds, "pieces reused": pieces.reused, "pieces computed": pieces.computed})
+        seconds=clock.seconds, **{"pieces reused": pieces.reused, "pieces computed": pieces.computed})
     report = Report(tuple(rows), record)
     found = (*report.check(), *robustness.discoveries(rows))
     return Outcome(report, pictures, found, tuple(omitted))
@@ -199,11 +202,12 @@ def measure(
         rows += clock.section("unconditional generator", lambda other=other, h=h: constants(
             keys.named(key, "lipschitz"), h, preset, dataset=test.name, name=other, pieces=pieces))
 
-    plans = [robustness.Plan("pgd", preset.samples, preset.pgd)]
+    plans = [robustness.Plan("pgd", preset.samples, preset.pgd, chunk=preset.chunk)]
     if test.z is None:
         omitted.append(f"in-distribution attack: {test.name} has no latent codes.")
     else:
-        plans.append(robustness.Plan("in_distribution", preset.inside, preset.in_distribution))
+        plans.append(robustness.Plan(
+            "in_distribution", preset.inside, preset.in_distribution, chunk=preset.chunk))
     small = {"pgd": preset.checkpoint_samples, "in_distribution": preset.checkpoint_inside}
     fewer = [dataclasses.replace(p, samples=small[p.attack]) for p in plans]
     attacked = functools.partial(
@@ -220,9 +224,9 @@ def measure(
     return rows + bound_rows(rows, preset, generators, test.name, omitted), pictures
 
 
-def sha256(name: str) -> str:
-    """The checksum that stands beside the weights of a shipped name or a folder."""
-    return weights.load(weights.resolve(name))[1]["sha256"]
+def sha256(folder: pathlib.Path) -> str:
+    """The checksum that stands beside the weights of a folder."""
+    return str(json.loads((folder / weights.CONFIG).read_text(encoding="utf-8"))["sha256"])
 
 
 def pairs(clean: np.ndarray, outcomes: Sequence[robustness.Outcome]) -> dict[str, np.ndarray]:
@@ -235,13 +239,12 @@ def pairs(clean: np.ndarray, outcomes: Sequence[robustness.Outcome]) -> dict[str
     return out | {captions.get(o.plan.attack, o.plan.attack): o.x_adv[-1][order] for o in outcomes}
 
 
-def spread(values: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the values, evenly spread, the last one included.
+def spread(values: Sequence[T], count: int) -> list[T]:
+    """At most `count` of the values, in their order, evenly spread, the last one included.
 
     >>> spread([5, 10, 15, 20, 25], 3)
     [5, 15, 25]
     """
-    values = sorted(values)
     if count < 1 or not values:
         return []
     places = np.unique(np.round(np.linspace(len(values) - 1, 0, min(count, len(values)))).astype(int))

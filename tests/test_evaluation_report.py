@@ -1,0 +1,216 @@
+"""The report loop on toys in seconds: constants that are known, laws that hold, a page that comes out."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from irob import classifiers, generators
+from irob.bounds import intrinsic_robustness_upper_from_radius
+from irob.commands import attack as attack_door
+from irob.commands import report as report_door
+from irob.core import weights
+from irob.core.check import InputError
+from irob.core.evidence import Report, Row
+from irob.core.types import Classifier, Dataset
+from irob.evaluation import limits, pieces, presets, report
+from irob.report import files, tables
+
+SHAPE = (4, 4, 1)
+STRETCH = 0.08
+TINY = presets.Preset(
+    codes=3, neighbours=8, lipschitz_trials=2, natural=60, trials=1, samples=20, inside=10, pgd={"steps": 3},
+    in_distribution={"steps": 5}, checkpoints=1, checkpoint_natural=30, checkpoint_samples=10, checkpoint_inside=10,
+    chunk=10, epsilons=(0.02, 0.05))
+
+
+def linear(variables, x):
+    return variables @ (x.ravel() - 0.5)
+
+
+@pytest.fixture(scope="module")
+def toys():
+    g = generators.build("affine", key=jax.random.key(1), latent_dim=4, num_classes=3, image_shape=SHAPE,
+                         singular_values=STRETCH)
+    h = generators.build("affine", key=jax.random.key(2), latent_dim=4, num_classes=1, image_shape=SHAPE,
+                         singular_values=2 * STRETCH)
+    z, y = np.asarray(jax.random.normal(jax.random.key(3), (400, 4))), np.arange(400, dtype=np.int32) % 3
+    x = np.asarray(jax.vmap(g)(z, y))
+    right = np.asarray(jnp.argmax(jax.vmap(lambda x: linear(_matrix(0), x))(x), axis=-1)) == y
+    # 54 images that the classifier gets right and 6 that it does not, in turn.
+    chosen = np.concatenate([np.flatnonzero(right)[:54], np.flatnonzero(~right)[:6]]).reshape(10, 6).T.ravel()
+    return g, h, Dataset(x[chosen], y[chosen], z[chosen], 3, SHAPE, "toy")
+
+
+def _matrix(seed):
+    return jax.random.normal(jax.random.key(seed), (3, 16))
+
+
+def measure(toys, folder=None, preset=TINY, key=0):
+    g, h, data = toys
+    omitted, clock, kept = [], report.Clock(), pieces.Pieces(folder)
+    rows, pictures = report.measure(
+        jax.random.key(key), preset, generators={"acgan": g, "gan": h},
+        models={"toy_adv": Classifier(_matrix(0), linear, 3, SHAPE, name="a")},
+        checkpoints={"toy_adv@1": Classifier(_matrix(5), linear, 3, SHAPE, name="b")},
+        test=data, pieces=kept, clock=clock, omitted=omitted)
+    return rows, pictures, omitted, kept
+
+
+@pytest.fixture(scope="module")
+def measured(toys, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pieces")
+    return (*measure(toys, folder), folder)
+
+
+def test_constants_of_isometries_are_exact(measured):
+    rows = measured[0]
+    for model, stretch, classes in (("acgan", STRETCH, [0, 1, 2]), ("gan", 2 * STRETCH, [None])):
+        for protocol, unit in (("default", 1.0), ("paper", 2.0)):
+            found = tables.select(rows, tables.LIPSCHITZ, model=model, protocol=protocol)
+            assert [r.detail["class"] for r in found] == classes
+            assert all(r.value == pytest.approx(unit * stretch, rel=1e-4) and r.side == "lower" for r in found)
+            assert all(r.detail["trials"] == 2 and r.detail["confidence"] < 0.01 for r in found)
+
+
+def test_bounds_come_from_the_constants_and_do_not_certify(measured):
+    rows = measured[0]
+    alpha, source = limits.measured_alpha(rows)
+    assert "toy_adv on 60 images" in source
+    found = tables.select(rows, tables.BOUND, protocol="default", measured=True, family="overall")
+    assert [r.detail["epsilon"] for r in found] == list(TINY.epsilons)
+    for r in found:
+        grown = [min(TINY.radius, r.detail["epsilon"] / STRETCH)] * 3  # r L = 0.04 fails at 0.05
+        assert r.value == pytest.approx(intrinsic_robustness_upper_from_radius(alpha, grown, delta=0.001), rel=1e-3)
+        assert r.detail["proviso"] is (r.detail["epsilon"] < 0.04)
+    assert not any(r.certified for r in tables.select(rows, tables.BOUND))
+    assert {r.detail["alpha"] for r in tables.select(rows, tables.BOUND)} == {alpha, limits.PAPER_ALPHA}
+
+
+def test_curves_pass_through_their_bound(measured):
+    for r in tables.select(measured[0], tables.BOUND, protocol="default", measured=True):
+        curve = r.detail["curve"]
+        assert np.interp(r.detail["alpha"], curve["alpha"], curve["value"]) == pytest.approx(r.value, abs=2e-3)
+
+
+def test_an_error_free_classifier_gets_an_upper_limit():
+    row = Row("d", "m", "none", tables.NATURAL, 1.0, "exact", False, "clean", 0.9638, 1.0, 100)
+    alpha, source = limits.measured_alpha([row])
+    assert alpha == pytest.approx(0.0362) and "95 % upper limit" in source
+    at = dataclasses.replace(row, model="m@3", value=0.5, low=0.4, high=0.6)
+    assert limits.measured_alpha([row, at]) == limits.measured_alpha([row]), "checkpoints do not count"
+    assert limits.measured_alpha([]) is None
+
+
+def test_the_rows_pass_the_laws_and_make_a_page(measured, tmp_path):
+    rows, pictures = measured[:2]
+    whole = Report(tuple(rows), {"seed": 0})
+    whole.check()
+    paths = files.write(tmp_path, whole, generator="acgan", pictures=pictures)
+    assert paths[-1].read_text().count("<svg") == len(TINY.epsilons)
+    assert {"table1.tex", "table3.tex", "figure1.png", "figure2.svg"} <= {p.name for p in tmp_path.iterdir()}
+    assert set(pictures["pairs"]) == {"clean", "PGD", "in-dist."}
+
+
+def test_checkpoints_are_in_figure_2_only(measured):
+    rows = measured[0]
+    assert {r.model for r in rows if "risk" in r.detail} == {"toy_adv", "toy_adv@1"}
+    assert tables.models(rows) == ["toy_adv"]
+
+
+def test_the_same_again_comes_from_pieces(measured, toys):
+    rows, _, _, kept, folder = measured
+    again, pictures, _, reused = measure(toys, folder)
+    assert again == rows and reused.computed == 0 and reused.reused == kept.computed
+    assert np.array_equal(pictures["pairs"]["PGD"], measured[1]["pairs"]["PGD"])
+
+
+def test_another_seed_is_another_report(measured, toys):
+    assert measure(toys, measured[4], key=1)[3].reused <= 2  # natural predictions depend on no key
+
+
+def test_data_without_codes_leave_out_the_latent_attack(measured, toys):
+    g, h, data = toys
+    rows, _, omitted, _ = measure((g, h, dataclasses.replace(data, z=None)), measured[4])
+    assert not tables.select(rows, tables.IN_DISTRIBUTION) and "no latent codes" in omitted[0]
+
+
+def test_what_is_not_shipped_is_said(tmp_path):
+    omitted = []
+    generators_there = report.present(["no_such_generator"], "generator", omitted)
+    assert generators_there == [] and "no_such_generator" in omitted[0]
+
+
+def test_presets_are_known_by_name():
+    with pytest.raises(InputError, match="did you mean 'quick'"):
+        presets.preset("quik")
+    assert presets.preset("paper").codes == 1000 and presets.preset("paper").samples == 10_000
+
+
+@pytest.fixture
+def folders(toys, tmp_path_factory, monkeypatch):
+    """A generator and a small network on disk, with a checkpoint."""
+    root = tmp_path_factory.mktemp("weights")
+    # Toys are built, not loaded: `load` rebuilds under eval_shape, which their NumPy construction cannot do.
+    monkeypatch.setattr(generators, "load", lambda name: toys[0])
+    options = {"latent_dim": 4, "num_classes": 3, "image_shape": SHAPE}
+    weights.save(root / "toy", toys[0].variables, {"kind": "generator", "architecture": "affine", "options": options})
+    for seed, name in enumerate(("net", "net/checkpoints/5")):
+        classifiers.save(root / name, classifiers.build("lp_cnn", 3, SHAPE, key=jax.random.key(seed)))
+    return str(root / "toy"), str(root / "net")
+
+
+def test_the_report_door_writes_everything_twice_the_same(folders, tmp_path, monkeypatch, capsys):
+    """Names in, files out: `python -m irob report` on a toy generator and an untrained network."""
+    generator, net = folders
+    monkeypatch.setitem(presets.PRESETS, "quick", TINY)
+    first, again = (report_door.Config(out=str(tmp_path / out), generator=generator, unconditional="", classifier=[net])
+                    for out in ("a", "b"))
+    report_door.main(first)
+    record = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert {r["model"] for r in record["rows"]} == {generator, net, f"{net}@5", "any"}
+    assert set(record["provenance"]["weights"]) == {generator, net, f"{net}@5"}
+    assert "report.html" in capsys.readouterr().out
+    assert not [f for f in (tmp_path / "a").iterdir() if f.name.startswith(".")]
+    # Killed after half of its pieces, the second run finds them and ends in the same rows.
+    (tmp_path / "b").mkdir()
+    shutil.copytree(tmp_path / "a" / "pieces", tmp_path / "b" / "pieces")
+    for piece in sorted((tmp_path / "b" / "pieces").iterdir())[::2]:
+        piece.unlink()
+    report_door.main(again)
+    repeated = json.loads((tmp_path / "b" / "report.json").read_text())
+    assert repeated["rows"] == record["rows"]
+    assert repeated["provenance"]["pieces reused"] > 0
+
+
+def test_the_attack_door_prints_and_writes(folders, tmp_path, capsys):
+    generator, net = folders
+    attack_door.main(attack_door.Config(
+        classifier=net, generator=generator, attack=["pgd", "in_distribution"], epsilon=[0.05, 0.02], steps=3,
+        samples=10, out=str(tmp_path)))
+    rows = Report.from_json((tmp_path / "attack.json").read_text()).rows
+    assert {(r.threat, r.method) for r in rows if r.quantity == tables.ROBUST} == {
+        (f"l2 {e}", m) for e in ("0.02", "0.05") for m in ("pgd", "pgd + in_distribution")}
+    assert "at most" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"epsilon": [-1.0]}, "epsilon: got -1"),
+    ({"epsilon": [float("nan")]}, "epsilon: got nan"),
+    ({"attack": ["pgdd"]}, "did you mean 'pgd'"),
+    ({"dataset": "mnist_gne"}, "did you mean 'mnist_gen'"),
+    ({"classifier": "mnist_gen_avd"}, "unknown"),
+    ({"norm": "l3"}, "norm"),
+    ({"samples": 0}, "samples"),
+    ({"out": "/proc/nowhere"}, "output folder"),
+])
+def test_bad_input_is_refused_before_anything_is_written(folders, tmp_path, changes, message):
+    generator, net = folders
+    config = {"classifier": net, "generator": generator, "samples": 4, "out": str(tmp_path / "out")} | changes
+    with pytest.raises(InputError, match=message):
+        attack_door.main(attack_door.Config(**config))
+    assert not (tmp_path / "out" / "attack.json").exists()

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from irob.core import batch, check
+from irob.core import batch, check, layers
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.types import Classifier, Dataset, Generator
@@ -42,10 +42,16 @@ def penultimate(classifier: Classifier, x: jax.Array) -> tuple[jax.Array, jax.Ar
 
     Found in the explicit layers, or by listening to a Linen module; any other model gives its logits twice.
     """
-    if classifier.layers:
-        for layer in classifier.layers[:-1]:
-            x = layer(x)
-        return classifier.layers[-1](x), x.reshape(-1)
+    try:
+        *before, last = layers.of(classifier)
+    except InputError:
+        return _listened(classifier, x)
+    features = layers.run(tuple(before), x)
+    return last(features), features.reshape(-1)
+
+
+def _listened(classifier: Classifier, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`penultimate` of a model that cannot list its layers."""
     heard = []
 
     def listen(call, args, kwargs, context):

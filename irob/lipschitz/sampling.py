@@ -47,8 +47,8 @@ def sampled(
         radius: of the ball about each code, in latent standard deviations, positive.
         neighbours: draws for each code, at least 1.
         directions: "ball" or "orthant".
-        chunk: forward passes at a time; 500 on the CPU, 8192 elsewhere.  Memory grows with it, not with the numbers
-            of codes and neighbours; the result does not depend on it.
+        chunk: forward passes at a time; 100 on the CPU (what its caches hold), 8192 elsewhere.  Memory grows with it,
+            not with the numbers of codes and neighbours; the result does not depend on it.
         label: shown with the progress; an empty one shows nothing.
 
     Returns:
@@ -70,7 +70,7 @@ def sampled(
     if directions not in DIRECTIONS:
         raise check.unknown("directions", directions, DIRECTIONS)
     if chunk is None:
-        chunk = 500 if jax.default_backend() == "cpu" else 8192
+        chunk = 100 if jax.default_backend() == "cpu" else 8192
     # Forward passes at a time = codes at a time x neighbours at a time.
     passes = min(check.integer("chunk", chunk, low=1), count)
     rows = max(1, chunk // count)

@@ -20,6 +20,15 @@ from scipy.special import bdtr, betaincinv
 _ROUNDING = 1e-12
 
 
+def coverage(n: int, k: int, q: float) -> float:
+    """Pr[x_(k) >= true q-quantile] = Pr[Bin(n, q) <= k - 1].
+
+    >>> round(coverage(1000, 1000, 0.999), 3), round(coverage(1000, 999, 0.999), 3)
+    (0.632, 0.264)
+    """
+    return float(bdtr(k - 1, n, q))
+
+
 def order_statistic(n: int, q: float, confidence: float) -> tuple[int, float]:
     """(k, achieved): the smallest k in 1..n with Pr[x_(k) >= q-quantile] >= confidence, or n where none has.
 
@@ -36,11 +45,11 @@ def order_statistic(n: int, q: float, confidence: float) -> tuple[int, float]:
     low, high = 1, n
     while low < high:  # Pr[Bin(n, q) <= k - 1] grows with k
         k = (low + high) // 2
-        if bdtr(k - 1, n, q) >= confidence - _ROUNDING:
+        if coverage(n, k, q) >= confidence - _ROUNDING:
             high = k
         else:
             low = k + 1
-    return low, float(bdtr(low - 1, n, q))
+    return low, coverage(n, low, q)
 
 
 def quantile(values, q: float, confidence: float = 0.95) -> tuple[float, float]:

@@ -1,0 +1,63 @@
+"""Estimates the local Lipschitz constants of a generator, class by class, as Table 1 of the paper."""
+
+import dataclasses
+import io
+
+from irob.core.check import writable_folder, write_atomically
+from irob.core.config import option
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Algorithm 1 over codes, neighbours and trials: constants from below.  The defaults take hours on a CPU."""
+
+    generator: str = option("acgan_mnist", "shipped name or folder of the generator")
+    samples: int = option(1000, "codes for each class and trial")
+    neighbours: int = option(2000, "random neighbours for each code")
+    radius: float = option(0.5, "of the ball about each code", unit="latent standard deviations")
+    delta: float = option(0.001, "share of codes that the constant may miss")
+    trials: int = option(10, "repetitions on fresh codes; mean and standard deviation over them")
+    confidence: float = option(0.95, "wanted probability that the order statistic covers the (1 - delta)-quantile")
+    protocol: str = option("both", "corrected; paper: positive orthant, images in [-1,1]; or both")
+    classes: list[int] = option([], "classes to estimate; default: all")
+    out: str = option("out/estimate", "folder for estimate.json, estimate.csv, constants.npz and unfinished pieces")
+    seed: int = option(0, "seed of codes and directions")
+    resume: bool = option(True, "use pieces that an earlier run with the same settings left in --out")
+    memory: bool = option(False, "also print the peak memory of the process")
+
+
+def main(config: Config) -> None:
+    """Checks, estimates, writes, prints."""
+    import numpy as np
+
+    from irob import generators
+    from irob.core import keys, weights
+    from irob.core.evidence import Report
+    from irob.core.provenance import provenance
+    from irob.evaluation import estimate
+    from irob.evaluation.memory import peak_mib
+    from irob.evaluation.pieces import Pieces
+    from irob.evaluation.report import sha256
+    from irob.report import csv, text
+
+    plan = estimate.Plan(config.samples, config.neighbours, config.radius, config.delta, config.trials,
+                         config.confidence, config.protocol, tuple(config.classes))
+    key = keys.named(keys.from_seed(config.seed), "lipschitz")
+    generator = generators.load(config.generator)
+    plan.chosen(generator)
+    folder = writable_folder(config.out)
+    pieces = Pieces(folder / "pieces", config.resume)
+    found = estimate.estimate(key, generator, plan, name=config.generator, pieces=pieces, label=config.generator)
+    record = provenance(
+        seed=config.seed, settings=dataclasses.asdict(config), matmul_precision="float32", peak_memory_mib=peak_mib(),
+        weights={config.generator: sha256(weights.resolve(config.generator))})
+    report = Report(found.rows, record)
+    report.check()
+    arrays = io.BytesIO()
+    np.savez_compressed(arrays, **found.values)
+    write_atomically(folder / "constants.npz", arrays.getvalue())
+    write_atomically(folder / "estimate.csv", csv.text(found.rows))
+    write_atomically(folder / "estimate.json", report.to_json())
+    print(text.render(estimate.table(found.rows)))
+    if config.memory and (peak := peak_mib()) is not None:
+        print(f"peak memory: {peak:.0f} MiB")

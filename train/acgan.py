@@ -32,7 +32,6 @@ def main(config: Config) -> None:
 
 def work(name: str, config: Config) -> None:
     """The door's work, for both GANs."""
-    writable_folder(config.out)
     from irob import data, generators
     from irob.core import keys, provenance
     from irob.core.check import number
@@ -41,6 +40,8 @@ def work(name: str, config: Config) -> None:
 
     number("learning rate", config.learning_rate, low=0, open_low=True)
     images = data.load(config.dataset, "train", data_dir=config.data_dir, count=config.count)
+    writable_folder(config.workdir)
+    writable_folder(config.out)
     recipe = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)
               if f.name in ("dataset", "count", "batch_size", "learning_rate", "seed")}
     begin = time.monotonic()

@@ -14,12 +14,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from irob.core.layers import conv, conv_transpose
 from irob.core.types import Generator
-from irob.generators.ops import conv_transpose
 
 LATENT_DIM, NUM_CLASSES, IMAGE_SHAPE = 100, 10, (28, 28, 1)
 INIT = nn.initializers.normal(0.02)
-# PyTorch's batch-norm: eps 1e-5, and its momentum 0.1 is Flax's 0.9.
+# PyTorch's batch-norm: eps 1e-5, and its momentum 0.1 is Flax's 0.9.  (PyTorch keeps the unbiased variance for
+# inference, Flax the biased one: 64/63 at batch 64.)
 BatchNorm = functools.partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
 Dense = functools.partial(nn.Dense, kernel_init=INIT)
 
@@ -52,8 +53,7 @@ class Downsample(nn.Module):
     def __call__(self, x):
         kernel = self.param("kernel", INIT, (4, 4, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        dimensions = ("NHWC", "HWIO", "NHWC")
-        return jax.lax.conv_general_dilated(x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=dimensions) + bias
+        return conv(x, kernel, bias, 2, 1)
 
 
 class GeneratorNet(nn.Module):
@@ -68,7 +68,7 @@ class GeneratorNet(nn.Module):
             z = jnp.concatenate([z, jax.nn.one_hot(y, self.num_classes, dtype=z.dtype)], axis=-1)
         h = nn.relu(norm(name="fc_1")(Dense(1024, name="fc_0")(z)))
         h = nn.relu(norm(name="fc_4")(Dense(7 * 7 * 128, name="fc_3")(h)))
-        h = h.reshape(-1, 7, 7, 128)
+        h = h.reshape(-1, 7, 7, 128)  # the published model has the channels first: the importer permutes
         h = nn.relu(norm(name="deconv_1")(Upsample(64, name="deconv_0")(h)))
         return jnp.tanh(Upsample(1, name="deconv_3")(h))
 

@@ -23,8 +23,8 @@ from irob.core.progress import progress
 LOOK_EVERY = 50  # steps between looks at the metrics: each look waits for the device
 
 
-class TrainingError(RuntimeError):
-    """Training cannot go on: where it stopped, and the last good checkpoint."""
+class TrainingError(InputError):
+    """Training cannot go on: where it stopped, and the last good checkpoint; one line at the command line."""
 
 
 def fit(
@@ -77,12 +77,12 @@ def fit(
                                 where=f"{label} epoch {epoch + 1}/{epochs}", last_good=checkpoint.latest(folder))
         record = {"epoch": epoch + 1, **metrics, "seconds": round(time.monotonic() - begin, 2)}
         record |= evaluate(state, epoch + 1) if evaluate else {}
+        with open(workdir / "log.jsonl", "a", encoding="utf-8") as log:
+            log.write(json.dumps(record) + "\n")
         if (epoch + 1) % checkpoint_every == 0 or epoch + 1 == epochs:
             checkpoint.save(folder, epoch + 1, state)
             if keep:
                 checkpoint.keep(folder, keep)
-        with open(workdir / "log.jsonl", "a", encoding="utf-8") as log:
-            log.write(json.dumps(record) + "\n")
     return state
 
 
@@ -123,9 +123,8 @@ def _epoch(step, key, state, data, n, batch_size, *, where, last_good):
             for name, value in jax.device_get(metrics).items():
                 if not np.isfinite(value):
                     good = f"epoch {last_good}" if last_good else "none yet"
-                    raise TrainingError(
-                        f"{where}, step {i + 1}/{count}: {name} is {value}; last good checkpoint: {good}"
-                    )
+                    at = f"{where}, step {i + 1}/{count}: {name} is {value}"
+                    raise TrainingError(f"{at}; last good checkpoint: {good}; try a smaller --learning-rate")
                 sums[name] = sums.get(name, 0.0) + float(value)
         pending.clear()
 

@@ -7,7 +7,7 @@ before its images lie epsilon apart.  Equality (delta = 0): an isometric g_i, sc
 The proviso r L_i >= epsilon is the caller's to check; `evidence` does so.  Shapes: K classes, class axis last.
 
 Reference: Zhang, Chen, Gu, Evans, "Understanding the Intrinsic Robustness of Image Distributions using Conditional
-Generative Models", UAI 2020, https://arxiv.org/abs/2003.00378
+Generative Models", AISTATS 2020, https://arxiv.org/abs/2003.00378
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """The numbers that the paper prints, to stand beside ours.
 
 Reference: Zhang, Chen, Gu, Evans, "Understanding the Intrinsic Robustness of Image Distributions using
-Conditional Generative Models", UAI 2020, https://arxiv.org/abs/2003.00378, Tables 1 and 3, sections 5.2 and 5.3.
+Conditional Generative Models", AISTATS 2020, https://arxiv.org/abs/2003.00378, Tables 1 and 3, sections 5.2 and 5.3.
 """
 
 # Table 1: ACGAN on MNIST, classes 0 to 9; r = 0.5, delta = .001, S = 1000, N = 2000.  The published code draws

@@ -16,20 +16,20 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from irob import classifiers, generators, lipschitz
+from irob import classifiers, generators
 from irob.core import compile, keys, weights
 from irob.core.check import InputError
 from irob.core.evidence import Report, Row
 from irob.core.progress import say
 from irob.core.provenance import provenance
 from irob.core.types import Classifier, Dataset, Generator
-from irob.evaluation import attack, limits, robustness
-from irob.evaluation.pieces import Pieces, fingerprint
+from irob.evaluation import attack, estimate, limits, robustness
+from irob.evaluation.pieces import Pieces
 from irob.evaluation.presets import Preset
 from irob.report import tables
 
 T = TypeVar("T")
-DIRECTIONS = {"default": "ball", "paper": "orthant"}
+JUDGE = "mnist_standard"
 METHODS = ("standard", "adv", "trades")  # classifiers that are looked for by default
 GRID = 10  # images of each class in Figure 1
 
@@ -58,46 +58,6 @@ class Clock:
         finally:
             self.seconds[name] = round(time.perf_counter() - start, 2)
             say(f"{name}: {self.seconds[name]:.1f} s")
-
-
-def constants(
-    key: jax.Array, generator: Generator, preset: Preset, *, dataset: str, name: str, pieces: Pieces
-) -> list[Row]:
-    """Rows of Table 1: for each protocol and class, the (1 - delta)-quantile of sampled constants over trials."""
-    rows = []
-    classes: list[int | None] = [None] if generator.num_classes <= 1 else [*range(generator.num_classes)]
-    for protocol, directions in DIRECTIONS.items():
-        for c in classes:
-            found = np.asarray([
-                _sampled(jax.random.fold_in(key, t), generator, c or 0, preset, directions, pieces)
-                for t in range(preset.lipschitz_trials)
-            ]) * limits.UNITS[protocol]
-            pairs = [lipschitz.quantile(values, 1 - preset.delta, 0.95) for values in found]
-            quantiles = np.asarray([q for q, _ in pairs], float)
-            spread = {"std": float(quantiles.std(ddof=1))} if len(quantiles) > 1 else {}
-            rows.append(Row(
-                dataset, name, "none", tables.LIPSCHITZ, float(quantiles.mean()), "lower", False,
-                f"sampled, {directions}", n=preset.codes,
-                detail={"class": c, "protocol": protocol, "trials": preset.lipschitz_trials, **spread,
-                        "radius": preset.radius, "delta": preset.delta, "codes": preset.codes,
-                        "neighbours": preset.neighbours, "confidence": float(min(v for _, v in pairs))}))
-    return rows
-
-
-def _sampled(key, generator, c, preset, directions, pieces) -> np.ndarray:
-    """Constants f[codes] of one class in one trial."""
-    key = jax.random.fold_in(key, c)
-    settings = {"key": fingerprint(key), "generator": fingerprint(generator.variables), "codes": preset.codes,
-                "neighbours": preset.neighbours, "radius": preset.radius, "directions": directions, "class": c}
-
-    def compute() -> dict[str, Any]:
-        z = jax.random.normal(keys.named(key, "codes"), (preset.codes, generator.latent_dim))
-        y = np.full(preset.codes, c, np.int32)
-        estimate = lipschitz.sampled(keys.named(key, "directions"), generator, z, y, radius=preset.radius,
-                                     neighbours=preset.neighbours, directions=directions)
-        return {"value": estimate.value}
-
-    return pieces.get("lipschitz", settings, compute)["value"]
 
 
 @compile.jit
@@ -166,7 +126,8 @@ def run(
         dataset, count, generator=generator, data_dir=data_dir, seed=seed))
     rows, pictures = measure(
         keys.from_seed(seed), preset, generators={generator: source} | {n: generators.load(n) for n in other},
-        models=loaded, checkpoints=along, test=test, pieces=pieces, clock=clock, omitted=omitted)
+        models=loaded, checkpoints=along, test=test, pieces=pieces, clock=clock, omitted=omitted,
+        judge=judge_of(test, omitted))
     used = {name: sha256(weights.resolve(name)) for name in [generator, *other]}
     used |= {name: sha256(classifiers.resolve(name)) for name in [*loaded, *along]}
     record = provenance(
@@ -189,18 +150,23 @@ def measure(
     pieces: Pieces,
     clock: "Clock",
     omitted: list[str],
+    judge: Classifier | None = None,
 ) -> tuple[list[Row], dict[str, Any]]:
     """Every section, from values: rows and pictures.
 
     generators: the conditional one first, then perhaps an unconditional one.  checkpoints: "name@epoch" to model.
+    judge: a classifier trained on real images, which says how many generated ones show what they were drawn for.
     """
     (name, g), *others = generators.items()
     pictures: dict[str, Any] = {"samples": clock.section("sample images", lambda: grid(keys.named(key, "figure 1"), g))}
-    rows: list[Row] = clock.section("Lipschitz constants", lambda: constants(
-        keys.named(key, "lipschitz"), g, preset, dataset=test.name, name=name, pieces=pieces))
-    for other, h in others:
-        rows += clock.section("unconditional generator", lambda other=other, h=h: constants(
-            keys.named(key, "lipschitz"), h, preset, dataset=test.name, name=other, pieces=pieces))
+    sizes = estimate.Plan(preset.codes, preset.neighbours, preset.radius, preset.delta, preset.lipschitz_trials)
+    rows: list[Row] = []
+    for title, other in zip(("Lipschitz constants", *["unconditional generator"] * len(others)), generators):
+        rows += clock.section(title, lambda other=other: estimate.estimate(
+            keys.named(key, "lipschitz"), generators[other], sizes, dataset=test.name, name=other, pieces=pieces,
+            label=other)).rows
+    if judge is not None:
+        rows.append(clock.section("intended labels", lambda: intended(judge, test, name)))
 
     plans = [robustness.Plan("pgd", preset.samples, preset.pgd, chunk=preset.chunk)]
     if test.z is None:
@@ -222,6 +188,23 @@ def measure(
         rows += clock.section(at, lambda at=at, classifier=classifier: attacked(
             classifier, test.take(preset.checkpoint_natural), fewer, name=at, section="checkpoint", label=at))[0]
     return rows + bound_rows(rows, preset, generators, test.name, omitted), pictures
+
+
+def judge_of(data: Dataset, omitted: list[str]) -> Classifier | None:
+    """The shipped classifier of real images, if it is there and the data are of its kind."""
+    if not present([JUDGE], "judge of intended labels", omitted):
+        return None
+    judge = classifiers.load(JUDGE)
+    fits = (judge.image_shape, judge.num_classes) == (data.image_shape, data.num_classes)
+    return judge if fits and data.z is not None else None
+
+
+def intended(judge: Classifier, data: Dataset, name: str) -> Row:
+    """The share of generated images that a classifier trained on real ones gives the label they were drawn for."""
+    right = robustness.predictions(judge, data.x) == data.y
+    low, high = robustness.interval(int(right.sum()), len(right))
+    return Row(
+        data.name, name, "none", tables.INTENDED, float(right.mean()), "exact", False, JUDGE, low, high, len(right))
 
 
 def sha256(folder: pathlib.Path) -> str:
@@ -263,7 +246,7 @@ def bound_rows(
         alphas = {measured[0]: (True, measured[1])} | alphas
     name, *others = generators
     out: list[Row] = []
-    for protocol in DIRECTIONS:
+    for protocol in limits.UNITS:
         common = {"dataset": dataset, "protocol": protocol, "epsilons": preset.epsilons, "norm": preset.norm}
         found = tables.select(rows, tables.LIPSCHITZ, model=name, protocol=protocol)
         values = {r.detail["class"] or 0: r.value for r in found}

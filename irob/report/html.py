@@ -50,6 +50,7 @@ def page(
         omitted=omitted,
         tables={t.name: t for t in tabled},
         samples=grid,
+        intended=tables.select(rows, tables.INTENDED),
         classes=range(0 if grid is None else grid.shape[1]),
         panels=[figures.svg(figures.one_panel(rows, e), inline=True) for e in radii(rows)],
         legend=figures.legend(rows),

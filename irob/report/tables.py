@@ -15,6 +15,7 @@ NATURAL = "natural accuracy"
 ROBUST = "robust accuracy"
 IN_DISTRIBUTION = "in-distribution robust accuracy"
 BOUND = "intrinsic robustness"
+INTENDED = "intended-label share"
 PREDICTIONS = "in-distribution stability of predictions"
 PROTOCOLS = {"default": "measured here", "paper": "published protocol, here"}
 MEANING = {
@@ -188,10 +189,10 @@ def fawzi(rows: Sequence[Row]) -> Table | None:
 def table3(rows: Sequence[Row]) -> Table | None:
     """Table 3: accuracy of classifiers, clean and attacked, against the bound that no classifier passes."""
     radii, names, paper = epsilons(rows), models(rows), is_paper_setting(rows)
-    if not names:
+    if not radii:
         return None
     counts: dict[str, set[int]] = {}
-    lines = [Line("Under attack: any image within ε", kind="group")]
+    lines = [Line("Under attack: any image within ε", kind="group")] if names or paper else []
     for name in names:
         attacked = [largest(rows, ROBUST, model=name, epsilon=e) for e in radii]
         counts.setdefault("unconstrained", set()).update(r.n for r in attacked if r and r.n)

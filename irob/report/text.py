@@ -21,4 +21,4 @@ def render(table: Table, *, notes: bool = True) -> str:
 
 
 def _label(line: Line) -> str:
-    return f"  {line.label}" + (f" ({line.note})" if line.note else "")
+    return f"  {line.label}" + (f" ({line.note})" if line.note and line.kind == "bound" else "")

@@ -21,6 +21,7 @@ from irob.core.threat import LpBall
 from irob.core.types import Classifier, Dataset
 from irob.training import schedule as schedules
 from irob.training.fit import fit
+from irob.training.method import ramped
 
 EVALUATION_STEPS = 20
 
@@ -46,17 +47,24 @@ def create(classifier: Classifier, tx: optax.GradientTransformation) -> dict[str
     return {"variables": classifier.variables, "optimiser": tx.init(classifier.variables)}
 
 
-def make_step(module, method, tx: optax.GradientTransformation):
-    """step(key, state, {"x": f[n,H,W,C], "y": i[n]}) -> (state, metrics), for `fit`."""
+def make_step(module, method, tx: optax.GradientTransformation, *, warm_up: int = 0):
+    """step(key, state, {"x": f[n,H,W,C], "y": i[n]}) -> (state, metrics), for `fit`.
+
+    warm_up: steps over which radius and step size of the inner search grow linearly from 0; 0 for none.
+    """
 
     def step(key, state, data):
         x, y = jnp.asarray(data["x"]), jnp.asarray(data["y"])
         variables = state["variables"]
-        x_adv = method.perturb(keys.named(key, "attack"), lambda x: module.apply(variables, x), x, y)
+        now = method
+        if warm_up:
+            count = optax.tree_utils.tree_get(state["optimiser"], "count")  # updates so far
+            now = ramped(method, jnp.minimum((count + 1) / warm_up, 1.0))
+        x_adv = now.perturb(keys.named(key, "attack"), lambda x: module.apply(variables, x), x, y)
 
         def objective(variables):
             dropout = {"dropout": keys.named(key, "dropout")}
-            return method.loss(lambda x: module.apply(variables, x, train=True, rngs=dropout), x, x_adv, y)
+            return now.loss(lambda x: module.apply(variables, x, train=True, rngs=dropout), x, x_adv, y)
 
         loss, gradient = jax.value_and_grad(objective)(variables)
         updates, own = tx.update(gradient, state["optimiser"], variables)
@@ -75,10 +83,26 @@ def accuracy(classifier: Classifier, data: Dataset, *, chunk: int = 500) -> floa
     return float(np.mean(batch.stream(lambda _, x, y: _correct(classifier, x, y), data.x, data.y, chunk=chunk)))
 
 
-def robust_accuracy(key, classifier: Classifier, data: Dataset, threat: LpBall, *, steps: int) -> float:
-    """Share that stays correct under the paper's PGD (from the clean point, last iterate), step 2.5 epsilon/steps."""
-    attack = attacks.build("pgd", threat, steps=steps, start="zero", best=False)
+def robust_accuracy(
+    key, classifier: Classifier, data: Dataset, threat: LpBall, *, steps: int, step_size: float | None = None
+) -> float:
+    """Share that stays correct under PGD from the clean point, last iterate; step 2.5 epsilon/steps by default."""
+    attack = attacks.build("pgd", threat, steps=steps, step_size=step_size, start="zero", best=False)
     return float(1 - attacks.run(attack, key, classifier, data.x, data.y).success.mean())
+
+
+def figures(key, classifier: Classifier, test: Dataset, threat: LpBall, *, count: int) -> dict[str, Any]:
+    """What stands in the recipe of trained weights: natural accuracy, and PGD-100 at a third, two thirds and all of
+    the radius on the first `count` test images (0 leaves it out).  Steps of epsilon/6: 0.5 at the paper's radius."""
+    result: dict[str, Any] = {"natural": accuracy(classifier, test)}
+    if count:
+        size = float(threat.epsilon) / 6
+        balls = [LpBall(threat.norm, float(threat.epsilon) * k / 3) for k in (1, 2, 3)]
+        result["pgd_100"] = {f"{ball.epsilon:g}": robust_accuracy(
+            keys.named(key, "figures"), classifier, test.take(count), ball, steps=100, step_size=size)
+            for ball in balls if ball.epsilon > 0}
+        result["pgd_100_images"] = min(count, len(test))
+    return result
 
 
 def train(
@@ -93,6 +117,7 @@ def train(
     tx: optax.GradientTransformation,
     epochs: int,
     batch_size: int,
+    epsilon_warmup: float = 0.0,
     resume: bool = False,
     checkpoint_every: int = 5,
     export_every: int = 0,
@@ -108,6 +133,7 @@ def train(
         method: from irob.training.{standard,adv,trades}.build.
         data, test: training set; test set, of which the first `evaluate_count` are attacked.
         threat: the ball of the evaluation (the method has its own).
+        epsilon_warmup: epochs over which the method's ball grows from 0 to its full radius.
         export_every: epochs between weights written to workdir/exports/<epoch> (float16, with their accuracy);
             0 writes none.
     """
@@ -127,11 +153,13 @@ def train(
             classifiers.save(pathlib.Path(workdir) / "exports" / str(epoch), now, about, half=True)
         return {**figures, "evaluation_seconds": round(time.monotonic() - begin, 2)}
 
+    warm_up = round(number("epsilon warmup", epsilon_warmup, low=0) * (len(data) // batch_size))
     # `fit` donates the state; the caller keeps the start.
     state = jax.tree.map(jnp.copy, create(classifier, tx))
-    state = fit(keys.named(key, "fit"), state, make_step(classifier.module, method, tx), {"x": data.x, "y": data.y},
-                epochs=epochs, batch_size=batch_size, workdir=workdir, resume=resume, evaluate=evaluate,
-                checkpoint_every=checkpoint_every, label=label, config=config)
+    step = make_step(classifier.module, method, tx, warm_up=warm_up)
+    state = fit(keys.named(key, "fit"), state, step, {"x": data.x, "y": data.y}, epochs=epochs, batch_size=batch_size,
+                workdir=workdir, resume=resume, evaluate=evaluate, checkpoint_every=checkpoint_every, label=label,
+                config=config)
     return with_weights(state)
 
 

@@ -25,10 +25,11 @@ class Common:
     momentum: float = option(0.9, "momentum")
     weight_decay: float = option(0.0, "weight decay")
     schedule: str = option("trades", "decay of the learning rate: trades (x0.1, 0.01, 0.001 from 55, 75, 90 %% of the "
-                           "epochs), published (decays multiply, as in the paper's code), one_cycle or constant")
+                           "epochs), published (decays multiply, as in the paper's code), cosine, one_cycle, constant")
     norm: str = option("l2", "norm of the ball: l2, linf or l1")
     epsilon: float = option(3.0, "radius of the ball", unit="image units, pixels in [0,1]")
     evaluate_count: int = option(1000, "test images that are attacked after every epoch")
+    final_count: int = option(1000, "test images that are attacked with PGD-100 at the end; 0 for none")
     checkpoint_every: int = option(5, "epochs between checkpoints")
     export_every: int = option(0, "epochs between weights kept as small folders in WORKDIR/exports; 0 keeps none")
     workdir: str = option("", "folder for checkpoints and log; default: out/train/METHOD")
@@ -43,10 +44,11 @@ class Inner(Common):
 
     steps: int = option(40, "steps of the inner maximisation")
     step_size: float = option(0.5, "length of such a step", unit="image units")
+    epsilon_warmup: float = option(0.0, "passes over which radius and step grow from 0 to full", unit="epochs")
     start: str = option("noise", "where it starts: noise (x + 0.001 N(0,1)) or random (uniform in the ball)")
 
 
-FOLDERS = ("workdir", "resume", "out", "data_dir", "checkpoint_every")  # what does not change the result
+FOLDERS = ("workdir", "resume", "out", "data_dir", "checkpoint_every", "final_count")  # what does not change the result
 
 
 def work(name: str, config: Common, **options: Any) -> None:
@@ -79,8 +81,10 @@ def work(name: str, config: Common, **options: Any) -> None:
         keys.named(key, "training"), start, method, train, test, threat=threat, workdir=workdir, tx=tx,
         epochs=config.epochs, batch_size=config.batch_size, resume=config.resume,
         checkpoint_every=config.checkpoint_every, export_every=config.export_every,
-        evaluate_count=config.evaluate_count, label=name, config={"method": name, **recipe})
-    figures = {"natural": training.accuracy(trained, test), "seconds": round(training.seconds(workdir))}
+        epsilon_warmup=getattr(config, "epsilon_warmup", 0.0), evaluate_count=config.evaluate_count, label=name,
+        config={"method": name, **recipe})
+    figures = training.figures(keys.named(key, "figures"), trained, test, threat, count=config.final_count)
+    figures["seconds"] = round(training.seconds(workdir))
     classifiers.save(out, trained, {"recipe": {"method": name, **recipe, **figures},
                                     "provenance": provenance.provenance(seed=config.seed)})
     say(f"wrote {out}: natural accuracy {figures['natural']:.4f} on {len(test)} test images")

@@ -4,6 +4,7 @@
     minimise      method.loss(g, x, adversarial, y) over w  # g: the same classifier in training mode (dropout on)
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -38,6 +39,17 @@ class Inner:
 
         each = keys.for_examples(key, jax.numpy.arange(len(x)))
         return jax.lax.stop_gradient(jax.vmap(one)(each, x, *per_example))
+
+
+    def at(self, factor: jax.Array) -> "Inner":
+        """The same search in a smaller ball: radius and step times `factor`."""
+        threat = dataclasses.replace(self.threat, epsilon=self.threat.epsilon * factor)
+        return dataclasses.replace(self, threat=threat, step_size=self.step_size * factor)
+
+
+def ramped(method, factor: jax.Array):
+    """The method with its inner search, if it has one, in the smaller ball."""
+    return dataclasses.replace(method, inner=method.inner.at(factor)) if hasattr(method, "inner") else method
 
 
 def cross_entropy(logits: jax.Array, y: jax.Array) -> jax.Array:

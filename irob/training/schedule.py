@@ -3,7 +3,8 @@
     trades     x 1, 0.1, 0.01, 0.001 from 0, 55, 75, 90 % of the epochs: TRADES' own, and the default
     published  x 1, 0.1, 0.001, 1e-6 from 0, 50, 70, 90 %: what the paper's code does.  It multiplies its decays
                (0.1, then 0.01, then 0.001) where a schedule would set them, so that nothing is learnt after 70 %
-    one_cycle  from 0 up to 1 at 20 %, down to 0 at the end, linearly and step by step: for short runs
+    cosine     (1 + cos(pi t)) / 2 over the run, step by step: for short runs
+    one_cycle  from 0 up to 1 at 20 %, down to 0 at the end, linearly and step by step
     constant   1
 """
 
@@ -17,7 +18,7 @@ STEPS = {
     "published": ((0.5, 0.1), (0.7, 1e-3), (0.9, 1e-6)),
     "constant": (),
 }
-NAMES = (*STEPS, "one_cycle")
+NAMES = (*STEPS, "cosine", "one_cycle")
 WARM_UP = 0.2
 
 
@@ -39,6 +40,8 @@ def learning_rate(name: str, peak: float, epochs: int, steps_per_epoch: int) -> 
         raise unknown("schedule", name, NAMES)
     number("learning rate", peak, low=0, open_low=True)
     total = integer("epochs", epochs, low=1) * integer("steps per epoch", steps_per_epoch, low=1)
+    if name == "cosine":
+        return lambda step: peak * (1 + jnp.cos(jnp.pi * jnp.minimum(step / total, 1.0))) / 2
     if name == "one_cycle":
         top = WARM_UP * total
         return lambda step: peak * jnp.minimum((step + 1) / (top + 1), jnp.maximum(total - step, 0) / (total - top))

@@ -57,10 +57,9 @@ def build(
     return Generator(variables, apply, d, count, shape, name="affine")
 
 
-def orthonormal(key: jax.Array, rows: int, columns: int) -> np.ndarray:
-    """Random orthonormal columns, exact to float64."""
-    q, _ = np.linalg.qr(np.asarray(jax.random.normal(key, (rows, columns)), np.float64))
-    return q
+def orthonormal(key: jax.Array, rows: int, columns: int) -> jax.Array:
+    """Random orthonormal columns."""
+    return jnp.linalg.qr(jax.random.normal(key, (rows, columns)))[0]
 
 
 def _matrices(key, singular_values, d: int, count: int, shape: tuple[int, ...]) -> jax.Array:
@@ -71,6 +70,8 @@ def _matrices(key, singular_values, d: int, count: int, shape: tuple[int, ...]) 
         raise InputError(f"singular_values: got shape {s.shape}, wanted positive numbers: one, {(d,)} or {(count, d)}")
     s = np.broadcast_to(s, (count, d))
     size = int(np.prod(shape))
-    keys = jax.random.split(key, (count, 2))
-    a = [orthonormal(keys[k, 0], size, d) * s[k] @ orthonormal(keys[k, 1], d, d).T for k in range(count)]
-    return jnp.asarray(np.reshape(a, (count, *shape, d)), jnp.float32)
+    u_keys, v_keys = jax.random.split(key, (2, count))
+    u = jax.vmap(lambda k: orthonormal(k, size, d))(u_keys)
+    v = jax.vmap(lambda k: orthonormal(k, d, d))(v_keys)
+    matrices = jnp.einsum("kps,ks,kzs->kpz", u, jnp.asarray(s, jnp.float32), v, precision="float32")
+    return matrices.reshape(count, *shape, d)

@@ -61,7 +61,7 @@ def build(
             raise InputError(f"radius: got {radius!r}, wanted one positive number or one for each of {count} classes")
         if key is None:
             raise InputError("sphere generator: got neither variables nor a key; pass key=jax.random.key(0)")
-        frame = jnp.asarray(orthonormal(key, size, d).reshape(*shape, d), jnp.float32)
+        frame = orthonormal(key, size, d).reshape(*shape, d)
         variables = {"frame": frame, "offset": jnp.full(shape, GREY), "radius": jnp.broadcast_to(radii, (count,))}
     return Generator(variables, apply, d, count, shape, name="sphere")
 

@@ -110,8 +110,8 @@ def offset(key: jax.Array, d: int, radius: jax.Array, directions: str) -> jax.Ar
     return radius * u ** (1 / d) * s * jax.lax.rsqrt(jnp.sum(s * s))
 
 
-@functools.partial(compile.jit, static_argnums=(6, 7, 8))
-def _chunk(key, generator, index, z, y, radius, neighbours: int, directions: str, passes: int):
+@functools.partial(compile.jit, static_argnums=(7, 8))
+def _chunk(key, generator, index, z, y, radius, neighbours, directions: str, passes: int):
     """The estimate of each code of a chunk.  index: i[c], z: f[c,d], y: i[c] -> f[c]."""
 
     def one(key, z, y):
@@ -123,12 +123,12 @@ def _chunk(key, generator, index, z, y, radius, neighbours: int, directions: str
             # |v| as the generator sees it: after the rounding of z + v.
             return jnp.sum((generator(moved, y) - centre) ** 2) / jnp.sum((moved - z) ** 2)
 
-        def step(largest, first):
+        def step(i, largest):
             # The last chunk repeats the last neighbour, which leaves the maximum as it is.
-            j = jnp.minimum(first + jnp.arange(passes), neighbours - 1)
-            return jnp.maximum(largest, jnp.max(jax.vmap(stretch)(j))), None
+            j = jnp.minimum(i * passes + jnp.arange(passes), neighbours - 1)
+            return jnp.maximum(largest, jnp.max(jax.vmap(stretch)(j)))
 
-        largest, _ = jax.lax.scan(step, jnp.float32(0), jnp.arange(0, neighbours, passes))
-        return jnp.sqrt(largest)
+        # The number of neighbours is a traced bound: one program serves them all.
+        return jnp.sqrt(jax.lax.fori_loop(0, (neighbours + passes - 1) // passes, step, jnp.float32(0)))
 
     return jax.vmap(one)(keys.for_examples(key, index), z, y)

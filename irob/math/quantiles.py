@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import bdtr, betaincinv
 
 # bdtr and the target are rounded: a confidence that is met exactly must count as met.
-_ROUNDING = 1e-12
+_ROUNDING = 1e-10
 
 
 def coverage(n: int, k: int, q: float) -> float:

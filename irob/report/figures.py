@@ -137,7 +137,7 @@ def panel(rows: Sequence[Row], epsilon: float, axes: Any) -> None:
         colour = COLOURS[methods.index(base) % len(COLOURS)]
         mark, label = MARKS[r.quantity]
         filled = r.quantity == tables.ROBUST
-        name = f"{published.method(base) or base}, {label}"
+        name = f"{published.short(base)}, {label}"
         spread = None if r.low is None or r.high is None else [[r.value - r.low], [r.high - r.value]]
         axes.errorbar(
             r.detail["risk"], r.value, yerr=spread, fmt=mark, color=colour, markersize=7 if filled else 6, alpha=0.95,
@@ -159,7 +159,7 @@ def legend(rows: Sequence[Row]) -> list[dict[str, str]]:
     points = [r for r in rows if r.quantity in MARKS and "risk" in r.detail]
     methods = list(dict.fromkeys(r.model.partition("@")[0] for r in points))
     entries = [
-        {"colour": COLOURS[i % len(COLOURS)], "shape": mark, "label": f"{published.method(m) or m}, {name}"}
+        {"colour": COLOURS[i % len(COLOURS)], "shape": mark, "label": f"{published.short(m)}, {name}"}
         for i, m in enumerate(methods) for q, (mark, name) in MARKS.items()
         if any(r.quantity == q and r.model.partition("@")[0] == m for r in points)
     ]

@@ -19,6 +19,7 @@ BOUND = {1.0: 0.982, 2.0: 0.978, 3.0: 0.972}
 ALPHA = 0.015  # "to reflect the best natural accuracy achieved by the considered robust classifiers"
 RADIUS, DELTA = 0.5, 0.001
 
+_PLAIN = {"standard": "Standard"}  # not in the paper
 _NAMES = {"adv": "Adv-Train", "trades": "TRADES", "lp_certify": "LP-Certify"}
 
 
@@ -28,5 +29,21 @@ def method(model: str) -> str | None:
     >>> method("mnist_gen_adv"), method("mnist_gen_trades@20"), method("mnist_gen_standard")
     ('Adv-Train', 'TRADES', None)
     """
-    name = model.partition("@")[0].rstrip("/").rpartition("/")[2]
-    return next((printed for end, printed in _NAMES.items() if name.endswith(end)), None)
+    return _ending(model, _NAMES)
+
+
+def short(model: str) -> str:
+    """The field's name for the training method of a model, or the last part of the model's own name.
+
+    >>> short("mnist_gen_standard"), short("mnist_gen_adv@4"), short("some/folder/net")
+    ('Standard', 'Adv-Train', 'net')
+    """
+    return _ending(model, _NAMES | _PLAIN) or _base(model)
+
+
+def _base(model: str) -> str:
+    return model.partition("@")[0].rstrip("/").rpartition("/")[2]
+
+
+def _ending(model: str, known: dict[str, str]) -> str | None:
+    return next((printed for end, printed in known.items() if _base(model).endswith(end)), None)

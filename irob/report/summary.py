@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from irob.core.evidence import Row
-from irob.report import tables
+from irob.report import published, tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +67,13 @@ def cards(rows: Sequence[Row]) -> list[Card]:
         if top:
             out.append(Card(
                 f"best classifier at ε = {e:g}", f"≤ {100 * top.value:.1f} %", "attack",
-                f"{top.model}, any image within ε ({top.n:,} images)", top.value))
+                f"{published.short(top.model)}: any image within ε ({top.n:,} tried)", top.value))
         inside = best(rows, tables.IN_DISTRIBUTION, e)
         if inside:
             out.append(Card(
                 f"best in-distribution at ε = {e:g}", f"≤ {100 * inside.value:.1f} %", "attack",
-                f"{inside.model}, images that the generator draws ({inside.n:,} images)", inside.value))
+                f"{published.short(inside.model)}: images within ε that the generator draws ({inside.n:,} tried)",
+                inside.value))
     constants = tables.select(rows, tables.LIPSCHITZ, protocol="default")
     top = max((r for r in constants if r.detail["class"] is not None), key=lambda r: r.value, default=None)
     if top:
@@ -90,7 +91,8 @@ def lede(rows: Sequence[Row]) -> str:
     text = (
         f"If the generator's constants are what sampling suggests, then no classifier with the natural risk of the "
         f"best one here can keep more than {100 * last.bound:.1f} % of its answers right when an image may move by "
-        f"ε = {last.epsilon:g}. The best classifier measured, {last.name}, keeps at most {100 * last.best:.1f} %. "
+        f"ε = {last.epsilon:g}. The best classifier measured, {published.short(last.name)}, keeps at most "
+        f"{100 * last.best:.1f} %. "
     )
     gap = 100 * (last.bound - last.best)
     if gap > 0:
@@ -107,13 +109,13 @@ def claims(rows: Sequence[Row]) -> list[str]:
     for name in tables.models(rows):
         natural = tables.largest(rows, tables.NATURAL, model=name)
         if natural and natural.low is not None and natural.high is not None:
-            out.append(f"{name} is right on {100 * natural.low:.1f} to {100 * natural.high:.1f} % of clean images "
-                       f"(measured {100 * natural.value:.1f} % of {natural.n:,}).")
+            out.append(f"{published.short(name)} is right on {100 * natural.low:.1f} to {100 * natural.high:.1f} % of "
+                       f"clean images (measured {100 * natural.value:.1f} % of {natural.n:,}).")
     found = [(name, tables.largest(rows, tables.ROBUST, model=name, epsilon=e))
              for name in tables.models(rows) for e in tables.epsilons(rows)[-1:]]
     for name, row in found:
         if row and row.high is not None:
-            out.append(f"The robust accuracy of {name} at ε = {row.detail['epsilon']:g} is at most "
+            out.append(f"The robust accuracy of {published.short(name)} at ε = {row.detail['epsilon']:g} is at most "
                        f"{100 * row.high:.1f} %: the attack left {100 * row.value:.1f} % of {row.n:,} images standing.")
     return out
 

@@ -170,14 +170,15 @@ def fawzi(rows: Sequence[Row]) -> Table | None:
     if not found:
         return None
     lines = []
-    for key in dict.fromkeys((r.method, r.detail["protocol"], r.detail["lipschitz"]) for r in found):
-        method, protocol, constant = key
-        cells = []
-        for e in radii:
-            hit = select(found, PREDICTIONS, method=method, protocol=protocol, epsilon=e)
-            text = Cell(f"{100 * hit[0].value:.1f}" if hit[0].value < 1 else "vacuous", hit[0].value) if hit else Cell()
-            cells.append(text)
-        lines.append(Line(f"{method}, L = {constant:.2f} ({protocol})", tuple(cells), "bound"))
+    for protocol, label in PROTOCOLS.items():
+        of = select(found, PREDICTIONS, protocol=protocol)
+        if of:
+            lines.append(Line(f"{label}, L = {of[0].detail['lipschitz']:.2f} ({MEANING[protocol]})", kind="group"))
+        for method in dict.fromkeys(r.method for r in of):
+            hits = [next(iter(select(of, PREDICTIONS, method=method, epsilon=e)), None) for e in radii]
+            cells = tuple(Cell() if r is None else Cell(f"{100 * r.value:.1f}" if r.value < 1 else "vacuous", r.value)
+                          for r in hits)
+            lines.append(Line(method, cells, "bound"))
     notes = (
         "Fawzi et al. (2018) bound the chance that a prediction survives a move within ε on the image manifold; labels "
         "play no part, so these hold for other quantities than Table 3. “Vacuous” means a bound of 100 % or more.",
@@ -235,8 +236,8 @@ def table3(rows: Sequence[Row]) -> Table | None:
 
 def _named(model: str, cells: tuple[Cell, ...]) -> tuple[str, tuple[Cell, ...], str, str]:
     """A line under the field's name for the training method, the model's own name below it."""
-    short = published.method(model) or ("Standard" if model.endswith("standard") else None)
-    return (short, cells, "ours", model) if short else (model, cells, "ours", "")
+    short = published.short(model)
+    return short, cells, "ours", "" if short == model else model
 
 
 def _bound_lines(rows: Sequence[Row], radii: Sequence[float]) -> tuple[list[Line], bool]:

@@ -113,7 +113,8 @@ def test_damage_is_named(small, tmp_path, damage):
     if damage == "exchanged":
         record.write_text(json.dumps({**json.loads(record.read_text()), "sha256": "0" * 64}))
     wanted = {"missing": "weights.safetensors", "truncated": "damaged", "exchanged": "damaged",
-              "shapes": "fc_0/kernel has shape", "names": "missing:.*fc_0.*surplus:.*fc_9", "kind": "wanted a generator"}
+              "shapes": "fc_0/kernel has shape",
+              "names": "missing:.*fc_0.*surplus:.*fc_9", "kind": "wanted a generator"}
     with pytest.raises(InputError, match=wanted[damage]) as e:
         generators.load(folder)
     assert "\n" not in str(e.value) and str(folder.name) in str(e.value)

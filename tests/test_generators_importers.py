@@ -132,8 +132,8 @@ def test_what_is_wrong_is_said(state, tmp_path):
     np.savez(tmp_path / "nan.npz", **{**state, "fc.0.bias": np.full(1024, np.nan, np.float32)})
     with pytest.raises(InputError, match="fc.0.bias holds NaN"):
         importers.load("acgan", tmp_path / "nan.npz")
+    np.savez(tmp_path / "label.npz", **state)
     with pytest.raises(InputError, match=r"fc.0.weight has shape \(1024, 110\), wanted \(1024, 100\)"):
-        np.savez(tmp_path / "label.npz", **state)
         importers.load("gan", tmp_path / "label.npz")
 
 

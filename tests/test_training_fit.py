@@ -61,20 +61,22 @@ def test_learns_logs_and_counts_steps(tmp_path):
 
 
 def test_order_is_a_permutation_that_the_key_decides(tmp_path):
-    """Each epoch sees every example once, in an order of its own; another key gives another order."""
+    """Each epoch sees every example once, in an order of its own; another key gives another; every step has its key."""
     def spy(key, state, batch):
-        return {"seen": jax.lax.dynamic_update_slice(state["seen"], batch["i"], (state["at"],)),
-                "at": state["at"] + 8}, {"loss": 0.0}
+        seen = jax.lax.dynamic_update_slice(state["seen"], batch["i"], (state["step"] * 8,))
+        drawn = state["drawn"].at[state["step"]].set(jax.random.uniform(key))
+        return {"seen": seen, "drawn": drawn, "step": state["step"] + 1}, {"loss": 0.0}
 
-    def seen(name, seed, epochs):
-        state = {"seen": jnp.full(2 * N, -1), "at": jnp.int32(0)}
-        data = {"i": np.arange(N)}
-        workdir = tmp_path / name
-        return fit(jax.random.key(seed), state, spy, data, epochs=epochs, batch_size=8, workdir=workdir, label="")
+    def run(seed):
+        state = {"seen": jnp.full(2 * N, -1), "drawn": jnp.zeros(10), "step": jnp.int32(0)}
+        data, workdir = {"i": np.arange(N)}, tmp_path / f"w{seed}"
+        return fit(jax.random.key(seed), state, spy, data, epochs=2, batch_size=8, workdir=workdir, label="")
 
-    a, b = (np.asarray(seen(f"w{s}", s, 2)["seen"]) for s in (0, 1))
+    first, other = run(0), run(1)
+    a, b = np.asarray(first["seen"]), np.asarray(other["seen"])
     assert sorted(a[:N]) == sorted(a[N:]) == sorted(b[:N]) == list(range(N))
     assert not np.array_equal(a[:N], a[N:]) and not np.array_equal(a[:N], b[:N])
+    assert len({*first["drawn"].tolist(), *other["drawn"].tolist()}) == 20
 
 
 def test_resume_after_some_epochs(tmp_path):

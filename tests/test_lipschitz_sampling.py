@@ -74,11 +74,11 @@ def test_more_neighbours_never_lower_it(key, bent):
 
 
 def test_random_directions_miss_the_top_of_a_general_affine_map(key):
-    """Singular values spread over [.2, 1] in d = 100: 2,000 draws find about 0.70 of the largest; the orthant less."""
+    """Singular values spread over [.2, 1] in d = 100: 2,000 draws find 0.7 to 0.8 of the largest."""
     s = np.linspace(0.2, 1.0, 100)
     g = affine.build(key=jax.random.key(5), latent_dim=100, image_shape=(12, 10, 1), singular_values=s)
     found = lipschitz.sampled(key, g, jnp.zeros((2, 100)), 0, radius=0.5, neighbours=2000).value
-    assert np.all((found > 0.65) & (found < 0.76))
+    assert np.all((found > 0.65) & (found < 0.8))
 
 
 def test_never_above_the_known_constant_of_the_sphere(key):

@@ -15,21 +15,22 @@ from irob.core.threat import LpBall
 from irob.core.types import Classifier
 from irob.generators import affine
 
-L, D, ALPHA, N = 0.05, 10, 0.1, 4000  # images stay in [0, 1] with 10 sigma to spare
-EPSILONS = (0.02, 0.05)
+# 28 x 28 pixels share every latent unit, so that images stay in [0, 1].
+L, D, SHAPE, ALPHA, N = 0.5, 4, (28, 28, 1), 0.1, 4000
+EPSILONS = (0.2, 0.5)
 
 
 @pytest.fixture(scope="module")
 def case():
     """(generator, classifier, codes, images)."""
-    g = affine.build(key=jax.random.key(1), latent_dim=D, singular_values=L)
+    g = affine.build(key=jax.random.key(1), latent_dim=D, image_shape=SHAPE, singular_values=L)
     # Q e_1 of the singular vectors: any unit vector in the image of the generator serves.
     w = g.variables["matrix"][0, ..., 0] / L
     threshold = float(-ndtri(ALPHA)) * L
 
     def logits(variables, x):
         """Class 0 is right; class 1 wins on the half-space."""
-        return jnp.stack([jnp.float32(0), 20 * (jnp.sum(variables * (x - affine.GREY)) - threshold)])
+        return jnp.stack([jnp.float32(0), jnp.sum(variables * (x - affine.GREY)) - threshold])
 
     z = jax.random.normal(jax.random.key(2), (N, D))
     return g, Classifier(w, logits, 2, g.image_shape), z, jax.vmap(g, (0, None))(z, 0)
@@ -72,7 +73,7 @@ def test_algorithm_1_returns_the_constant(case, key, directions, radius):
     """An isometry stretches every direction alike, so one neighbour is enough."""
     g, _, z, _ = case
     estimate = lipschitz.sampled(key, g, z[:20], 0, radius=radius, neighbours=1, directions=directions)
-    np.testing.assert_allclose(estimate.value, L, rtol=1e-5 if radius > 0.1 else 2e-4)
+    np.testing.assert_allclose(estimate.value, L, rtol=1e-5 if radius > 0.1 else 1e-3)
 
 
 def test_the_whole_chain(case, key):
@@ -81,9 +82,9 @@ def test_the_whole_chain(case, key):
     estimate = lipschitz.sampled(key, g, z[:100], 0, radius=2.0, neighbours=5)
     constant, achieved = estimate.quantile(0.97)
     assert achieved > 0.95
-    bound = bounds.evidence(ALPHA, 0.05, constant, radius=2.0, side=estimate.side)
+    bound = bounds.evidence(ALPHA, 0.5, constant, radius=2.0, side=estimate.side)
     assert bound.assumptions[0] == "r L >= epsilon holds" and not bound.certified
-    attack = attacks.build("pgd", LpBall("l2", 0.05), steps=20)
+    attack = attacks.build("pgd", LpBall("l2", 0.5), steps=20)
     result = attacks.run(attack, key, classifier, x, jnp.zeros(N, jnp.int32))
     robust = 1 - float(np.mean(result.success))
     assert robust == pytest.approx(bound.value, abs=3 * np.sqrt(0.25 / N))

@@ -26,6 +26,7 @@ from irob.core import check, keys
 from irob.core.evidence import Row
 from irob.core.types import Generator
 from irob.evaluation.pieces import Pieces, fingerprint
+from irob.lipschitz.sampling import SMALLEST
 from irob.math.quantiles import coverage
 from irob.report.tables import LIPSCHITZ, Cell, Line, Table
 
@@ -79,7 +80,7 @@ class Plan:
     def __post_init__(self):
         for name in ("samples", "neighbours", "trials"):
             check.integer(name, getattr(self, name), low=1)
-        check.number("radius", self.radius, low=0.0, open_low=True)
+        check.number("radius", self.radius, low=SMALLEST, high=1e6)
         for name in ("delta", "confidence"):
             if check.number(name, getattr(self, name), low=0.0, high=1.0, open_low=True) == 1:
                 raise check.InputError(f"{name}: got 1, wanted a number in (0, 1)")

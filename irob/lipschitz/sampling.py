@@ -24,6 +24,7 @@ from irob.core.evidence import LipschitzEstimate
 from irob.core.types import Generator
 
 DIRECTIONS = ("ball", "orthant")
+SMALLEST = 1e-5  # radius; float32 keeps no digit of smaller moves of a code
 
 
 def sampled(
@@ -44,7 +45,7 @@ def sampled(
         key: typed key.
         generator: g(z: f[d], y: i[]) -> f[H,W,C].
         z: f[n,d], codes.  y: i[n], their classes, or one class for all.
-        radius: of the ball about each code, in latent standard deviations, positive.
+        radius: of the ball about each code, in latent standard deviations, at least 1e-5.
         neighbours: draws for each code, at least 1.
         directions: "ball" or "orthant".
         chunk: forward passes at a time; 100 on the CPU (what its caches hold), 8192 elsewhere.  Memory grows with it,
@@ -55,7 +56,7 @@ def sampled(
         LipschitzEstimate with value f[n], side "lower".
 
     Raises:
-        InputError: wrong shapes, radius not positive, unknown directions, a generator that gives NaN.
+        InputError: wrong shapes, radius too small, unknown directions, a generator that gives NaN.
 
     >>> from irob.core.types import Generator
     >>> double = Generator((), lambda _, z, y: 2 * z.reshape(1, 1, 3), 3, 1, (1, 1, 3))
@@ -65,7 +66,7 @@ def sampled(
     """
     keys.require(key)
     z, y = codes(generator, z, y)
-    radius = check.number("radius", radius, low=0.0, open_low=True, high=np.finfo(np.float32).max)
+    radius = check.number("radius", radius, low=SMALLEST, high=1e6)
     count = check.integer("neighbours", neighbours, low=1)
     if directions not in DIRECTIONS:
         raise check.unknown("directions", directions, DIRECTIONS)
@@ -82,7 +83,7 @@ def sampled(
         )
     if not np.isfinite(value).all():
         raise check.InputError(f"generator: got NaN or infinity near code {int(np.argmin(np.isfinite(value)))}, "
-                               "wanted finite images; a radius that float32 cannot add to a code gives NaN too")
+                               "wanted finite images")
     return LipschitzEstimate(value, z, y, radius, "lower", f"sampled, {directions}, {count} neighbours")
 
 
@@ -104,9 +105,10 @@ def codes(generator: Generator, z, y) -> tuple[np.ndarray, np.ndarray]:
 
 def offset(key: jax.Array, d: int, radius: jax.Array, directions: str) -> jax.Array:
     """One neighbour's offset v: f[d], within the radius."""
-    u_key, s_key = jax.random.split(key)
-    s = jax.random.normal(s_key, (d,)) if directions == "ball" else jax.random.uniform(s_key, (d,))
-    u = jax.random.uniform(u_key, minval=jnp.finfo(jnp.float32).tiny)
+    draws = jax.random.normal(key, (d + 1,)) if directions == "ball" else jax.random.uniform(key, (d + 1,))
+    u, s = draws[0], draws[1:]
+    if directions == "ball":
+        u = jax.scipy.stats.norm.cdf(u)  # one draw of normals gives length and direction
     return radius * u ** (1 / d) * s * jax.lax.rsqrt(jnp.sum(s * s))
 
 
@@ -120,8 +122,9 @@ def _chunk(key, generator, index, z, y, radius, neighbours, directions: str, pas
         def stretch(j):
             v = offset(jax.random.fold_in(key, j), z.shape[-1], radius, directions)
             moved = z + v
-            # |v| as the generator sees it: after the rounding of z + v.
-            return jnp.sum((generator(moved, y) - centre) ** 2) / jnp.sum((moved - z) ** 2)
+            # |v| as the generator sees it: after the rounding of z + v, which may swallow a tiny one whole.
+            far = jnp.sum((moved - z) ** 2)
+            return jnp.sum((generator(moved, y) - centre) ** 2) / jnp.where(far > 0, far, 1.0)
 
         def step(i, largest):
             # The last chunk repeats the last neighbour, which leaves the maximum as it is.

@@ -45,16 +45,18 @@ def problem():
     return generator, classifier, np.asarray(z), np.asarray(x), np.asarray(jnp.argmax(logits, 1), np.int32), distance
 
 
-def attack_with(key, epsilon=5.0, **options):
+def attack_with(key, epsilon=1.0, **options):
     generator, classifier, z, x, y, _ = problem()
     attack = attacks.build("in_distribution", LpBall("l2", epsilon), generator=generator, **options)
     return attacks.run(attack, key, classifier, x, y, None if options.get("initialisation") == "inversion" else z)
 
 
 VARIANTS = {
-    "adaptive": {},
-    "adaptive, ce": {"loss": "ce"},
-    "adaptive, squared": {"distance": "l2_squared"},
+    "metric": {},
+    "metric, ce": {"loss": "ce"},
+    "adaptive": {"search": "adaptive", "steps": 200},
+    "adaptive, ce": {"search": "adaptive", "steps": 200, "loss": "ce"},
+    "adaptive, squared": {"search": "adaptive", "steps": 200, "distance": "l2_squared"},
     "binary": {"search": "binary", "search_steps": 6, "steps": 60, "learning_rate": 0.03, "distance": "l2_squared"},
 }
 

@@ -6,7 +6,9 @@ by Adam in the latent z, with a search over lambda for each example.  A small la
 the decision boundary; the nearest misclassified iterate that was seen is kept.  So one run gives a *distance*, and
 with it the verdict at every smaller epsilon: the success at e <= epsilon is `success & (distance <= e)`.
 
-Two searches over lambda:
+Three searches:
+  "metric"    no lambda: a walk along the constraint in coordinates where the image metric is Euclidean, the default
+              (`irob.attacks.walk`);
   "binary"    steps iterations for each of search_steps values: halve the bracket, or multiply by 10 while failing;
   "adaptive"  one run of steps iterations in which lambda grows by a fixed factor while the iterate is classified
               correctly and shrinks while it is not, so that z slides along the decision boundary towards x.
@@ -14,6 +16,9 @@ Two searches over lambda:
 Losses (0 once the image is misclassified, or nearly so):
   "margin"    max(f_y - max_k!=y f_k, 0)             (Carlini and Wagner, 2017)
   "ce"        -log Pr[not y] = log(1 + e^-s),  s = log sum_k!=y e^f_k - f_y
+
+Every z is a point of the support of N(0, I_d), far from the origin too, and the definition of in-distribution risk asks
+for no more; `latent_radius` bounds |z| where only typical codes shall count (99.9 % of N(0, I_100) have |z| < 12.2).
 
 Reference: Zhang et al., 2020, https://arxiv.org/abs/2003.00378
 """
@@ -27,27 +32,30 @@ import optax
 
 from irob.attacks.pgd import odds
 from irob.attacks.referee import margin
+from irob.attacks.walk import nearer, walk
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Generator, Proposal, value
+from irob.math import balls
 
 FAR = 1e10  # the published "infinity" of the bracket
 TIP = 1e-3  # image units
 CHOICES = {
-    "search": ("adaptive", "binary"),
+    "search": ("metric", "adaptive", "binary"),
     "loss": ("margin", "ce"),
     "distance": ("l2", "l2_squared"),
     "initialisation": ("code", "inversion"),
 }
 PROTOCOLS = {
     "default": {
-        "search": "adaptive",
+        "search": "metric",
         "loss": "margin",
         "distance": "l2",
         "initialisation": "code",
-        "steps": 200,
-        "search_steps": 1,
-        "learning_rate": 0.1,
+        "steps": 40,
+        "search_steps": 9,
+        "learning_rate": None,
+        "damping": 0.02,
         "penalty": 1.0,
         "carry": False,
         "abort": False,
@@ -67,6 +75,7 @@ PROTOCOLS = {
         "steps": 100,
         "search_steps": 4,
         "learning_rate": 0.01,
+        "damping": 0.02,
         "penalty": 1.0,
         "carry": True,
         "abort": True,
@@ -77,7 +86,8 @@ PROTOCOLS = {
         "inversion_learning_rate": 1e-3,
     },
 }
-_NUMBERS = ("learning_rate", "penalty", "noise", "inversion_learning_rate")
+RATES = {"metric": 0.15, "adaptive": 0.1, "binary": 0.01}
+_NUMBERS = ("learning_rate", "damping", "penalty", "noise", "inversion_learning_rate")
 
 
 @value(
@@ -92,6 +102,7 @@ _NUMBERS = ("learning_rate", "penalty", "noise", "inversion_learning_rate")
     "restarts",
     "inversion_restarts",
     "inversion_steps",
+    "latent_radius",
     "protocol",
 )
 class InDistribution:
@@ -100,6 +111,7 @@ class InDistribution:
     threat: LpBall
     generator: Generator
     learning_rate: jax.Array | float
+    damping: jax.Array | float
     penalty: jax.Array | float
     noise: jax.Array | float
     inversion_learning_rate: jax.Array | float
@@ -114,6 +126,7 @@ class InDistribution:
     restarts: int
     inversion_restarts: int
     inversion_steps: int
+    latent_radius: float | None
     protocol: str
 
     needs_generator = True
@@ -142,9 +155,18 @@ class InDistribution:
                 adam=self.protocol != "paper",
             )
 
+        def bounded(z_t):
+            return z_t if self.latent_radius is None else balls.project(z_t, self.latent_radius)
+
+        def goal(image):
+            """What the walk climbs, and the margin that decides."""
+            logits = classifier(image)
+            m = margin(logits, y)
+            return (m if self.loss == "margin" else odds(logits, y)), m
+
         def look(z_t):
             """Distance term, loss term, distance, margin, at g(z_t, y)."""
-            image = self.generator(z_t, y)
+            image = self.generator(bounded(z_t), y)
             logits = classifier(image)
             m = margin(logits, y)
             loss = jnp.maximum(-m, 0.0) if self.loss == "margin" else jax.nn.softplus(-odds(logits, y))
@@ -156,10 +178,21 @@ class InDistribution:
         def once(r):
             # The first restart starts from the code itself, so more of them can only help.
             moved = z + jnp.where(r == 0, 0.0, self.noise) * jax.random.normal(jax.random.fold_in(key, r + 1), z.shape)
+            if self.search == "metric":
+                return walk(
+                    lambda z_t: self.generator(bounded(z_t), y),
+                    goal,
+                    lambda image: self.threat.distance(x, image),
+                    moved,
+                    radius=self.threat.epsilon,
+                    steps=self.steps,
+                    step_size=self.learning_rate,
+                    damping=self.damping,
+                )
             how = _adaptive if self.search == "adaptive" else _binary
             return how(self, look, moved)
 
-        z_adv = jax.lax.map(once, jnp.arange(self.restarts))
+        z_adv = jax.vmap(bounded)(jax.lax.map(once, jnp.arange(self.restarts)))
         return Proposal(jax.vmap(lambda code: self.generator(code, y))(z_adv), z_adv)
 
 
@@ -177,7 +210,7 @@ def _adaptive(attack: InDistribution, look: Callable, z: jax.Array) -> jax.Array
             return (1 - share) * term + share * loss, (distance, m)
 
         (_, (distance, m)), gradient = jax.value_and_grad(objective, has_aux=True)(z_t)
-        best = _nearer(best, z_t, distance, m > 0)
+        best = nearer(best, z_t, distance, m > 0)
         log_penalty = log_penalty + jnp.where(m > 0, -0.1, 0.1)
         updates, state = rule.update(gradient, state)
         rate = attack.learning_rate * (0.1 + 0.9 * 0.5 * (1 + jnp.cos(jnp.pi * t / attack.steps)))
@@ -186,7 +219,7 @@ def _adaptive(attack: InDistribution, look: Callable, z: jax.Array) -> jax.Array
     start = (z, rule.init(z), jnp.log(attack.penalty), (z, jnp.asarray(jnp.inf, z.dtype)))
     (z_t, _, _, best), _ = jax.lax.scan(step, start, jnp.arange(attack.steps))
     _, _, distance, m = look(z_t)
-    return _nearer(best, z_t, distance, m > 0)[0]
+    return nearer(best, z_t, distance, m > 0)[0]
 
 
 def _binary(attack: InDistribution, look: Callable, z: jax.Array) -> jax.Array:
@@ -215,7 +248,7 @@ def _binary(attack: InDistribution, look: Callable, z: jax.Array) -> jax.Array:
                 running = running & ~(looked_at & (total > 0.9999 * previous))
                 previous = jnp.where(looked_at, total, previous)
             wrong = running & (m > 0)
-            return (z_next, state, previous, running, found | wrong, _nearer(best, z_t, distance, wrong)), None
+            return (z_next, state, previous, running, found | wrong, nearer(best, z_t, distance, wrong)), None
 
         inner = (z_begin, rule.init(z), jnp.asarray(jnp.inf, z.dtype), jnp.asarray(True), jnp.asarray(False), best)
         (z_end, _, _, _, found, best), _ = jax.lax.scan(step, inner, jnp.arange(attack.steps))
@@ -228,12 +261,6 @@ def _binary(attack: InDistribution, look: Callable, z: jax.Array) -> jax.Array:
     start = (z, zero, far, zero + attack.penalty, (z, jnp.asarray(jnp.inf, z.dtype)))
     carry, _ = jax.lax.scan(run, start, length=attack.search_steps)
     return carry[-1][0]
-
-
-def _nearer(best: tuple, z: jax.Array, distance: jax.Array, wrong: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(z, distance) if it is misclassified and nearer than the best so far."""
-    better = wrong & (distance < best[1])
-    return jnp.where(better, z, best[0]), jnp.where(better, distance, best[1])
 
 
 def invert(
@@ -270,7 +297,7 @@ def invert(
             z, state, best = carry
             square, gradient = jax.value_and_grad(lambda v: jnp.sum((generator(v, y) - x) ** 2))(z)
             updates, state = rule.update(gradient, state)
-            return (z - learning_rate * updates, state, _nearer(best, z, square, square >= 0)), None
+            return (z - learning_rate * updates, state, nearer(best, z, square, square >= 0)), None
 
         z = jax.random.normal(jax.random.fold_in(key, r), (generator.latent_dim,))
         (_, _, best), _ = jax.lax.scan(step, (z, rule.init(z), (z, jnp.asarray(jnp.inf, z.dtype))), length=steps)
@@ -292,6 +319,7 @@ def build(
     steps: int | None = None,
     search_steps: int | None = None,
     learning_rate: float | None = None,
+    damping: float | None = None,
     penalty: float | None = None,
     carry: bool | None = None,
     abort: bool | None = None,
@@ -300,21 +328,25 @@ def build(
     inversion_restarts: int | None = None,
     inversion_steps: int | None = None,
     inversion_learning_rate: float | None = None,
+    latent_radius: float | None = None,
 ) -> InDistribution:
     """The in-distribution attack on a generator; what is None is the protocol's.
 
     Args:
         generator: g(z, y), every stage included.
         protocol: "default", or "paper" for the published procedure.
-        search: "adaptive" or "binary", the search over lambda.
-        loss: "margin" or "ce".  distance: "l2" or "l2_squared".
+        search: "metric", "adaptive" or "binary".
+        loss: "margin" or "ce".  distance: "l2" or "l2_squared" (of the two searches over lambda).
         initialisation: "code" (the z given to `run`) or "inversion" (of the image).
-        steps: Adam steps for each lambda.  search_steps: values of lambda ("binary" only).
-        learning_rate: of Adam, in latent standard deviations.  penalty: the first lambda.
+        steps: of the walk, or of Adam for each lambda.  search_steps: values of lambda ("binary" only).
+        learning_rate: first step of the walk, as a share of the radius (0.15); or Adam's rate, in latent standard
+            deviations ("adaptive" 0.1, "binary" 0.01).
+        damping: of the walk's metric, as a share of its mean eigenvalue.  penalty: the first lambda.
         carry: go on from the last z at the next lambda, instead of from the start ("binary" only).
         abort: stop an example whose objective no longer falls ("binary" only).
         restarts: from the code plus noise * N(0, I), the first without noise.
         inversion_restarts, inversion_steps, inversion_learning_rate: see `invert`.
+        latent_radius: bound on |z|; None for none.
 
     Raises:
         InputError: no generator, an unknown name, a number out of range.
@@ -330,6 +362,10 @@ def build(
             raise unknown(name, o[name], choices)
     for name in ("steps", "search_steps", "restarts", "inversion_restarts", "inversion_steps"):
         o[name] = integer(name, o[name], low=1)
+    if o["learning_rate"] is None:
+        o["learning_rate"] = RATES[o["search"]]
+    if latent_radius is not None:
+        latent_radius = number("latent_radius", latent_radius, low=0.0, open_low=True)
     for name in _NUMBERS:
         o[name] = number(name, o[name], low=0.0, open_low=name != "noise")
-    return InDistribution(threat=threat, generator=generator, protocol=protocol, **o)
+    return InDistribution(threat=threat, generator=generator, protocol=protocol, latent_radius=latent_radius, **o)

@@ -1,0 +1,113 @@
+"""A walk on the image manifold along the constraint, in coordinates where the image metric is Euclidean.
+
+The generator stretches some latent directions a hundred times more than others, so a gradient in z crawls.  With
+J = dg/dz at the start, mu a share of the mean eigenvalue of J'J, and J'J + mu I = L L' (the pullback metric, damped),
+the coordinates u of  z = z_0 + L^-T u  have |dg| about |du|: steps are in image units, as epsilon is.  The Jacobian is
+computed once.
+
+The walk carries a radius T, at first epsilon.  A step is
+
+    u <- u + rate_t T p / |p| - (d - T)_+ grad d / |grad d|^2,   p = grad m - a (grad m . grad d)_+ grad d / |grad d|^2
+
+uphill in the margin m, sliding along the sphere d = T where it is reached (a goes from 0 at d = 0.9 T to 1 at T), and a
+Newton step back onto it where it was overshot.  A success at distance d sets T to where the chord of the margin from
+the start crosses 0, or a little below d; a failure on the sphere widens it again (Rony et al., 2019, do so in the image
+space).  So the walk looks for the nearest success.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from irob.math.norms import norm, unit
+
+TIGHTEN = 0.1  # a success tightens the sphere by at least this share at first, by nothing at the end
+WIDEN = 0.05
+BAND = 0.1
+LONGEST = 0.2  # step back, as a share of T
+BLOCK = 10  # columns of the Jacobian at a time: its intermediate results are large
+
+
+def nearer(best: tuple, z: jax.Array, distance: jax.Array, wrong: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(z, distance) if it is misclassified and nearer than the best so far."""
+    better = wrong & (distance < best[1])
+    return jnp.where(better, z, best[0]), jnp.where(better, distance, best[1])
+
+
+def whitening(function: Callable, z: jax.Array, damping: jax.Array | float) -> jax.Array:
+    """W = L^-T with L L' = J'J + damping tr(J'J)/d I, J the Jacobian of function: f[d] -> f[...] at z; f[d,d].
+
+    >>> stretch = jnp.array([3.0, 4.0])
+    >>> whitening(lambda z: stretch * z, jnp.ones(2), 0.0).round(4).tolist()
+    [[0.33329999446868896, 0.0], [0.0, 0.25]]
+    """
+    d = z.size
+    _, push = jax.linearize(function, z)
+    columns = jax.lax.map(lambda e: push(e).ravel(), jnp.eye(d, dtype=z.dtype), batch_size=min(BLOCK, d))
+    metric = columns @ columns.T
+    # A constant generator has the metric 0: any positive number keeps the factor finite.
+    mu = jnp.maximum(damping * jnp.trace(metric) / d, jnp.finfo(z.dtype).tiny)
+    lower = jnp.linalg.cholesky(metric + mu * jnp.eye(d, dtype=z.dtype))
+    return jax.scipy.linalg.solve_triangular(lower, jnp.eye(d, dtype=z.dtype), lower=True).T
+
+
+def walk(
+    draw: Callable,
+    goal: Callable,
+    distance: Callable,
+    z: jax.Array,
+    *,
+    radius: jax.Array | float,
+    steps: int,
+    step_size: jax.Array | float,
+    damping: jax.Array | float,
+) -> jax.Array:
+    """The code of the nearest success on the walk from z, or z if there was none; for one example.
+
+    Args:
+        draw: z f[d] -> image.
+        goal: image -> (f[] to climb, margin f[]: positive where misclassified).
+        distance: image -> f[].
+        z: f[d], the start.
+        radius: epsilon, image units.
+        steps: images drawn.  step_size: the first one's length as a share of T; it falls to a tenth as a cosine.
+        damping: mu as a share of the mean eigenvalue of J'J.
+
+    >>> flat = walk(lambda z: z, lambda x: (x[0] - 1, x[0] - 1), jnp.linalg.norm, jnp.array([0.1, 0.5]),
+    ...             radius=3.0, steps=40, step_size=0.2, damping=0.01)
+    >>> bool(1 < jnp.linalg.norm(flat) < 1.05)
+    True
+    """
+    w = whitening(draw, z, damping)
+    m_start = goal(draw(z))[1]
+
+    def reached(d, sphere):
+        return jnp.clip((d - (1 - BAND) * sphere) / (BAND * sphere), 0.0, 1.0)
+
+    def step(carry, t):
+        u, radius_t, best = carry
+        image, pull = jax.vjp(lambda u: draw(z + w @ u), u)
+        _, climb, m = jax.vjp(goal, image, has_aux=True)
+        d, outwards = jax.value_and_grad(distance)(image)
+        (to_m, to_d) = jax.vmap(lambda c: pull(c)[0])(jnp.stack([climb(jnp.ones_like(d))[0], outwards]))
+        best = nearer(best, u, d, m > 0)
+
+        fade = 1 - t / steps
+        chord = -m_start / jnp.maximum(m - m_start, 1e-12)
+        tighter = d * jnp.clip(chord, 0.5, 1 - TIGHTEN * fade)
+        wider = jnp.minimum(radius_t * (1 + WIDEN * fade * reached(d, radius_t)), best[1])
+        target = jnp.clip(jnp.where(m > 0, tighter, wider), 1e-6, jnp.maximum(radius, 1e-6))
+
+        slope = jnp.vdot(to_d, to_d) + 1e-12
+        p = to_m - reached(d, target) * jnp.maximum(jnp.vdot(to_m, to_d), 0.0) / slope * to_d
+        back = jnp.maximum(d - target, 0.0) / slope * to_d
+        back = back * jnp.minimum(1.0, LONGEST * target / (norm(back) + 1e-12))
+        rate = step_size * (0.1 + 0.45 * (1 + jnp.cos(jnp.pi * t / steps)))
+        return (u + rate * target * unit(p) - back, target, best), None
+
+    start = jnp.zeros_like(z)
+    first = jnp.asarray(jnp.maximum(radius, 1e-6), z.dtype)
+    (u, _, best), _ = jax.lax.scan(step, (start, first, (start, jnp.asarray(jnp.inf, z.dtype))), jnp.arange(steps))
+    image = draw(z + w @ u)
+    return z + w @ nearer(best, u, distance(image), goal(image)[1] > 0)[0]

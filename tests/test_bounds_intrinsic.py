@@ -159,11 +159,13 @@ class TestEvidence:
         assert not b.certified and "from below" in b.assumptions[-1]
 
     def test_where_the_proviso_fails(self):
-        plain = bounds.intrinsic_robustness_upper(0.015, 3.0, [4.0, 7.0])
-        capped = bounds.evidence(0.015, 3.0, [4.0, 7.0], radius=0.5, side="exact")
-        assert capped.value == bounds.intrinsic_robustness_upper_from_radius(0.015, [0.5, 3 / 7]) >= plain
+        plain = bounds.intrinsic_robustness_upper(0.015, 3.0, [4.0, 7.0], family="per_class")
+        capped = bounds.evidence(0.015, 3.0, [4.0, 7.0], family="per_class", radius=0.5, side="exact")
+        reach = bounds.intrinsic_robustness_upper_from_radius(0.015, [0.5, 3 / 7], family="per_class")
+        assert capped.value == reach > plain
         assert capped.certified and "fails for class 0" in capped.assumptions[0]
-        recorded = bounds.evidence(0.015, 3.0, [4.0, 7.0], radius=0.5, side="exact", violated="record")
+        recorded = bounds.evidence(
+            0.015, 3.0, [4.0, 7.0], family="per_class", radius=0.5, side="exact", violated="record")
         assert recorded.value == plain and not recorded.certified
         with pytest.raises(InputError, match="class 0"):
             bounds.evidence(0.015, 3.0, [4.0, 7.0], radius=0.5, violated="raise")

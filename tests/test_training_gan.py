@@ -121,6 +121,7 @@ def test_door(tmp_path, name):
     assert record["epoch"] == 1 and np.isfinite(record["generator_loss"])
     recipe = json.loads((tmp_path / "o/config.json").read_text())["recipe"]
     assert (recipe["epochs"], recipe["batch_size"], recipe["seed"]) == (1, 16, 0)
+    assert recipe["figures"]["generator_loss"] == record["generator_loss"]
 
 
 def test_door_says_what_is_missing_in_one_line(tmp_path):

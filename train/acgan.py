@@ -1,7 +1,6 @@
 """Trains the auxiliary-classifier GAN of the paper on real images: `python -m train.acgan --data-dir FOLDER`."""
 
 import dataclasses
-import time
 
 from irob.core.check import writable_folder
 from irob.core.config import option, run
@@ -44,13 +43,12 @@ def work(name: str, config: Config) -> None:
     writable_folder(config.out)
     recipe = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)
               if f.name in ("dataset", "count", "batch_size", "learning_rate", "seed")}
-    begin = time.monotonic()
     generator = gan.train(
         keys.from_seed(config.seed), name, images, epochs=config.epochs, batch_size=config.batch_size,
         learning_rate=config.learning_rate, workdir=config.workdir, resume=config.resume,
         checkpoint_every=config.checkpoint_every, config=recipe)
     generators.save(config.out, generator, half=config.half, **recipe, epochs=config.epochs,
-                    optimiser="Adam, betas (0.5, 0.999)", seconds_of_this_run=round(time.monotonic() - begin),
+                    optimiser="Adam, betas (0.5, 0.999)", figures=gan.figures(config.workdir),
                     provenance=provenance.provenance(seed=config.seed))
     say(f"wrote {config.out}; samples of every epoch in {config.workdir}/samples")
 

@@ -9,6 +9,7 @@ backward pass starts from the gradient at the images, so that no gradient of the
 computed for the generator's update.
 """
 
+import json
 import pathlib
 from typing import Any
 
@@ -121,6 +122,13 @@ def write_png(path, image: np.ndarray) -> None:
     import matplotlib.image
 
     matplotlib.image.imsave(path, np.clip(image, 0, 1), cmap="gray", vmin=0, vmax=1)
+
+
+def figures(workdir) -> dict[str, float]:
+    """For the record: the seconds of all logged epochs, and the mean losses of the last one."""
+    log = [json.loads(line) for line in (pathlib.Path(workdir) / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    last = {k: v for k, v in log[-1].items() if k not in ("epoch", "seconds")}
+    return {"seconds": round(sum(record["seconds"] for record in log)), **last}
 
 
 def train(key: jax.Array, name: str, data: Dataset, *, epochs: int, batch_size: int, learning_rate: float, workdir,

@@ -33,11 +33,13 @@ def work(name: str, config: Config) -> None:
     """The door's work, for both GANs."""
     from irob import data, generators
     from irob.core import keys, provenance
-    from irob.core.check import number
+    from irob.core.check import integer, number
     from irob.core.progress import say
     from irob.training import gan
 
     number("learning rate", config.learning_rate, low=0, open_low=True)
+    for what in ("epochs", "batch_size", "checkpoint_every"):
+        integer(what.replace("_", " "), getattr(config, what), low=1)
     images = data.load(config.dataset, "train", data_dir=config.data_dir, count=config.count)
     writable_folder(config.workdir)
     writable_folder(config.out)

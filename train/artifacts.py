@@ -81,6 +81,8 @@ def main(config: Config) -> None:
         mark = marks / f"{name}.done"
         if (config.only and name not in config.only) or mark.exists():
             continue
+        if "--data-dir" in command and not pathlib.Path(config.data_dir).is_dir():
+            raise InputError(f"data folder {config.data_dir!r}: there is no such folder; wanted MNIST's IDX files")
         say(f"{name}: python {shlex.join(command)}")
         try:
             done = subprocess.run([sys.executable, *command], timeout=end and max(1.0, end - time.monotonic()))

@@ -23,10 +23,16 @@ class Config:
 
 def main(config: Config) -> None:
     """Checks names and folder, computes, writes, and says where the page is."""
+    from irob import data
+    from irob.core import keys, weights
     from irob.evaluation import presets, report
     from irob.report import files, tables, text
 
     chosen = presets.preset(config.preset)
+    data.takes(config.dataset)
+    keys.from_seed(config.seed)
+    if config.unconditional != Config.unconditional:  # the default one may be missing, one that was asked for may not
+        weights.resolve(config.unconditional)
     folder = writable_folder(config.out)
     outcome = report.run(
         chosen, generator=config.generator, unconditional=config.unconditional, models=config.classifier,

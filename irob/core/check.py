@@ -4,6 +4,7 @@ Everything here runs on the host, before jit.  `InputError` is a `ValueError`; t
 turns it into one line and exit status 2.
 """
 
+import contextlib
 import difflib
 import math
 import os
@@ -80,10 +81,14 @@ def images(x, y=None, *, num_classes: int | None = None, tolerance: float = 1e-6
             raise InputError(f"labels: got values in [{y.min()}, {y.max()}], wanted [0, {num_classes - 1}]")
 
 
+_made: list[pathlib.Path] = []  # folders that this process made, for `withdraw`
+
+
 def writable_folder(path) -> pathlib.Path:
     """Makes the folder if need be and proves that a file can be written in it, before any work is done."""
     path = pathlib.Path(path)
     try:
+        _made.extend(p for p in (path, *path.parents) if not p.exists())
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path):
             pass
@@ -91,6 +96,14 @@ def writable_folder(path) -> pathlib.Path:
         why = f"cannot be written ({e.strerror}); choose another with --out"
         raise InputError(f"output folder {str(path)!r} {why}") from None
     return path
+
+
+def withdraw() -> None:
+    """Removes the folders that `writable_folder` made and that are still empty: bad input leaves nothing behind."""
+    for path in sorted(set(_made), key=lambda p: len(p.parts), reverse=True):
+        with contextlib.suppress(OSError):
+            path.rmdir()
+    _made.clear()
 
 
 def write_atomically(path, data: bytes | str) -> None:

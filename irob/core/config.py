@@ -22,7 +22,7 @@ from typing import Any, NoReturn, TypeVar
 import simple_parsing
 from simple_parsing.wrappers.field_wrapper import DashVariant
 
-from irob.core.check import InputError, unknown
+from irob.core.check import InputError, unknown, withdraw
 
 C = TypeVar("C")
 
@@ -62,6 +62,7 @@ def run(main: Callable[[C], None], config_class: type[C], *, prog: str, argv: Se
     try:
         main(parse(config_class, sys.argv[1:] if argv is None else argv, prog=prog))
     except (InputError, OSError) as e:
+        withdraw()
         print(f"{prog}: {' '.join(str(e).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

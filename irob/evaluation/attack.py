@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from irob import classifiers, data, generators
 from irob.core import keys, registry
 from irob.core.check import InputError, integer, number, unknown
@@ -69,7 +71,7 @@ def run(
     """
     if not epsilon:
         raise InputError("epsilon: got none, wanted at least one radius")
-    radii = sorted({number("epsilon", e, low=0.0) for e in epsilon})
+    radii = sorted({number("epsilon", e, low=0.0, high=np.finfo(np.float32).max) for e in epsilon})
     count = integer("samples", samples, low=1) * integer("trials", trials, low=1)
     todo = plans(attack, [samples] * len(attack), protocol, options or {})
     key = keys.from_seed(seed)

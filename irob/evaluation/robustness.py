@@ -184,6 +184,8 @@ def evaluate(
     if len(data) < trials * size:
         raise InputError(f"images: got {len(data)}, wanted {trials} trials x {size}; lower --trials or --samples")
     keys.require(key)
+    for plan in plans:  # what cannot be built is said before any work
+        attacks.build(plan.attack, LpBall(norm, max(epsilons)), **_with(plan, generator))
     name, pieces = name or classifier.name, pieces or Pieces()
     seen = pieces.get(f"{section}-natural", {
         "classifier": fingerprint(classifier.variables), "module": classifier.name, "x": fingerprint(data.x),

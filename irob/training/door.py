@@ -65,12 +65,17 @@ def work(name: str, config: Common, **options: Any) -> None:
     if "steps" in options:
         options = {"threat": threat, **options}
     method = registry.module("irob.training", name, kind="method").build(**options)
+    number("learning rate", config.learning_rate, low=0)  # before the data, which may take a while to generate
+    for what, least in (("epochs", 1), ("batch_size", 1), ("checkpoint_every", 1), ("export_every", 0),
+                        ("evaluate_count", 1), ("final_count", 0)):
+        integer(what.replace("_", " "), getattr(config, what), low=least)
+    init = classifiers.load(config.init) if config.init else None
     given = {"data_dir": config.data_dir, "generator": config.generator}
     train = data.load(config.dataset, "train", count=config.count, **given)
     test = data.load(config.dataset, "test", **given)
-    start = (classifiers.load(config.init) if config.init else
-             classifiers.build(config.classifier, train.num_classes, train.image_shape, key=keys.named(key, "weights")))
-    per_epoch = len(train) // integer("batch size", config.batch_size, low=1)
+    start = init or classifiers.build(
+        config.classifier, train.num_classes, train.image_shape, key=keys.named(key, "weights"))
+    per_epoch = len(train) // config.batch_size
     tx = training.optimiser(
         config.schedule, learning_rate=config.learning_rate, momentum=config.momentum,
         weight_decay=config.weight_decay, epochs=config.epochs, steps_per_epoch=max(1, per_epoch))

@@ -114,7 +114,7 @@ def run(
     loaded = {name: classifiers.load(name) for name in names}
     along: dict[str, Classifier] = {}
     for name in names:
-        saved = spread(classifiers.checkpoints(name), preset.checkpoints)
+        saved = spread(before_the_end(name), preset.checkpoints)
         along |= {f"{name}@{epoch}": classifiers.load(f"{name}@{epoch}") for epoch in saved}
         if not saved:
             omitted.append(f"checkpoints of {name}: none are there, so Figure 2 shows the final classifier only.")
@@ -220,6 +220,12 @@ def pairs(clean: np.ndarray, outcomes: Sequence[robustness.Outcome]) -> dict[str
     captions = {"pgd": "PGD", "in_distribution": "in-dist."}
     out = {"clean": clean[:shown][order]}
     return out | {captions.get(o.plan.attack, o.plan.attack): o.x_adv[-1][order] for o in outcomes}
+
+
+def before_the_end(name: str) -> list[str]:
+    """The checkpoints of a classifier, without one of its last epoch, which is the classifier itself."""
+    recipe = json.loads((classifiers.resolve(name) / weights.CONFIG).read_text(encoding="utf-8")).get("recipe", {})
+    return [epoch for epoch in classifiers.checkpoints(name) if epoch != str(recipe.get("epochs"))]
 
 
 def spread(values: Sequence[T], count: int) -> list[T]:

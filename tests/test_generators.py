@@ -127,6 +127,12 @@ def test_unknown_names_are_answered_with_the_nearest():
         generators.build("acgann", key=jax.random.key(0))
 
 
+@pytest.mark.parametrize("name", ["acgan", "gan"])
+def test_neither_variables_nor_key(name):
+    with pytest.raises(InputError, match="neither variables nor a key"):
+        generators.build(name)
+
+
 def test_from_function_checks_the_image():
     make = lambda v, z, y: v * z.reshape(2, 2, 1)  # noqa: E731
     g = generators.from_function(make, jnp.float32(2), 4, 3, (2, 2, 1))

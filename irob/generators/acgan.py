@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from irob.core.check import InputError
 from irob.core.layers import conv, conv_transpose
 from irob.core.types import Generator
 
@@ -99,6 +100,8 @@ def build(variables=None, *, key: jax.Array | None = None) -> Generator:
     """
     module = GeneratorNet()
     if variables is None:
+        if key is None:
+            raise InputError("acgan generator: got neither variables nor a key; pass key=jax.random.key(0)")
         variables = module.init(key, jnp.zeros((1, LATENT_DIM)), jnp.zeros(1, jnp.int32))
     return Generator(variables, module, LATENT_DIM, NUM_CLASSES, IMAGE_SHAPE, (Rescale(),), name="acgan")
 

@@ -7,6 +7,7 @@ As a `Generator` it has one class, 0, and does not look at the label.
 import jax
 import jax.numpy as jnp
 
+from irob.core.check import InputError
 from irob.core.types import Generator
 from irob.generators.acgan import IMAGE_SHAPE, LATENT_DIM, DiscriminatorNet, GeneratorNet, Rescale
 
@@ -20,6 +21,8 @@ def build(variables=None, *, key: jax.Array | None = None) -> Generator:
     """
     module = GeneratorNet(num_classes=0)
     if variables is None:
+        if key is None:
+            raise InputError("gan generator: got neither variables nor a key; pass key=jax.random.key(0)")
         variables = module.init(key, jnp.zeros((1, LATENT_DIM)), jnp.zeros(1, jnp.int32))
     return Generator(variables, module, LATENT_DIM, 1, IMAGE_SHAPE, (Rescale(),), name="gan")
 

@@ -6,6 +6,7 @@ names in .npz or .safetensors, for which PyTorch is not needed.
 
 import hashlib
 import pathlib
+import warnings
 import zipfile
 
 import numpy as np
@@ -82,7 +83,9 @@ def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
         what = f"source {path.name!r}: PyTorch is needed to read it"
         raise InputError(f"{what}; pip install 'irob[torch]', or store the state dict as .npz") from None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a refusal is one line
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # damaged files and refused pickles raise many types
         reason = _line(e).split(". ")[0]
         raise InputError(f"source {path.name!r}: not a state dict that is safe to read ({reason})") from None

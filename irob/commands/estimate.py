@@ -18,7 +18,7 @@ class Config:
     delta: float = option(0.001, "share of codes that the constant may miss")
     trials: int = option(10, "repetitions on fresh codes; mean and standard deviation over them")
     confidence: float = option(0.95, "wanted probability that the order statistic covers the (1 - delta)-quantile")
-    protocol: str = option("both", "corrected; paper: positive orthant, images in [-1,1]; or both")
+    protocol: str = option("both", "corrected; paper: positive orthant, images in [-1,1]; both; maximised; all")
     classes: list[int] = option([], "classes to estimate; default: all")
     out: str = option("out/estimate", "folder for estimate.json, estimate.csv, constants.npz and unfinished pieces")
     seed: int = option(0, "seed of codes and directions")
@@ -54,7 +54,7 @@ def main(config: Config) -> None:
     report = Report(found.rows, record)
     report.check()
     arrays = io.BytesIO()
-    np.savez_compressed(arrays, **found.values)
+    np.savez_compressed(arrays, **found.values)  # type: ignore[arg-type]
     write_atomically(folder / "constants.npz", arrays.getvalue())
     write_atomically(folder / "estimate.csv", csv.text(found.rows))
     write_atomically(folder / "estimate.json", report.to_json())

@@ -8,7 +8,9 @@ protocol "paper": directions of the positive orthant, images in [-1,1], which do
 interpolated percentile, as in the published code.  Of 1,000 values its 99.9 % percentile is, but for a thousandth,
 the second largest: it covers the true quantile with probability 0.26 only.
 
-Both protocols see the same codes.  Either way the constants are found from below.
+protocol "maximised": as "corrected", but the steepest chord is looked for (`lipschitz.maximised`) and not drawn.
+
+All protocols see the same codes.  Either way the constants are found from below.
 
 Reference: Zhang, Chen, Gu, Evans (2020), Algorithm 1 and Table 1, https://arxiv.org/abs/2003.00378
 """
@@ -33,7 +35,10 @@ from irob.report.tables import LIPSCHITZ, Cell, Line, Table
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """How constants are drawn and in which units they are given.  name: in rows.  scale: units of [0,1] to its own."""
+    """How constants are found and in which units they are given.
+
+    name: in rows.  directions: of the neighbours, or "ascent".  scale: units of [0,1] to its own.
+    """
 
     name: str
     directions: str
@@ -44,7 +49,10 @@ class Protocol:
 PROTOCOLS = {
     "corrected": Protocol("default", "ball", 1.0, "order statistic"),
     "paper": Protocol("paper", "orthant", 2.0, "percentile"),
+    "maximised": Protocol("maximised", "ascent", 1.0, "order statistic"),
 }
+WORDS = {"both": ("corrected", "paper"), "all": tuple(PROTOCOLS), **{p: (p,) for p in PROTOCOLS}}
+STEPS, RESTARTS = 30, 4  # of the ascent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +70,8 @@ class Plan:
     samples: codes for each class and trial, S.  neighbours: random ones for each code, N.
     radius: of the ball about a code, in latent standard deviations.
     delta: share of codes that the constant may miss, in (0, 1).  confidence: wanted of the order statistic, in (0, 1).
-    trials: repetitions on fresh codes.  protocol: "corrected", "paper" or "both".  classes: which ones; all if empty.
+    trials: repetitions on fresh codes.  classes: which ones; all if empty.
+    protocol: "corrected", "paper", "maximised", "both" (the first two) or "all".
 
     >>> Plan(protocol="both").protocols
     ('corrected', 'paper')
@@ -84,13 +93,13 @@ class Plan:
         for name in ("delta", "confidence"):
             if check.number(name, getattr(self, name), low=0.0, high=1.0, open_low=True) == 1:
                 raise check.InputError(f"{name}: got 1, wanted a number in (0, 1)")
-        if self.protocol not in (*PROTOCOLS, "both"):
-            raise check.unknown("protocol", self.protocol, [*PROTOCOLS, "both"])
+        if self.protocol not in WORDS:
+            raise check.unknown("protocol", self.protocol, WORDS)
 
     @property
     def protocols(self) -> tuple[str, ...]:
         """The protocols by name."""
-        return tuple(PROTOCOLS) if self.protocol == "both" else (self.protocol,)
+        return WORDS[self.protocol]
 
     def chosen(self, generator: Generator) -> list[int]:
         """The classes of this generator; one that it does not have raises `InputError`."""
@@ -145,17 +154,25 @@ def estimate(
             shown = c if generator.num_classes > 1 else None
             found = _quantiles(values[word][:, i], p, plan.delta, plan.confidence)
             rows.append(Row(dataset, name, "none", LIPSCHITZ, found.pop("value"), "lower", False,
-                            f"sampled, {p.directions}", n=plan.samples, detail={"class": shown, **detail, **found}))
+                            _method(p), n=plan.samples, detail={"class": shown, **detail, **found}))
     return Estimate(tuple(rows), values)
 
 
 def _piece(key, generator: Generator, c: int, plan: Plan, directions: str, chunk: int | None, label: str):
     """The constants of one class in one trial, in [0,1] units."""
     z = jax.random.normal(keys.named(key, "codes"), (plan.samples, generator.latent_dim))
-    found = lipschitz.sampled(
-        keys.named(key, "directions"), generator, z, np.int32(c), radius=plan.radius, neighbours=plan.neighbours,
-        directions=directions, chunk=chunk, label=label)
+    options = {"radius": plan.radius, "chunk": chunk, "label": label}
+    key = keys.named(key, "directions")
+    if directions == "ascent":
+        found = lipschitz.maximised(key, generator, z, np.int32(c), steps=STEPS, restarts=RESTARTS, **options)
+    else:
+        found = lipschitz.sampled(
+            key, generator, z, np.int32(c), neighbours=plan.neighbours, directions=directions, **options)
     return {"value": found.value}
+
+
+def _method(p: Protocol) -> str:
+    return f"maximised, {STEPS} steps, {RESTARTS} restarts" if p.directions == "ascent" else f"sampled, {p.directions}"
 
 
 def _quantiles(values: np.ndarray, protocol: Protocol, delta: float, confidence: float) -> dict[str, Any]:
@@ -193,7 +210,7 @@ def table(rows: Sequence[Row]) -> Table:
     d, notes = rows[0].detail, []
     for p in names:
         r = next(r for r in rows if r.detail["protocol"] == p)
-        notes.append(f"{_HEADS[p]}: directions {r.detail['directions']}, images in {r.detail['units']}; one trial's "
+        notes.append(f"{_HEADS[p]}: {r.method}, images in {r.detail['units']}; one trial's "
                      f"{r.detail['quantile']} covers the quantile at 1 - delta = {1 - d['delta']:g} with probability "
                      f"{r.detail['confidence']:.3f}.")
     notes.append(f"{d['codes']} codes support delta = {d['supported_delta']:.2g} at confidence "
@@ -205,7 +222,7 @@ def table(rows: Sequence[Row]) -> Table:
     return Table("estimate", title, ("class", *(_HEADS[p] for p in names)), tuple(lines), tuple(notes))
 
 
-_HEADS = {"default": "corrected", "paper": "paper"}
+_HEADS = {p.name: word for word, p in PROTOCOLS.items()}
 
 
 def _cell(r: Row) -> Cell:

@@ -56,7 +56,6 @@ VARIANTS = {
     "metric, ce": {"loss": "ce"},
     "adaptive": {"search": "adaptive", "steps": 200},
     "adaptive, ce": {"search": "adaptive", "steps": 200, "loss": "ce"},
-    "adaptive, squared": {"search": "adaptive", "steps": 200, "distance": "l2_squared"},
     "binary": {"search": "binary", "search_steps": 6, "steps": 60, "learning_rate": 0.03, "distance": "l2_squared"},
 }
 
@@ -85,13 +84,13 @@ def test_one_run_gives_every_epsilon(key):
 def test_result_is_on_the_manifold_and_in_the_ball(key):
     """x_adv = g(z_adv): a success here is one of the unconstrained adversary too, at that very point."""
     generator, classifier, _, x, y, _ = problem()
-    result = attack_with(key, epsilon=1.0, steps=40)
+    result = attack_with(key, epsilon=0.1)
     drawn = jax.vmap(generator)(result.z_adv, y)
     np.testing.assert_allclose(result.x_adv, drawn, atol=1e-5)
-    assert np.all(np.linalg.norm((result.x_adv - x).reshape(N, -1), axis=1) <= 1.0 + 1e-5)
+    assert np.all(np.linalg.norm((result.x_adv - x).reshape(N, -1), axis=1) <= 0.1 + 1e-5)
     predicted = jnp.argmax(jax.vmap(classifier)(jnp.asarray(result.x_adv)), 1)
     np.testing.assert_array_equal(result.success, predicted != y)
-    free = attacks.run(attacks.build("pgd", LpBall("l2", 1.0), steps=20), key, classifier, x, y)
+    free = attacks.run(attacks.build("pgd", LpBall("l2", 0.1), steps=20), key, classifier, x, y)
     assert np.all(free.success >= result.success)
 
 
@@ -114,12 +113,12 @@ def test_published_protocol_runs_and_claims_nothing_outside(key):
 
 def test_restarts_only_help_and_chunks_do_not_matter(key):
     generator, classifier, z, x, y, _ = problem()
-    one, three = (
-        attacks.build("in_distribution", LpBall("l2", 0.4), generator=generator, steps=15, restarts=r) for r in (1, 3)
+    one, two = (
+        attacks.build("in_distribution", LpBall("l2", 0.05), generator=generator, restarts=r) for r in (1, 2)
     )
     few = attacks.run(one, key, classifier, x, y, z)
-    many = attacks.run(three, key, classifier, x, y, z)
-    parts = attacks.run(three, key, classifier, x, y, z, chunk=7)
+    many = attacks.run(two, key, classifier, x, y, z)
+    parts = attacks.run(two, key, classifier, x, y, z, chunk=7)
     assert np.all(many.success >= few.success)
     both = many.success & few.success
     assert np.all(many.distance[both] <= few.distance[both] + 1e-6)
@@ -128,8 +127,16 @@ def test_restarts_only_help_and_chunks_do_not_matter(key):
 
 
 def test_epsilon_zero(key):
-    result = attack_with(key, epsilon=0.0, steps=10)
+    result = attack_with(key, epsilon=0.0)
     assert not result.success.any() and np.all(result.distance < 1e-6)
+
+
+def test_latent_radius_is_kept(key):
+    """No code beyond the bound, and no claim that would need one."""
+    free, kept = attack_with(key), attack_with(key, latent_radius=2.5)
+    inside = np.linalg.norm(problem()[2], axis=1) <= 2.5
+    assert np.linalg.norm(kept.z_adv[inside], axis=1).max() <= 2.5 + 1e-5 < np.linalg.norm(free.z_adv, axis=1).max()
+    assert np.all(kept.distance >= problem()[-1] - 1e-4)
 
 
 def test_bad_input(key):

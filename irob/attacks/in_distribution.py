@@ -52,7 +52,7 @@ PROTOCOLS = {
         "loss": "margin",
         "distance": "l2",
         "initialisation": "code",
-        "steps": 40,
+        "steps": 50,
         "search_steps": 9,
         "learning_rate": None,
         "damping": 0.02,
@@ -61,8 +61,8 @@ PROTOCOLS = {
         "abort": False,
         "restarts": 1,
         "noise": 0.3,
-        "inversion_restarts": 3,
-        "inversion_steps": 200,
+        "inversion_restarts": 2,
+        "inversion_steps": 150,
         "inversion_learning_rate": 0.1,
     },
     # 3 x 1000 steps of plain gradient descent from random codes (the optimiser is rebuilt at every step, which leaves
@@ -86,7 +86,7 @@ PROTOCOLS = {
         "inversion_learning_rate": 1e-3,
     },
 }
-RATES = {"metric": 0.15, "adaptive": 0.1, "binary": 0.01}
+RATES = {"metric": 0.25, "adaptive": 0.1, "binary": 0.01}
 _NUMBERS = ("learning_rate", "damping", "penalty", "noise", "inversion_learning_rate")
 
 
@@ -339,7 +339,7 @@ def build(
         loss: "margin" or "ce".  distance: "l2" or "l2_squared" (of the two searches over lambda).
         initialisation: "code" (the z given to `run`) or "inversion" (of the image).
         steps: of the walk, or of Adam for each lambda.  search_steps: values of lambda ("binary" only).
-        learning_rate: first step of the walk, as a share of the radius (0.15); or Adam's rate, in latent standard
+        learning_rate: first step of the walk, as a share of the radius (0.25); or Adam's rate, in latent standard
             deviations ("adaptive" 0.1, "binary" 0.01).
         damping: of the walk's metric, as a share of its mean eigenvalue.  penalty: the first lambda.
         carry: go on from the last z at the next lambda, instead of from the start ("binary" only).

@@ -6,6 +6,7 @@ Shapes: n examples, d latent dimension, K classes, H W C an image.  Units: image
 """
 
 import dataclasses
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -15,11 +16,15 @@ import numpy as np
 PyTree = Any
 
 
+@typing.dataclass_transform(frozen_default=True, eq_default=False)
 def value(*static: str):
-    """Class decorator: a frozen dataclass that is a pytree, with the named fields static."""
+    """Class decorator: a frozen dataclass that is a pytree, with the named fields static.
+
+    Arrays have no one truth value, so values are equal only to themselves; that also lets `jax.jit(model)` hash one.
+    """
 
     def decorate(cls):
-        cls = dataclasses.dataclass(frozen=True)(cls)
+        cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
         data = [f.name for f in dataclasses.fields(cls) if f.name not in static]
         return jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=list(static))
 

@@ -1,0 +1,126 @@
+"""Laws for everything that is registered: a new file is under them from the day that it appears."""
+
+import dataclasses
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from irob import __main__ as doors
+from irob import attacks, classifiers, data, generators
+from irob.core import registry
+from irob.core.check import InputError
+from irob.core.compile import jit
+from irob.core.threat import LpBall
+
+LINEAR = classifiers.from_function(lambda w, x: x.ravel() @ w, jax.random.normal(jax.random.key(7), (16, 3)), 3)
+TRAINING = registry.names("irob.training")
+
+
+def colour(name: str) -> tuple[int, ...]:
+    """The images that an architecture is for."""
+    return (32, 32, 3) if name in ("big_cnn", "lp_cnn_colour") else (28, 28, 1)
+
+
+@pytest.mark.parametrize("name", generators.names())
+def test_a_generator_draws_images(name, key):
+    g = generators.build(name, key=key)
+    z = jax.random.normal(key, (5, g.latent_dim))
+    y = jnp.arange(5) % g.num_classes
+    images = np.asarray(jit(lambda g, z, y: jax.vmap(g)(z, y))(g, z, y))
+    assert images.shape == (5, *g.image_shape)
+    assert images.dtype == np.float32
+    assert np.isfinite(images).all()
+    np.testing.assert_allclose(jit(lambda g, z, y: g(z, y))(g, z[3], y[3]), images[3], atol=1e-5)  # alone as among others
+    gradient = jax.grad(lambda v: g(v, y[0]).sum())(z[0])
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient).max() > 0
+
+
+@pytest.mark.parametrize("name", classifiers.names())
+def test_a_classifier_gives_logits(name, key, tmp_path):
+    shape = colour(name)
+    f = classifiers.build(name, 10, shape, key=key)
+    x = jax.random.uniform(key, (3, *shape))
+    logits = np.asarray(jax.vmap(f)(x))
+    assert logits.shape == (3, 10)
+    np.testing.assert_array_equal(logits, jax.vmap(f)(x))  # nothing random at inference
+    np.testing.assert_allclose(f(x[1]), logits[1], atol=1e-4)
+    classifiers.save(tmp_path, f)
+    np.testing.assert_allclose(jax.vmap(classifiers.load(tmp_path))(x), logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
+@pytest.mark.parametrize("name", attacks.names())
+def test_an_attack_is_feasible_and_judged(name, norm, key):
+    g = generators.build("affine", key=key, num_classes=3)
+    z = jax.random.normal(key, (12, g.latent_dim))
+    guess = jnp.argmax(jax.vmap(LINEAR)(jax.vmap(g)(z, jnp.zeros(12, int))), axis=1)
+    y = np.asarray(jnp.where(jnp.arange(12) == 0, (guess + 1) % 3, guess))  # the first is naturally wrong
+    x = np.asarray(jax.vmap(g)(z, y))
+    y = np.where(np.arange(12) == 0, (np.argmax(jax.vmap(LINEAR)(x), 1) + 1) % 3, np.argmax(jax.vmap(LINEAR)(x), 1))
+    x = np.clip(np.asarray(jax.vmap(g)(z, y)), 0, 1)
+    threat = LpBall(norm, 0.6)
+    attack = attacks.build(name, threat, steps=10, **({"generator": g} if name != "pgd" else {}))
+    result = attacks.run(attack, key, LINEAR, x, y.astype(np.int32), z)
+    assert jax.vmap(threat.contains)(x, result.x_adv).all()
+    predicted = np.argmax(jax.vmap(LINEAR)(result.x_adv), axis=1)
+    np.testing.assert_array_equal(result.success, predicted != y)
+    wrong = np.argmax(jax.vmap(LINEAR)(x), axis=1) != y
+    assert result.success[wrong].all()
+    np.testing.assert_allclose(result.distance, jax.vmap(threat.distance)(x, result.x_adv), atol=1e-5)
+    nothing = attacks.run(dataclasses.replace(attack, threat=LpBall(norm, 0.0)), key, LINEAR, x, y.astype(np.int32), z)
+    np.testing.assert_array_equal(nothing.success, wrong)  # a ball of radius 0 holds the image alone
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_training_method_stays_in_the_ball_and_learns(name, key):
+    threat = LpBall("l2", 0.5)
+    build = registry.module("irob.training", name, kind="method").build
+    method = build() if name == "standard" else build(threat, steps=3, step_size=0.3)
+    x = jax.random.uniform(key, (64, 4))
+    y = (x[:, 0] > 0.5).astype(jnp.int32)
+
+    def model(w):
+        return lambda v: v @ w
+
+    @jit
+    def step(w, key):
+        x_adv = method.perturb(key, model(w), x, y)
+        return method.loss(model(w), x, x_adv, y), x_adv, jax.grad(lambda w: method.loss(model(w), x, x_adv, y))(w)
+
+    w, tx = 0.1 * jax.random.normal(key, (4, 2)), optax.sgd(0.5)
+    first, x_adv, _ = step(w, key)
+    assert jax.vmap(threat.contains)(x, x_adv).all()
+    for i in range(20):
+        loss, _, gradient = step(w, jax.random.fold_in(key, i))
+        w = optax.apply_updates(w, tx.update(gradient, tx.init(w))[0])
+    assert loss < first
+
+
+@pytest.mark.parametrize("name", data.names())
+def test_a_data_set_says_what_is_wrong(name):
+    with pytest.raises(InputError, match="split"):
+        data.load(name, "validation")
+    with pytest.raises(InputError, match="takes no"):
+        data.load(name, "test", nonsense=1)
+    with pytest.raises(InputError):
+        data.load(name, "test", data_dir="no/such/folder")
+
+
+VERBS_OF_THEIR_OWN = ("train", "import_")  # these pass on to doors below them
+
+
+@pytest.mark.parametrize("door", [*(f"irob.commands.{m}" for m in doors.verbs().values() if m not in VERBS_OF_THEIR_OWN),
+                                  *(f"train.{m}" for m in registry.names("train", "main"))])
+def test_a_door_explains_itself(door):
+    config = importlib.import_module(door).Config
+    assert config.__doc__
+    assert not config.__doc__.startswith(f"{config.__name__}(")  # the docstring that dataclass makes up
+    assert dataclasses.is_dataclass(config)
+    config()  # every option has a default
+    for field in dataclasses.fields(config):
+        assert field.metadata["custom_args"]["help"], field.name

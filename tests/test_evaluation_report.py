@@ -106,6 +106,15 @@ def test_an_error_free_classifier_gets_an_upper_limit():
     assert limits.measured_alpha([]) is None
 
 
+def test_accuracy_above_the_limit_is_a_discovery(measured):
+    rows = measured[0]
+    limit = tables.select(rows, tables.BOUND, protocol="default", measured=True, family="overall")[0]
+    inside = tables.select(rows, tables.IN_DISTRIBUTION, model="toy_adv", epsilon=0.02)[0]
+    above = dataclasses.replace(inside, value=1.0, low=limit.value + 0.01, high=1.0)
+    assert "constants are too low" in limits.discoveries([limit, above])[0]
+    assert limits.discoveries([limit, dataclasses.replace(above, low=limit.value - 0.01)]) == []
+
+
 def test_the_rows_pass_the_laws_and_make_a_page(measured, tmp_path):
     rows, pictures = measured[:2]
     whole = Report(tuple(rows), {"seed": 0})

@@ -213,7 +213,7 @@ def test_the_page_says_what_the_rows_say(folder):
     best = summary.best(ROWS, tables.ROBUST, 3.0)
     head = summary.headline(ROWS)
     assert head.value == pytest.approx(bound(0.025, 3.0, 1.2 * 6.3))
-    for wanted in (f"{100 * head.value:.1f} %", f"≤ {100 * best.value:.1f} %", "a < b & c", "no d",
+    for wanted in (f"{100 * head.value:.1f} %", f"at most {100 * best.high:.1f} % (95 %)", "a < b & c", "no d",
                    "What is only an estimate", "seed"):
         assert wanted in page.seen
     assert "nan" not in page.seen.lower().split()

@@ -83,6 +83,24 @@ def limit_rows(
     return rows
 
 
+def discoveries(rows: Sequence[Row]) -> list[str]:
+    """Sentences about classifiers whose in-distribution accuracy surely exceeds the limit of the measured risk.
+
+    The theorem bounds in-distribution robustness too, since its moves are latent ones.  So either the constants are
+    too low, or the attack in distribution is too weak.
+    """
+    found = []
+    for r in tables.select(rows, tables.IN_DISTRIBUTION):
+        at = {"threat": r.threat, "dataset": r.dataset, "protocol": "default", "measured": True, "family": "overall"}
+        for b in tables.select(rows, tables.BOUND, **at):
+            if "@" not in r.model and r.low is not None and r.low > b.value:
+                found.append(
+                    f"{r.model} at {r.threat}: in-distribution accuracy {100 * r.value:.1f} % (at least "
+                    f"{100 * r.low:.1f} % with 95 % confidence) exceeds the limit {100 * b.value:.1f} %: the sampled "
+                    "constants are too low, or the in-distribution attack is too weak")
+    return found
+
+
 def fawzi_rows(
     constant: float, *, dataset: str, protocol: str, epsilons: Sequence[float], classes: int = 10, norm: str = "l2"
 ) -> list[Row]:

@@ -11,7 +11,8 @@ class Preset:
     """Sizes of every section.
 
     codes, neighbours, lipschitz_trials: of Algorithm 1, codes for each class and trial.  natural: images for natural
-    accuracy.  samples, inside: images for each trial of the unconstrained and of the in-distribution attack.
+    accuracy.  samples, inside: images for each trial of the unconstrained and of the in-distribution attack; equal
+    numbers are the same images, so that the two can be held against each other.
     pgd, in_distribution: options of the attacks.  chunk: images at a time; sample sizes are multiples of it, so that
     one program serves them all and nothing is filled up.  checkpoints: how many along training, with which images.
     """
@@ -29,7 +30,7 @@ class Preset:
     checkpoint_natural: int
     checkpoint_samples: int
     checkpoint_inside: int
-    chunk: int = 50
+    chunk: int | None = 50
     radius: float = 0.5
     delta: float = 0.001
     epsilons: tuple[float, ...] = (1.0, 2.0, 3.0)
@@ -39,19 +40,19 @@ class Preset:
 PRESETS = {
     # Under three minutes on two cores, compilation included.
     "quick": Preset(
-        codes=20, neighbours=500, lipschitz_trials=1, natural=2000, trials=1, samples=200, inside=50,
+        codes=20, neighbours=500, lipschitz_trials=1, natural=2000, trials=1, samples=100, inside=100,
         pgd={"steps": 40}, in_distribution={"steps": 100}, checkpoints=2, checkpoint_natural=1000,
-        checkpoint_samples=50, checkpoint_inside=25, chunk=25),
+        checkpoint_samples=25, checkpoint_inside=25, chunk=25),
     # About an hour on two cores.
     "standard": Preset(
-        codes=100, neighbours=2000, lipschitz_trials=3, natural=10_000, trials=3, samples=500, inside=200,
+        codes=100, neighbours=2000, lipschitz_trials=3, natural=10_000, trials=3, samples=300, inside=300,
         pgd={"steps": 100}, in_distribution={"steps": 200}, checkpoints=5, checkpoint_natural=5000,
-        checkpoint_samples=300, checkpoint_inside=100),
-    # The sizes of the paper: S = 1000, N = 2000, ten trials, 10,000 images.
+        checkpoint_samples=100, checkpoint_inside=100),
+    # Days on two cores, for accelerators.  The sizes of the paper: S = 1000, N = 2000, ten trials, 10,000 images.
     "paper": Preset(
         codes=1000, neighbours=2000, lipschitz_trials=10, natural=100_000, trials=10, samples=10_000, inside=1000,
         pgd={"steps": 100, "restarts": 2}, in_distribution={"steps": 200, "restarts": 3}, checkpoints=100,
-        checkpoint_natural=10_000, checkpoint_samples=2000, checkpoint_inside=500),
+        checkpoint_natural=10_000, checkpoint_samples=2000, checkpoint_inside=500, chunk=None),
 }
 
 

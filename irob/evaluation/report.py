@@ -135,7 +135,7 @@ def run(
         dataset=dataset, weights=used, omitted=omitted,
         seconds=clock.seconds, **{"pieces reused": pieces.reused, "pieces computed": pieces.computed})
     report = Report(tuple(rows), record)
-    found = (*report.check(), *robustness.discoveries(rows))
+    found = (*report.check(), *robustness.discoveries(rows), *limits.discoveries(rows))
     return Outcome(report, pictures, found, tuple(omitted))
 
 

@@ -222,7 +222,7 @@ def evaluate(
         quantity = IN_DISTRIBUTION if o.plan.attack in LATENT else ROBUST
         for i, epsilon in enumerate(radii):
             rows.append(row(quantity, o.robust[:, i], o.plan.attack, epsilon, risk=1 - rows[0].value, **o.plan.options))
-    rows += _together(outcomes, radii, row)
+    rows += _together(outcomes, radii, functools.partial(row, risk=1 - rows[0].value))
     hold(rows)
     return rows, outcomes
 

@@ -102,7 +102,7 @@ def robustness(rows: Sequence[Row], pairs: "dict[str, np.ndarray] | None" = None
 
 def one_panel(rows: Sequence[Row], epsilon: float) -> Any:
     """One panel of Figure 2 as a figure of its own."""
-    figure = _figure(4.3, 3.9)
+    figure = _figure(3.6, 3.3)
     panel(rows, epsilon, figure.subplots())
     return figure
 
@@ -120,9 +120,21 @@ def _pairs(figure: Any, place: Any, pairs: "dict[str, np.ndarray]") -> None:
                 axes.set_title(kind, fontsize=8, color=INK)
 
 
+def drawn(rows: Sequence[Row]) -> list[Row]:
+    """The points of Figure 2: each classifier at each epsilon, in and out of distribution, on the same images."""
+    points = []
+    attacked = (r for r in rows if r.quantity in MARKS and "risk" in r.detail)
+    for key in dict.fromkeys((r.model, r.detail["epsilon"]) for r in attacked):
+        at = {"model": key[0], "epsilon": key[1]}
+        inside = tables.largest(rows, tables.IN_DISTRIBUTION, **at)
+        same = {"n": inside.n} if inside and tables.select(rows, tables.ROBUST, n=inside.n, **at) else {}
+        points += [r for r in (tables.largest(rows, tables.ROBUST, **at, **same), inside) if r and "risk" in r.detail]
+    return points
+
+
 def panel(rows: Sequence[Row], epsilon: float, axes: Any) -> None:
     """Robustness over natural risk at one epsilon, with 95 % intervals; curves are bounds."""
-    points = [r for r in rows if r.quantity in MARKS and r.detail["epsilon"] == epsilon and "risk" in r.detail]
+    points = [r for r in drawn(rows) if r.detail["epsilon"] == epsilon]
     right = max([0.05, *(1.15 * r.detail["risk"] for r in points)])
     for r in tables.select(rows, tables.BOUND, epsilon=epsilon):
         curve = r.detail.get("curve")
@@ -156,7 +168,7 @@ def panel(rows: Sequence[Row], epsilon: float, axes: Any) -> None:
 
 def legend(rows: Sequence[Row]) -> list[dict[str, str]]:
     """What the marks of Figure 2 mean, for a page that writes its own legend: colour, shape and label."""
-    points = [r for r in rows if r.quantity in MARKS and "risk" in r.detail]
+    points = drawn(rows)
     methods = list(dict.fromkeys(r.model.partition("@")[0] for r in points))
     entries = [
         {"colour": COLOURS[i % len(COLOURS)], "shape": mark, "label": f"{published.short(m)}, {name}"}

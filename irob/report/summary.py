@@ -66,20 +66,25 @@ def cards(rows: Sequence[Row]) -> list[Card]:
         top = best(rows, tables.ROBUST, e)
         if top:
             out.append(Card(
-                f"best classifier at ε = {e:g}", f"≤ {100 * top.value:.1f} %", "attack",
-                f"{published.short(top.model)}: any image within ε ({top.n:,} tried)", top.value))
+                f"best classifier at ε = {e:g}", f"{100 * top.value:.1f} %", "attack",
+                f"{published.short(top.model)}: any image within ε; {_at_most(top)}", top.value))
         inside = best(rows, tables.IN_DISTRIBUTION, e)
         if inside:
             out.append(Card(
-                f"best in-distribution at ε = {e:g}", f"≤ {100 * inside.value:.1f} %", "attack",
-                f"{published.short(inside.model)}: images within ε that the generator draws ({inside.n:,} tried)",
-                inside.value))
+                f"best in-distribution at ε = {e:g}", f"{100 * inside.value:.1f} %", "attack",
+                f"{published.short(inside.model)}: images that the generator draws; {_at_most(inside)}", inside.value))
     constants = tables.select(rows, tables.LIPSCHITZ, protocol="default")
     top = max((r for r in constants if r.detail["class"] is not None), key=lambda r: r.value, default=None)
     if top:
         out.append(Card("generator's constant L", f"≥ {top.value:.1f}", "sampled",
                         f"{top.model}, class {top.detail['class']}, image units per latent unit"))
     return out
+
+
+def _at_most(row: Row) -> str:
+    """What an attacked accuracy proves."""
+    top = "" if row.high is None else f", in truth at most {100 * row.high:.1f} % (95 %)"
+    return f"{row.n:,} tried{top}"
 
 
 def lede(rows: Sequence[Row]) -> str:
@@ -91,8 +96,8 @@ def lede(rows: Sequence[Row]) -> str:
     text = (
         f"If the generator's constants are what sampling suggests, then no classifier with the natural risk of the "
         f"best one here can keep more than {100 * last.bound:.1f} % of its answers right when an image may move by "
-        f"ε = {last.epsilon:g}. The best classifier measured, {published.short(last.name)}, keeps at most "
-        f"{100 * last.best:.1f} %. "
+        f"ε = {last.epsilon:g}. The best classifier measured, {published.short(last.name)}, is left with "
+        f"{100 * last.best:.1f} % under attack. "
     )
     gap = 100 * (last.bound - last.best)
     if gap > 0:

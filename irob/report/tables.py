@@ -38,7 +38,8 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One line of a table.  kind: "ours", "paper" (printed numbers, for comparison), "bound" or "group" (a heading)."""
+    """One line of a table.  kind: "ours", "same" (another view of the line above), "paper" (printed numbers),
+    "bound" or "group" (a heading)."""
 
     label: str
     cells: tuple[Cell, ...] = ()
@@ -82,8 +83,8 @@ def select(rows: Iterable[Row], quantity: str, **wanted) -> list[Row]:
 
 
 def largest(rows: Iterable[Row], quantity: str, **wanted) -> Row | None:
-    """Of the rows that fit, the one that rests on most examples."""
-    return max(select(rows, quantity, **wanted), key=lambda r: r.n or 0, default=None)
+    """Of the rows that fit, the one that rests on most examples; of several, the strongest attack's."""
+    return max(select(rows, quantity, **wanted), key=lambda r: (r.n or 0, -r.value), default=None)
 
 
 def models(rows: Iterable[Row]) -> list[str]:
@@ -213,17 +214,24 @@ def table3(rows: Sequence[Row]) -> Table | None:
             same = [n.n for n in found if n]
             natural = next(iter(select(rows, NATURAL, model=name, n=same[0])), None)
             lines.append(Line(*_named(name, (percent(natural), *(percent(r) for r in found)))))
+            free = [largest(rows, ROBUST, model=name, epsilon=e, n=same[0]) for e in radii]
+            most = largest(rows, ROBUST, model=name)
+            if any(free) and most and most.n != same[0]:
+                cells = (Cell(), *(percent(r) for r in free))
+                lines.append(Line(f"{published.short(name)}, any image", cells, "same", "the same clean images"))
     bounds, fails = _bound_lines(rows, radii)
     lines += bounds
     if paper and bounds:
         cells = (Cell(), *(printed(published.BOUND.get(e)) for e in radii))
         lines.append(Line(f"paper, “Our Bound”, α = {published.ALPHA:g}", cells, "paper"))
+    together = any("+" in r.method for r in select(rows, ROBUST))
     sizes = "; ".join(f"{k}: {', '.join(f'{n:,}' for n in sorted(v))} images" for k, v in counts.items() if v)
     trials = max((r.detail.get("trials", 1) for r in select(rows, ROBUST)), default=1)
     over = f"mean ± standard deviation over {trials} trials on images of their own" if trials > 1 else "one trial"
     notes = [
         f"Percent of test images; {over}; {sizes}. Exact 95 % intervals stand in report.json and report.csv.",
-        "An attack that fails proves nothing: attacked accuracies bound the true robust accuracy from above.",
+        "An attack that fails proves nothing: attacked accuracies bound the true robust accuracy from above."
+        + (" Any image within ε: the worst of all attacks run on that image." if together else ""),
         "The bound rests on sampled Lipschitz constants, which are found from below; the true bound may be higher.",
     ]
     if fails:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -21,6 +21,7 @@ project = functools.cache(lambda order: jit(functools.partial(balls.project, ord
 
 @pytest.mark.parametrize("order", norms.NORMS)
 @settings(max_examples=60, deadline=None)
+@example(v=np.full(6, 9, np.float32), epsilon=1e-3)
 @given(v=VECTORS, epsilon=RADII)
 def test_feasible_and_idempotent(order, v, epsilon):
     p = project(order)(v, epsilon)

@@ -57,6 +57,9 @@ def project_l1(v: jax.Array, epsilon: jax.Array | float) -> jax.Array:
     # At epsilon = 0 the first quotient equals a_1, no k qualifies, and theta = a_1 sends everything to 0.
     theta = thetas[jnp.maximum(jnp.sum(a_sorted > thetas), 1) - 1]
     shrunk = jnp.sign(v) * jnp.maximum(jnp.abs(v) - theta, 0.0)
+    # theta is rounded at the scale of v, which may be far above epsilon: what is left over is scaled away.
+    total = jnp.sum(jnp.abs(shrunk))
+    shrunk = shrunk * jnp.where(total > epsilon, epsilon / jnp.where(total > 0, total, 1.0), 1.0)
     return jnp.where(jnp.sum(a) > epsilon, shrunk, v)
 
 

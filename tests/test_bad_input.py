@@ -10,6 +10,7 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from irob import __main__ as irob_main
 from irob import attacks, bounds, classifiers, generators, lipschitz
@@ -49,8 +50,8 @@ def here(tmp_path, monkeypatch):
     """An empty folder to be in, so that default output folders are seen too; tfds finds nothing."""
     home = tmp_path / "home"
     (home / "folder").mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("TFDS_DATA_DIR", str(home))
+    look = tfds.data_source  # tfds reads its folder when it is imported: the environment would come too late
+    monkeypatch.setattr(tfds, "data_source", lambda *a, **k: look(*a, **{**k, "data_dir": k["data_dir"] or str(home)}))
     monkeypatch.chdir(home / "folder")
     return home / "folder"
 

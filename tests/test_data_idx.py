@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from irob import data
 from irob.core.check import InputError
@@ -111,8 +112,9 @@ def test_mnist_that_cannot_be_loaded(folder, tmp_path):
 
 
 def test_without_any_mnist(tmp_path, monkeypatch, caplog, capfd):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    # tfds reads its folder when it is imported, so the environment would come too late
+    look = tfds.data_source
+    monkeypatch.setattr(tfds, "data_source", lambda *a, **k: look(*a, **{**k, "data_dir": str(tmp_path)}))
     with pytest.raises(InputError, match="--data-dir") as e:
         data.load("mnist", "test")
     assert "\n" not in str(e.value)

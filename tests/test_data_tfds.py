@@ -58,10 +58,7 @@ def prepared(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("given", [True, False], ids=["data_dir", "default folder"])
-def test_prepared_by_tfds(prepared, monkeypatch, given):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
-    where = {"data_dir": prepared} if given else {}
-    train, test = (data.load("mnist", split, **where) for split in ("train", "test"))
+def test_prepared_by_tfds(prepared):
+    train, test = (data.load("mnist", split, data_dir=prepared) for split in ("train", "test"))
     assert train.x.shape == (6, 28, 28, 1) and test.y.tolist() == [0, 1, 2, 3] and test.num_classes == 10
     assert (np.rint(train.x[:, 3, 4, 0] * 255) == 10 * np.arange(6)).all()

@@ -29,7 +29,7 @@ from irob.evaluation.presets import Preset
 from irob.report import tables
 
 T = TypeVar("T")
-JUDGE = "mnist_standard"
+JUDGE, UNCONDITIONAL = "mnist_standard", "gan_mnist"
 METHODS = ("standard", "adv", "trades")  # classifiers that are looked for by default
 GRID = 10  # images of each class in Figure 1
 
@@ -50,11 +50,12 @@ class Clock:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
-    def section(self, name: str, work: Callable[[], Any]) -> Any:
+    def section(self, name: str, work: Callable[..., T], /, *args: Any, **keywords: Any) -> T:
+        """work(*args, **keywords), timed under `name`."""
         say(f"{name} ...")
         start = time.perf_counter()
         try:
-            return work()
+            return work(*args, **keywords)
         finally:
             self.seconds[name] = round(time.perf_counter() - start, 2)
             say(f"{name}: {self.seconds[name]:.1f} s")
@@ -89,7 +90,7 @@ def run(
     preset: Preset,
     *,
     generator: str = "acgan_mnist",
-    unconditional: str = "gan_mnist",
+    unconditional: str = UNCONDITIONAL,
     models: Sequence[str] = (),
     dataset: str = "mnist_gen",
     data_dir: str = "",
@@ -118,12 +119,14 @@ def run(
         along |= {f"{name}@{epoch}": classifiers.load(f"{name}@{epoch}") for epoch in saved}
         if not saved:
             omitted.append(f"checkpoints of {name}: none are there, so Figure 2 shows the final classifier only.")
-    other = present([unconditional], "unconditional generator", omitted) if unconditional else []
+    other = [unconditional] if unconditional else []
+    if other == [UNCONDITIONAL]:
+        other = present(other, "unconditional generator", omitted)
     clock, pieces = Clock(), Pieces(folder, resume)
     source = generators.load(generator)
-    count = max(preset.natural, preset.trials * preset.samples)
-    test = clock.section("test images", lambda: attack.load(
-        dataset, count, generator=generator, data_dir=data_dir, seed=seed))
+    count = max(preset.natural, preset.trials * max(preset.samples, preset.inside))
+    test = clock.section(
+        "test images", attack.load, dataset, count, generator=generator, data_dir=data_dir, seed=seed)
     rows, pictures = measure(
         keys.from_seed(seed), preset, generators={generator: source} | {n: generators.load(n) for n in other},
         models=loaded, checkpoints=along, test=test, pieces=pieces, clock=clock, omitted=omitted,
@@ -158,15 +161,15 @@ def measure(
     judge: a classifier trained on real images, which says how many generated ones show what they were drawn for.
     """
     (name, g), *others = generators.items()
-    pictures: dict[str, Any] = {"samples": clock.section("sample images", lambda: grid(keys.named(key, "figure 1"), g))}
+    pictures: dict[str, Any] = {"samples": clock.section("sample images", grid, keys.named(key, "figure 1"), g)}
     sizes = estimate.Plan(preset.codes, preset.neighbours, preset.radius, preset.delta, preset.lipschitz_trials)
     rows: list[Row] = []
     for title, other in zip(("Lipschitz constants", *["unconditional generator"] * len(others)), generators):
-        rows += clock.section(title, lambda other=other: estimate.estimate(
-            keys.named(key, "lipschitz"), generators[other], sizes, dataset=test.name, name=other, pieces=pieces,
-            label=other)).rows
+        rows += clock.section(
+            title, estimate.estimate, keys.named(key, "lipschitz"), generators[other], sizes, dataset=test.name,
+            name=other, pieces=pieces, label=other).rows
     if judge is not None:
-        rows.append(clock.section("intended labels", lambda: intended(judge, test, name)))
+        rows.append(clock.section("intended labels", intended, judge, test, name))
 
     plans = [robustness.Plan("pgd", preset.samples, preset.pgd, chunk=preset.chunk)]
     if test.z is None:
@@ -180,13 +183,13 @@ def measure(
         robustness.evaluate, keys.named(key, "attack"), epsilons=preset.epsilons, norm=preset.norm, generator=g,
         pieces=pieces)
     for model, classifier in models.items():
-        found, outcomes = clock.section(model, lambda model=model, classifier=classifier: attacked(
-            classifier, test, plans, trials=preset.trials, name=model, label=model))
+        found, outcomes = clock.section(
+            model, attacked, classifier, test, plans, trials=preset.trials, name=model, label=model)
         rows += found
         pictures["pairs"] = pairs(test.x, outcomes)
     for at, classifier in checkpoints.items():
-        rows += clock.section(at, lambda at=at, classifier=classifier: attacked(
-            classifier, test.take(preset.checkpoint_natural), fewer, name=at, section="checkpoint", label=at))[0]
+        part = test.take(preset.checkpoint_natural)
+        rows += clock.section(at, attacked, classifier, part, fewer, name=at, section="checkpoint", label=at)[0]
     return rows + bound_rows(rows, preset, generators, test.name, omitted), pictures
 
 
@@ -249,11 +252,12 @@ def bound_rows(
     if measured is None:
         omitted.append("bound at the measured risk: no classifier was there to measure it.")
     else:
-        alphas = {measured[0]: (True, measured[1])} | alphas
+        alphas = {measured[0]: (True, measured[1])} | {a: v for a, v in alphas.items() if a != measured[0]}
     name, *others = generators
     out: list[Row] = []
     for protocol in limits.UNITS:
-        common = {"dataset": dataset, "protocol": protocol, "epsilons": preset.epsilons, "norm": preset.norm}
+        common: dict[str, Any] = {
+            "dataset": dataset, "protocol": protocol, "epsilons": preset.epsilons, "norm": preset.norm}
         found = tables.select(rows, tables.LIPSCHITZ, model=name, protocol=protocol)
         values = {r.detail["class"] or 0: r.value for r in found}
         out += limits.limit_rows(

@@ -96,7 +96,8 @@ def attacked(
     identity = {
         "attack": plan.attack, "options": plan.options, "norm": norm, "key": fingerprint(key),
         "classifier": fingerprint(classifier.variables), "module": classifier.name,
-        "data": fingerprint((data.x, data.y, data.z)), "generator": fingerprint(generator.variables) if needs else None,
+        "data": fingerprint((data.x, data.y, data.z)),
+        "generator": fingerprint(generator.variables) if needs and generator else None,
     }
     runs = [radii[-1]] if needs else radii
     alive = np.ones(len(data), bool)
@@ -126,7 +127,7 @@ def _with(plan: Plan, generator: Generator | None) -> dict[str, Any]:
 LATENT = ("in_distribution",)
 
 
-def _one(key, classifier, data, chosen, plan, threat, generator, label) -> dict[str, np.ndarray]:
+def _one(key, classifier, data, chosen, plan, threat, generator, label) -> dict[str, Any]:
     """One run of an attack on the chosen examples, filled up to one chunk so that few examples need no new program."""
     count = len(chosen)
     if not count:

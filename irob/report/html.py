@@ -83,7 +83,7 @@ def _data_uri(image: Any) -> str:
     pixels = np.round(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)
     pixels = np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
     out = io.BytesIO()
-    mpl_image.imsave(out, pixels, format="png", metadata={"Software": None})
+    mpl_image.imsave(out, pixels, format="png", metadata={"Software": None})  # type: ignore[dict-item]
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
 
 

@@ -153,8 +153,8 @@ def comparison(rows: Sequence[Row], conditional: str) -> Table | None:
     if not lines:
         return None
     if is_paper_setting(rows):
-        a, b = published.LIPSCHITZ_GAN, max(published.LIPSCHITZ)
-        cells = (Cell(f"{a:.2f}", a), Cell(f"{b:.1f}", b), Cell(f"{a / b:.2f}", a / b))
+        gan, acgan = published.LIPSCHITZ_GAN, max(published.LIPSCHITZ)
+        cells = (Cell(f"{gan:.2f}", gan), Cell(f"{acgan:.1f}", acgan), Cell(f"{gan / acgan:.2f}", gan / acgan))
         lines.append(Line("paper, two samplers", cells, "paper"))
     head = ("", f"{name} (unconditional)", f"{conditional}, largest class", "ratio")
     notes = (

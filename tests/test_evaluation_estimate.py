@@ -102,7 +102,7 @@ def test_maximised_finds_more():
 
 def test_table(found):
     shown = text.render(door.table(found.rows))
-    assert "largest" in shown and "1.00 ± 0.00" in shown and "2.00 ± 0.00" in shown and "orthant" in shown
+    assert "largest" in shown and "1.00 ± 0.00" in shown and "2.00 ± 0.00" in shown and "positive orthant" in shown
 
 
 @pytest.mark.parametrize("bad", [

@@ -161,13 +161,14 @@ def estimate(
 def _piece(key, generator: Generator, c: int, plan: Plan, directions: str, chunk: int | None, label: str):
     """The constants of one class in one trial, in [0,1] units."""
     z = jax.random.normal(keys.named(key, "codes"), (plan.samples, generator.latent_dim))
-    options = {"radius": plan.radius, "chunk": chunk, "label": label}
-    key = keys.named(key, "directions")
+    key, y = keys.named(key, "directions"), np.int32(c)
     if directions == "ascent":
-        found = lipschitz.maximised(key, generator, z, np.int32(c), steps=STEPS, restarts=RESTARTS, **options)
+        found = lipschitz.maximised(
+            key, generator, z, y, radius=plan.radius, steps=STEPS, restarts=RESTARTS, chunk=chunk, label=label)
     else:
         found = lipschitz.sampled(
-            key, generator, z, np.int32(c), neighbours=plan.neighbours, directions=directions, **options)
+            key, generator, z, y, radius=plan.radius, neighbours=plan.neighbours, directions=directions, chunk=chunk,
+            label=label)
     return {"value": found.value}
 
 
@@ -210,7 +211,7 @@ def table(rows: Sequence[Row]) -> Table:
     d, notes = rows[0].detail, []
     for p in names:
         r = next(r for r in rows if r.detail["protocol"] == p)
-        notes.append(f"{_HEADS[p]}: {r.method}, images in {r.detail['units']}; one trial's "
+        notes.append(f"{_HEADS[p]}: {_WAYS[r.detail['directions']]}, images in {r.detail['units']}; one trial's "
                      f"{r.detail['quantile']} covers the quantile at 1 - delta = {1 - d['delta']:g} with probability "
                      f"{r.detail['confidence']:.3f}.")
     notes.append(f"{d['codes']} codes support delta = {d['supported_delta']:.2g} at confidence "
@@ -222,6 +223,8 @@ def table(rows: Sequence[Row]) -> Table:
     return Table("estimate", title, ("class", *(_HEADS[p] for p in names)), tuple(lines), tuple(notes))
 
 
+_WAYS = {"ball": "random neighbours in the ball", "orthant": "random neighbours in the positive orthant",
+         "ascent": "power iteration on chords"}
 _HEADS = {p.name: word for word, p in PROTOCOLS.items()}
 
 

@@ -101,11 +101,11 @@ class Net(nn.Module):
         return x
 
     def _weights(self, i: int, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-        zeros = nn.initializers.zeros
+        zeros, step = nn.initializers.zeros, self.plan[i]
         if len(shape) == 4:
             inits = _CONV_INIT[self.conv_init], zeros
         else:
-            inits = (zeros, zeros) if self.plan[i].zero else (uniform(shape[0]), uniform(shape[0]))
+            inits = (zeros, zeros) if isinstance(step, Dense) and step.zero else (uniform(shape[0]), uniform(shape[0]))
         name = self.name_of(i)
         return self.param(f"{name}_kernel", inits[0], shape), self.param(f"{name}_bias", inits[1], shape[-1:])
 

@@ -73,17 +73,17 @@ def test_ascend_reaches_the_linear_optimum_and_stays_inside(key, norm_name):
 
 
 def test_best_is_never_below_last_and_counts_the_start(key):
-    """A step far too long: the last iterate may be anywhere, the best is at least as good as start and end."""
+    """Steps too long: iterates leap over the top, and the best is at least as good as the last and beats the start."""
     ball = LpBall("l2", 1.0)
     x = jnp.full(SHAPE, 0.5)
 
     def bump(v):
-        return -jnp.sum((v - 0.55) ** 2)
+        return -jnp.sum((v - 0.65) ** 2)
 
-    how = {"steps": 7, "step_size": 2.0}
+    how = {"steps": 8, "step_size": 0.4}
     last, best = (bump(ascend(key, bump, x, ball, best=b, **how)) for b in (False, True))
-    assert best >= last
-    assert best >= bump(x)
+    assert best > last
+    assert best > bump(x)
 
 
 def test_restarts_and_radius_only_help(key):
@@ -92,6 +92,8 @@ def test_restarts_and_radius_only_help(key):
     few = attacks.run(attacks.build("pgd", LpBall("l2", 0.4), steps=5, restarts=1), key, classifier, x, y)
     many = attacks.run(attacks.build("pgd", LpBall("l2", 0.4), steps=5, restarts=4), key, classifier, x, y)
     assert np.all(many.success >= few.success)
+    # The first of four restarts is the only one of one, so the nearest success is at least as near.
+    assert np.all(many.distance[few.success] <= few.distance[few.success] + 1e-6)
     results = [
         attacks.run(attacks.build("pgd", LpBall("l2", e), steps=5, restarts=4), key, classifier, x, y)
         for e in (0.0, 0.2, 0.5, 1.5)
@@ -104,11 +106,10 @@ def test_restarts_and_radius_only_help(key):
     assert rates[0] == 0 and 0.2 < rates[1] < rates[-1]
 
 
-@pytest.mark.parametrize("loss", ["ce", "margin"])
-def test_result_does_not_depend_on_chunk(key, loss):
+def test_result_does_not_depend_on_chunk(key):
     classifier, x = curved(), images(13, 0.2).clip(0, 1)
     y = predict(classifier, x)
-    attack = attacks.build("pgd", LpBall("l2", 0.5), steps=6, restarts=2, loss=loss)
+    attack = attacks.build("pgd", LpBall("l2", 0.5), steps=6, restarts=2, loss="margin")
     whole, parts = (attacks.run(attack, key, classifier, x, y, chunk=c) for c in (13, 5))
     np.testing.assert_allclose(whole.x_adv, parts.x_adv, atol=1e-5)
     np.testing.assert_array_equal(whole.success, parts.success)
@@ -150,9 +151,9 @@ def test_zero_gradient_gives_a_finite_result(key):
 
 
 def test_epsilon_zero_is_the_natural_risk(key):
-    classifier, x = curved(), images(30, 0.2).clip(0, 1)
-    y = np.zeros(30, np.int32)
-    result = attacks.run(attacks.build("pgd", LpBall("l2", 0.0), steps=4), key, classifier, x, y)
+    classifier, x = curved(), images(40, 0.2).clip(0, 1)
+    y = np.zeros(40, np.int32)
+    result = attacks.run(attacks.build("pgd", LpBall("l2", 0.0), steps=5), key, classifier, x, y)
     np.testing.assert_array_equal(result.success, predict(classifier, x) != 0)
     np.testing.assert_array_equal(result.x_adv, x.astype(np.float32))
 

@@ -104,13 +104,15 @@ def test_an_error_free_classifier_gets_an_upper_limit():
     at = dataclasses.replace(row, model="m@3", value=0.5, low=0.4, high=0.6)
     assert limits.measured_alpha([row, at]) == limits.measured_alpha([row]), "checkpoints do not count"
     assert limits.measured_alpha([]) is None
+    robust = dataclasses.replace(row, model="m_adv", value=0.9, low=0.8, high=0.95)
+    assert limits.measured_alpha([row, robust])[0] == pytest.approx(0.1), "robust classifiers go first, as in the paper"
 
 
 def test_accuracy_above_the_limit_is_a_discovery(measured):
     rows = measured[0]
     limit = tables.select(rows, tables.BOUND, protocol="default", measured=True, family="overall")[0]
     inside = tables.select(rows, tables.IN_DISTRIBUTION, model="toy_adv", epsilon=0.02)[0]
-    above = dataclasses.replace(inside, value=1.0, low=limit.value + 0.01, high=1.0)
+    above = dataclasses.replace(inside, value=1.0, low=limit.value + 0.001, high=1.0)
     assert "constants are too low" in limits.discoveries([limit, above])[0]
     assert limits.discoveries([limit, dataclasses.replace(above, low=limit.value - 0.01)]) == []
 

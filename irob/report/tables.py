@@ -232,7 +232,8 @@ def table3(rows: Sequence[Row]) -> Table | None:
         f"Percent of test images; {over}; {sizes}. Exact 95 % intervals stand in report.json and report.csv.",
         "An attack that fails proves nothing: attacked accuracies bound the true robust accuracy from above."
         + (" Any image within ε: the worst of all attacks run on that image." if together else ""),
-        "The bound rests on sampled Lipschitz constants, which are found from below; the true bound may be higher.",
+        "The bound speaks of classifiers whose natural risk is at least α; it rests on sampled "
+        "Lipschitz constants, which are found from below; the true bound may be higher.",
     ]
     if fails:
         notes.append("† The theorem asks for r·L ≥ ε in the units of the images, which fails here for some class. "

@@ -41,17 +41,17 @@ PRESETS = {
     # Under three minutes on two cores, compilation included.
     "quick": Preset(
         codes=20, neighbours=500, lipschitz_trials=1, natural=2000, trials=1, samples=100, inside=100,
-        pgd={"steps": 40}, in_distribution={"steps": 100}, checkpoints=2, checkpoint_natural=1000,
+        pgd={"steps": 40}, in_distribution={"steps": 40}, checkpoints=2, checkpoint_natural=1000,
         checkpoint_samples=25, checkpoint_inside=25, chunk=25),
     # About an hour on two cores.
     "standard": Preset(
         codes=100, neighbours=2000, lipschitz_trials=3, natural=10_000, trials=3, samples=300, inside=300,
-        pgd={"steps": 100}, in_distribution={"steps": 200}, checkpoints=5, checkpoint_natural=5000,
+        pgd={"steps": 100}, in_distribution={"steps": 80}, checkpoints=5, checkpoint_natural=5000,
         checkpoint_samples=100, checkpoint_inside=100),
     # Days on two cores, for accelerators.  The sizes of the paper: S = 1000, N = 2000, ten trials, 10,000 images.
     "paper": Preset(
         codes=1000, neighbours=2000, lipschitz_trials=10, natural=100_000, trials=10, samples=10_000, inside=1000,
-        pgd={"steps": 100, "restarts": 2}, in_distribution={"steps": 200, "restarts": 3}, checkpoints=100,
+        pgd={"steps": 100, "restarts": 2}, in_distribution={"steps": 80, "restarts": 3}, checkpoints=100,
         checkpoint_natural=10_000, checkpoint_samples=2000, checkpoint_inside=500, chunk=None),
 }
 

@@ -24,6 +24,7 @@ Reference: Zhang et al., 2020, https://arxiv.org/abs/2003.00378
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +47,7 @@ CHOICES = {
     "distance": ("l2", "l2_squared"),
     "initialisation": ("code", "inversion"),
 }
-PROTOCOLS = {
+PROTOCOLS: dict[str, dict[str, Any]] = {
     "default": {
         "search": "metric",
         "loss": "margin",

@@ -8,6 +8,7 @@ the gradient of the cross entropy is exactly 0 in single precision, and that of 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ STARTS = ("zero", "noise", "random")
 NOISE = 1e-3
 LOSSES = ("ce", "margin")
 # The published evaluation: last of 100 steps of 0.5 from the clean point, gradient / (norm + 1e-32).
-PROTOCOLS = {
+PROTOCOLS: dict[str, dict[str, Any]] = {
     "default": {"steps": 100, "step_size": None, "restarts": 1, "start": "random", "best": True, "loss": "ce"},
     "paper": {"steps": 100, "step_size": 0.5, "restarts": 1, "start": "zero", "best": False, "loss": "ce"},
 }
@@ -71,7 +72,7 @@ def ascend(
         x0 = threat.project(x, x + NOISE * jax.random.normal(begin, x.shape, x.dtype))
     else:
         x0 = x
-    way_out = threat.normalise(jax.random.normal(stuck, x.shape, x.dtype)) if kick else None
+    way_out = threat.normalise(jax.random.normal(stuck, x.shape, x.dtype)) if kick else jnp.zeros_like(x)
 
     def pair(x):
         out = loss(x)

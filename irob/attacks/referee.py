@@ -47,9 +47,9 @@ def judge(
     Returns:
         The result, and whether the classifier's logits were finite at the clean point.
     """
-    latent = generator is not None and proposal.z_adv is not None
-    if latent:
-        images = jax.vmap(lambda z_adv: generator(z_adv, y))(proposal.z_adv)
+    z_adv = proposal.z_adv
+    if generator is not None and z_adv is not None:
+        images = jax.vmap(lambda code: generator(code, y))(z_adv)
     else:
         images = jax.vmap(lambda x_adv: threat.project(x, x_adv))(proposal.x_adv)
     sane = jax.vmap(lambda x_adv: threat.contains(x, x_adv) & jnp.all(jnp.isfinite(x_adv)))(images)
@@ -67,10 +67,9 @@ def judge(
     margins = jnp.where(sane & finite, jax.vmap(lambda f: margin(f, y))(logits), -jnp.inf)
     best = jnp.where(jnp.any(wrong), jnp.argmin(jnp.where(wrong, distances, jnp.inf)), jnp.argmax(margins))
 
-    z_adv = None
-    if latent:
+    code = None
+    if generator is not None and z_adv is not None:
         # The clean image has a code only if the caller knows it: otherwise NaN says that there is none.
-        home = jnp.full(proposal.z_adv.shape[1:], jnp.nan, proposal.z_adv.dtype) if z is None else z
-        codes = jnp.concatenate([home[None], jnp.where(sane[1:, None], proposal.z_adv, home)])
-        z_adv = codes[best]
-    return AttackResult(candidates[best], z_adv, jnp.any(wrong), distances[best]), finite[0]
+        home = jnp.full(z_adv.shape[1:], jnp.nan, z_adv.dtype) if z is None else z
+        code = jnp.concatenate([home[None], jnp.where(sane[1:, None], z_adv, home)])[best]
+    return AttackResult(candidates[best], code, jnp.any(wrong), distances[best]), finite[0]

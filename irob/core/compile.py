@@ -41,5 +41,4 @@ def jit(function=None, **keywords):
     def call(*args, **kwargs):
         return compiled()(*args, **kwargs)
 
-    call.compiled = compiled
     return call

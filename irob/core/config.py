@@ -41,7 +41,7 @@ class _Parser(simple_parsing.ArgumentParser):
         raise InputError(message)
 
 
-def parse(config_class: type[C], argv: Sequence[str], *, prog: str) -> C:
+def parse(config_class: type[Any], argv: Sequence[str], *, prog: str) -> Any:
     """The config that `argv` asks for.  Raises `InputError` for unknown flags or values of the wrong type."""
     parser = _Parser(
         prog=prog,

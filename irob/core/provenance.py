@@ -40,6 +40,6 @@ def provenance(*, seed: int | None, **extra: Any) -> dict[str, Any]:
         "versions": {p: v for p in PACKAGES if (v := _version(p))} | {"python": platform.python_version()},
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count(),
                    "cores": os.cpu_count(), "machine": platform.machine()},
-        "matmul_precision": jax.config.jax_default_matmul_precision or "default",
+        "matmul_precision": getattr(jax.config, "jax_default_matmul_precision", None) or "default",
         **extra,
     }

@@ -28,7 +28,6 @@ def build(
       count: only the first `count` examples; they are the same in a set of any length.
       chunk: images generated at once; bounds the memory and does not change the result.
     """
-    if not isinstance(generator, Generator):
-        generator = registry.room("generators").load(generator)
+    g = generator if isinstance(generator, Generator) else registry.room("generators").load(generator)
     count = COUNT[split] if count is None else count
-    return generated.dataset(generator, split, count, seed=seed, chunk=chunk, name="mnist_gen")
+    return generated.dataset(g, split, count, seed=seed, chunk=chunk, name="mnist_gen")

@@ -43,7 +43,7 @@ def save(path, **content: np.ndarray) -> pathlib.Path:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
-            np.savez(file, **content)
+            np.savez(file, **content)  # type: ignore[arg-type]
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

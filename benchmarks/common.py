@@ -86,13 +86,13 @@ def report(name: str, unit: str, count: int, seconds: dict[str, list[float]], co
 
 
 def begin(config: Config) -> Config:
-    """Before any work: the output folder can be written, and PyTorch uses every core, as XLA does."""
+    """Before any work: the output folder can be written, and PyTorch uses every core it may, as XLA does."""
     check.writable_folder(config.out)
     try:
         import torch
     except ImportError:
         raise check.InputError("PyTorch: not installed, wanted for the twin; pip install '.[torch]'") from None
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     return config
 
 

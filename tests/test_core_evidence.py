@@ -37,8 +37,12 @@ def test_unlawful_rows_raise(row, changes, message):
 
 
 def test_an_attack_above_the_bound_is_a_discovery():
-    (found,) = report(ATTACKED, dataclasses.replace(BOUND, value=0.3)).check()
+    low = dataclasses.replace(BOUND, value=0.3, detail={"alpha": 0.05})
+    (found,) = report(NATURAL, ATTACKED, low, low).check()
     assert "exceeds the bound" in found
+    assert report(NATURAL, ATTACKED, dataclasses.replace(low, value=0.45)).check() == ()  # within the interval: chance
+    outside = dataclasses.replace(low, detail={"alpha": 0.2})  # the bound speaks of classifiers that err more
+    assert report(NATURAL, ATTACKED, outside).check() == ()
 
 
 def test_nan_is_refused():

@@ -108,8 +108,9 @@ class Report:
         Laws, for rows of the same data set, model, threat and number of examples:
         every value lies within its interval and accuracies within [0, 1]; certified robust accuracy never
         exceeds attacked; robust accuracy never exceeds natural accuracy.
-        A discovery: a classifier whose attacked robust accuracy exceeds an upper bound that is an estimate,
-        which says that the constant below the bound is too low, or the attack too weak.
+        A discovery: attacked robust accuracy above an upper bound, its whole confidence interval included, of a
+        classifier whose natural risk is at least the bound's alpha (detail["alpha"]).  It says that the constant
+        below the bound is too low or the attack too weak.
         """
         accuracies = [r for r in self.rows if r.quantity.endswith("accuracy")]
         for r in accuracies:
@@ -127,13 +128,21 @@ class Report:
                 natural = b.quantity == "natural accuracy"
                 if natural and a.quantity != b.quantity and a.value > b.value + 1e-9:
                     raise EvidenceError(f"{_name(a)} {a.value:g} exceeds the natural accuracy {b.value:g}")
-        return tuple(
-            f"{_name(a)}: attacked {a.value:.4f} exceeds the bound {b.value:.4f} of {b.method}: "
-            "the constant is too low or the attack too weak"
-            for b in self.rows if b.quantity == "intrinsic robustness" and b.side == "upper"
-            for a in accuracies
-            if a.dataset == b.dataset and a.threat == b.threat and a.quantity == "robust accuracy" and a.value > b.value
-        )
+        risks = {(r.dataset, r.model): 1 - r.value for r in accuracies if r.quantity == "natural accuracy"}
+        found = {}
+        for b in self.rows:
+            if b.quantity != "intrinsic robustness" or b.side != "upper":
+                continue
+            for a in accuracies:
+                same = (a.dataset, a.threat, a.quantity) == (b.dataset, b.threat, "robust accuracy")
+                lowest = a.value if a.low is None else a.low
+                member = risks.get((a.dataset, a.model), 1.0) >= b.detail.get("alpha", 0.0)
+                if same and member and lowest > b.value:
+                    found[_name(a)] = (
+                        f"{_name(a)}: attacked {a.value:.4f} (at least {lowest:.4f}) exceeds the bound {b.value:.4f} of "
+                        f"{b.method}: the constant is too low or the attack too weak"
+                    )
+        return tuple(found.values())
 
 
 def _name(r: Row) -> str:

@@ -6,12 +6,11 @@ by Adam in the latent z, with a search over lambda for each example.  A small la
 the decision boundary; the nearest misclassified iterate that was seen is kept.  So one run gives a *distance*, and
 with it the verdict at every smaller epsilon: the success at e <= epsilon is `success & (distance <= e)`.
 
-Three searches:
-  "metric"    no lambda: a walk along the constraint in coordinates where the image metric is Euclidean, the default
-              (`irob.attacks.walk`);
+Three searches (irob.attacks.walk, irob.attacks.lagrangian):
+  "metric"    no lambda: a walk along the constraint in coordinates where the image metric is Euclidean, the default;
   "binary"    steps iterations for each of search_steps values: halve the bracket, or multiply by 10 while failing;
   "adaptive"  one run of steps iterations in which lambda grows by a fixed factor while the iterate is classified
-              correctly and shrinks while it is not, so that z slides along the decision boundary towards x.
+              correctly and shrinks while it is not, so that z slides along the boundary.
 
 Losses (0 once the image is misclassified, or nearly so):
   "margin"    max(f_y - max_k!=y f_k, 0)             (Carlini and Wagner, 2017)
@@ -23,23 +22,22 @@ for no more; `latent_radius` bounds |z| where only typical codes shall count (99
 Reference: Zhang et al., 2020, https://arxiv.org/abs/2003.00378
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
+from irob.attacks.inversion import invert
+from irob.attacks.lagrangian import adaptive, binary
 from irob.attacks.pgd import odds
 from irob.attacks.referee import margin
-from irob.attacks.walk import nearer, walk
+from irob.attacks.walk import walk
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Generator, Proposal, value
 from irob.math import balls
 
-FAR = 1e10  # the published "infinity" of the bracket
 TIP = 1e-3  # image units
 CHOICES = {
     "search": ("metric", "adaptive", "binary"),
@@ -190,122 +188,23 @@ class InDistribution:
                     step_size=self.learning_rate,
                     damping=self.damping,
                 )
-            how = _adaptive if self.search == "adaptive" else _binary
-            return how(self, look, moved)
+            if self.search == "adaptive":
+                return adaptive(
+                    look, moved, steps=self.steps, learning_rate=self.learning_rate, penalty=self.penalty
+                )
+            return binary(
+                look,
+                moved,
+                steps=self.steps,
+                search_steps=self.search_steps,
+                learning_rate=self.learning_rate,
+                penalty=self.penalty,
+                carry=self.carry,
+                abort=self.abort,
+            )
 
         z_adv = jax.vmap(bounded)(jax.lax.map(once, jnp.arange(self.restarts)))
         return Proposal(jax.vmap(lambda code: self.generator(code, y))(z_adv), z_adv)
-
-
-def _adaptive(attack: InDistribution, look: Callable, z: jax.Array) -> jax.Array:
-    """One run in which lambda follows the classification; returns the nearest misclassified iterate, or z."""
-    rule = optax.scale_by_adam(b2=0.99)
-
-    def step(carry, t):
-        z_t, state, log_penalty, best = carry
-
-        def objective(v):
-            term, loss, distance, m = look(v)
-            # A convex combination has the same minimisers as term + lambda loss, and gradients of one size for Adam.
-            share = jax.nn.sigmoid(log_penalty)
-            return (1 - share) * term + share * loss, (distance, m)
-
-        (_, (distance, m)), gradient = jax.value_and_grad(objective, has_aux=True)(z_t)
-        best = nearer(best, z_t, distance, m > 0)
-        log_penalty = log_penalty + jnp.where(m > 0, -0.1, 0.1)
-        updates, state = rule.update(gradient, state)
-        rate = attack.learning_rate * (0.1 + 0.9 * 0.5 * (1 + jnp.cos(jnp.pi * t / attack.steps)))
-        return (z_t - rate * updates, state, log_penalty, best), None
-
-    start = (z, rule.init(z), jnp.log(attack.penalty), (z, jnp.asarray(jnp.inf, z.dtype)))
-    (z_t, _, _, best), _ = jax.lax.scan(step, start, jnp.arange(attack.steps))
-    _, _, distance, m = look(z_t)
-    return nearer(best, z_t, distance, m > 0)[0]
-
-
-def _binary(attack: InDistribution, look: Callable, z: jax.Array) -> jax.Array:
-    """A run of Adam for each lambda of a bisection; returns the nearest misclassified iterate, or z.
-
-    Early abort, if asked for, stops an example whose objective fell by less than 0.01 % in a tenth of the steps.
-    """
-    rule = optax.scale_by_adam()
-    every = max(1, attack.steps // 10)
-
-    def run(carry, _):
-        z_begin, low, high, penalty, best = carry
-
-        def step(inner, t):
-            z_t, state, previous, running, found, best = inner
-
-            def objective(v):
-                term, loss, distance, m = look(v)
-                return term + penalty * loss, (distance, m)
-
-            (total, (distance, m)), gradient = jax.value_and_grad(objective, has_aux=True)(z_t)
-            updates, state = rule.update(gradient, state)
-            z_next = jnp.where(running, z_t - attack.learning_rate * updates, z_t)
-            if attack.abort:
-                looked_at = t % every == 0
-                running = running & ~(looked_at & (total > 0.9999 * previous))
-                previous = jnp.where(looked_at, total, previous)
-            wrong = running & (m > 0)
-            return (z_next, state, previous, running, found | wrong, nearer(best, z_t, distance, wrong)), None
-
-        inner = (z_begin, rule.init(z), jnp.asarray(jnp.inf, z.dtype), jnp.asarray(True), jnp.asarray(False), best)
-        (z_end, _, _, _, found, best), _ = jax.lax.scan(step, inner, jnp.arange(attack.steps))
-        high = jnp.where(found, jnp.minimum(high, penalty), high)
-        low = jnp.where(found, low, jnp.maximum(low, penalty))
-        penalty = jnp.where(high < FAR, (low + high) / 2, penalty * 10)
-        return (z_end if attack.carry else z, low, high, penalty, best), None
-
-    zero, far = jnp.zeros((), z.dtype), jnp.asarray(FAR, z.dtype)
-    start = (z, zero, far, zero + attack.penalty, (z, jnp.asarray(jnp.inf, z.dtype)))
-    carry, _ = jax.lax.scan(run, start, length=attack.search_steps)
-    return carry[-1][0]
-
-
-def invert(
-    key: jax.Array,
-    generator: Generator,
-    x: jax.Array,
-    y: jax.Array,
-    *,
-    restarts: int,
-    steps: int,
-    learning_rate: jax.Array | float,
-    adam: bool = True,
-) -> jax.Array:
-    """The code whose image is nearest to x:  argmin_z |g(z, y) - x|^2  over iterates and restarts, for one example.
-
-    Args:
-        x: f[H,W,C] in [0,1].  y: i[].
-        restarts: random starts z ~ N(0, I).  steps, learning_rate: of Adam, or of plain gradient descent.
-
-    Returns:
-        z f[d].
-
-    >>> import irob.core.types as t
-    >>> line = t.Generator(jnp.array([[1.0], [0.0]]), lambda v, z, y: (v @ z).reshape(1, 2, 1), 1, 1, (1, 2, 1))
-    >>> x = jnp.array([0.25, 0.0]).reshape(1, 2, 1)
-    >>> z = invert(jax.random.key(0), line, x, 0, restarts=1, steps=200, learning_rate=0.1)
-    >>> bool(abs(z[0] - 0.25) < 1e-2)
-    True
-    """
-    rule = optax.scale_by_adam() if adam else optax.identity()
-
-    def once(r):
-        def step(carry, _):
-            z, state, best = carry
-            square, gradient = jax.value_and_grad(lambda v: jnp.sum((generator(v, y) - x) ** 2))(z)
-            updates, state = rule.update(gradient, state)
-            return (z - learning_rate * updates, state, nearer(best, z, square, square >= 0)), None
-
-        z = jax.random.normal(jax.random.fold_in(key, r), (generator.latent_dim,))
-        (_, _, best), _ = jax.lax.scan(step, (z, rule.init(z), (z, jnp.asarray(jnp.inf, z.dtype))), length=steps)
-        return best
-
-    codes, squares = jax.lax.map(once, jnp.arange(restarts))
-    return codes[jnp.argmin(squares)]
 
 
 def build(

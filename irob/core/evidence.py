@@ -139,8 +139,8 @@ class Report:
                 member = risks.get((a.dataset, a.model), 1.0) >= b.detail.get("alpha", 0.0)
                 if same and member and lowest > b.value:
                     found[_name(a)] = (
-                        f"{_name(a)}: attacked {a.value:.4f} (at least {lowest:.4f}) exceeds the bound {b.value:.4f} of "
-                        f"{b.method}: the constant is too low or the attack too weak"
+                        f"{_name(a)}: attacked {a.value:.4f} (at least {lowest:.4f}) exceeds the bound {b.value:.4f} "
+                        f"of {b.method}: the constant is too low or the attack too weak"
                     )
         return tuple(found.values())
 

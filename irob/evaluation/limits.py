@@ -87,21 +87,21 @@ def limit_rows(
 
 
 def discoveries(rows: Sequence[Row]) -> list[str]:
-    """Sentences about classifiers whose in-distribution accuracy surely exceeds the limit of the measured risk.
+    """Sentences about classifiers whose attacked accuracy surely exceeds the limit that speaks of them.
 
     The theorem bounds in-distribution robustness too, since its moves are latent ones.  So either the constants are
-    too low, or the attack in distribution is too weak.
+    too low, or the attack is too weak.  Accuracies whose 95 % interval reaches below the limit are no discovery.
     """
     found = []
-    for r in tables.select(rows, tables.IN_DISTRIBUTION):
+    for r in (*tables.select(rows, tables.ROBUST), *tables.select(rows, tables.IN_DISTRIBUTION)):
         at = {"threat": r.threat, "dataset": r.dataset, "protocol": "default", "measured": True, "family": "overall"}
         for b in tables.select(rows, tables.BOUND, **at):
             covered = "@" not in r.model and r.detail["risk"] >= b.detail["alpha"] - 1e-9
             if covered and r.low is not None and r.low > b.value:
                 found.append(
-                    f"{r.model} at {r.threat}: in-distribution accuracy {100 * r.value:.1f} % (at least "
-                    f"{100 * r.low:.1f} % with 95 % confidence) exceeds the limit {100 * b.value:.1f} %: the sampled "
-                    "constants are too low, or the in-distribution attack is too weak")
+                    f"{r.model} at {r.threat}: {r.quantity} {100 * r.value:.1f} % (at least {100 * r.low:.1f} % with "
+                    f"95 % confidence) exceeds the limit {100 * b.value:.1f} %: the sampled constants are too low, or "
+                    f"the attack ({r.method}) is too weak")
     return found
 
 

@@ -42,7 +42,7 @@ PRESETS = {
     "quick": Preset(
         codes=20, neighbours=500, lipschitz_trials=1, natural=2000, trials=1, samples=100, inside=100,
         pgd={"steps": 40}, in_distribution={"steps": 40}, checkpoints=2, checkpoint_natural=1000,
-        checkpoint_samples=25, checkpoint_inside=25, chunk=25),
+        checkpoint_samples=50, checkpoint_inside=50),
     # About an hour on two cores.
     "standard": Preset(
         codes=100, neighbours=2000, lipschitz_trials=3, natural=10_000, trials=3, samples=300, inside=300,

@@ -66,7 +66,7 @@ def cards(rows: Sequence[Row]) -> list[Card]:
         out.append(Card(
             f"limit of any classifier at ε = {e:g}", f"{100 * bound.value:.1f} %",
             "certified" if bound.certified else "estimate",
-            f"for a natural risk of at least α = {100 * bound.detail['alpha']:.2g} %", bound.value))
+            f"for a natural risk of at least α = {100 * bound.detail['alpha']:.3g} %", bound.value))
         top = best(rows, tables.ROBUST, e)
         if top:
             out.append(Card(

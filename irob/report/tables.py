@@ -157,11 +157,11 @@ def comparison(rows: Sequence[Row], conditional: str) -> Table | None:
         cells = (Cell(f"{gan:.2f}", gan), Cell(f"{acgan:.1f}", acgan), Cell(f"{gan / acgan:.2f}", gan / acgan))
         lines.append(Line("paper, two samplers", cells, "paper"))
     head = ("", f"{name} (unconditional)", f"{conditional}, largest class", "ratio")
-    notes = (
-        "The paper's 27.01 was drawn with directions of the whole sphere, its conditional figures with directions of "
-        "the positive orthant: two estimators. Here each line uses one sampler for both generators.",
-    )
-    return Table("comparison", "Unconditional against conditional generator", head, tuple(lines), notes)
+    notes = ["Each line uses one sampler for both generators."]
+    if is_paper_setting(rows):
+        notes.append("The paper's 27.01 was drawn with directions of the whole sphere, its conditional figures with "
+                     "directions of the positive orthant, both in [−1,1]: two estimators.")
+    return Table("comparison", "Unconditional against conditional generator", head, tuple(lines), tuple(notes))
 
 
 def fawzi(rows: Sequence[Row]) -> Table | None:
@@ -182,7 +182,8 @@ def fawzi(rows: Sequence[Row]) -> Table | None:
             lines.append(Line(method, cells, "bound"))
     notes = (
         "Fawzi et al. (2018) bound the chance that a prediction survives a move within ε on the image manifold; labels "
-        "play no part, so these hold for other quantities than Table 3. “Vacuous” means a bound of 100 % or more.",
+        "play no part, so these hold for other quantities than Table 3. “Vacuous” means a bound of 100 % or more. L is "
+        "sampled, from below, so these are estimates: the true bounds are higher.",
     )
     head = ("stability of predictions at most, %", *(f"ε = {e:g}" for e in radii))
     return Table("fawzi", "Earlier bounds for an unconditional generator", head, tuple(lines), notes)

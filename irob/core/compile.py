@@ -41,4 +41,5 @@ def jit(function=None, **keywords):
     def call(*args, **kwargs):
         return compiled()(*args, **kwargs)
 
+    call.compiled = compiled  # type: ignore[attr-defined]  # what tests ask for traces and programs
     return call

@@ -9,7 +9,6 @@ import jax
 import pytest
 
 
-
 @pytest.fixture
 def key():
     """A typed key, the same for every test."""

@@ -1,0 +1,63 @@
+"""Orthogonal matrices and sorted pairs: the parts of networks that never stretch distances.
+
+A dense layer with orthonormal rows or columns has operator norm 1 and passes gradients on without loss; `group_sort`
+is 1-Lipschitz and its derivative is a permutation almost everywhere.  Networks of both are dense among 1-Lipschitz
+functions, where ReLU and spectral normalisation lose gradient norm in every layer.
+
+Reference: Anil, Lucas, Grosse, "Sorting out Lipschitz function approximation", ICML 2019,
+https://arxiv.org/abs/1811.05381; Bjorck and Bowie, SIAM J. Numer. Anal. 8 (1971).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def orthogonal(matrix: jax.Array, steps: int = 15) -> jax.Array:
+    """The nearest matrix with orthonormal rows or columns (whichever are fewer), by Bjorck's iteration.
+
+        W <- W (3 I - W'W) / 2,    from W / sqrt(|W|_1 |W|_inf), whose singular values are at most 1.
+
+    Differentiable.  Each singular value s in (0, 1] goes to s (3 - s^2) / 2, hence to 1; small ones grow by 1.5 in
+    each step, so a matrix far from orthogonal wants more steps.  All stay at most 1 but for rounding: the result
+    never stretches, even where the iteration has not converged.
+
+    Args:
+        matrix: f[m,n], not zero.
+        steps: iterations.
+
+    >>> w = orthogonal(jnp.array([[2.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
+    >>> (w.T @ w).round(4).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    wide = matrix.shape[0] < matrix.shape[1]
+    w = matrix.T if wide else matrix
+    a = jnp.abs(w)
+    w = w / jnp.sqrt(jnp.max(jnp.sum(a, 0)) * jnp.max(jnp.sum(a, 1)))
+    for _ in range(steps):
+        w = 1.5 * w - 0.5 * w @ (w.T @ w)
+    return w.T if wide else w
+
+
+def group_sort(x: jax.Array) -> jax.Array:
+    """Neighbouring units, sorted in pairs: f[..., 2 n] -> f[..., 2 n]; also called MaxMin.
+
+    >>> group_sort(jnp.array([3.0, 1.0, 2.0, 5.0])).tolist()
+    [1.0, 3.0, 2.0, 5.0]
+    """
+    first, second = x[..., ::2], x[..., 1::2]
+    pairs = jnp.stack([jnp.minimum(first, second), jnp.maximum(first, second)], axis=-1)
+    return pairs.reshape(x.shape)
+
+
+def operator_norm(matrix) -> float:
+    """The largest singular value of f[m,n] in float64, rounded up: an upper bound.
+
+    The computed value is off by at most about (m + n) machine precisions (backward stability of the SVD); ten times
+    that is added.
+
+    >>> round(operator_norm([[3.0, 0.0], [4.0, 0.0]]), 9)
+    5.0
+    """
+    m = np.asarray(matrix, np.float64)
+    return float(np.linalg.norm(m, 2) * (1 + 10 * sum(m.shape) * np.finfo(np.float64).eps))

@@ -58,3 +58,25 @@ def test_certified_is_computed(side, certified):
     assert Bound(0.9, "upper", "intrinsic robustness", "l2 1", "4.4", inputs).certified is certified
     with pytest.raises(TypeError):
         Bound(0.9, "upper", "q", "t", "4.4", inputs, certified=True)
+
+
+def limit(side, value, certified, **detail):
+    return Row("d", "any", "l2 1", "intrinsic robustness", value, side, certified, f"{side} end",
+               detail={"alpha": 0.1, "family": "overall", **detail})
+
+
+def test_a_certified_witness_may_not_exceed_a_certified_limit():
+    with pytest.raises(EvidenceError, match="certified 0.8500 exceeds"):
+        Report((limit("lower", 0.85, True), limit("upper", 0.8, True)), {}).check()
+    assert Report((limit("lower", 0.8, True), limit("upper", 0.85, True)), {}).check() == ()
+
+
+@pytest.mark.parametrize("other", [{"family": "per_class"}, {"alpha": 0.2}])
+def test_witnesses_of_another_family_or_alpha_are_not_held_against_a_limit(other):
+    assert Report((limit("lower", 0.85, True), limit("upper", 0.8, True, **other)), {}).check() == ()
+
+
+def test_a_certified_witness_above_an_estimate_is_a_discovery():
+    found = Report((limit("lower", 0.85, True), limit("upper", 0.8, False)), {}).check()
+    assert len(found) == 1 and "the constant is too low" in found[0]
+    assert Report((limit("lower", 0.85, False), limit("upper", 0.8, False)), {}).check() == ()

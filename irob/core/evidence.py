@@ -108,9 +108,13 @@ class Report:
         Laws, for rows of the same data set, model, threat and number of examples:
         every value lies within its interval and accuracies within [0, 1]; certified robust accuracy never
         exceeds attacked; robust accuracy never exceeds natural accuracy.
-        A discovery: attacked robust accuracy above an upper bound, its whole confidence interval included, of a
-        classifier whose natural risk is at least the bound's alpha (detail["alpha"]).  It says that the constant
-        below the bound is too low or the attack too weak.
+        Of the limits of one family of classifiers at one alpha, a certified lower end (a witness) never exceeds a
+        certified upper end.
+
+        Discoveries: attacked robust accuracy above an upper bound, its whole confidence interval included, of a
+        classifier whose natural risk is at least the bound's alpha (detail["alpha"]); a certified witness above an
+        upper end that is an estimate.  The first says that the constant below the bound is too low or the attack too
+        weak, the second that the constant is too low.
         """
         accuracies = [r for r in self.rows if r.quantity.endswith("accuracy")]
         for r in accuracies:
@@ -129,7 +133,7 @@ class Report:
                 if natural and a.quantity != b.quantity and a.value > b.value + 1e-9:
                     raise EvidenceError(f"{_name(a)} {a.value:g} exceeds the natural accuracy {b.value:g}")
         risks = {(r.dataset, r.model): 1 - r.value for r in accuracies if r.quantity == "natural accuracy"}
-        found = {}
+        found: dict[Any, str] = {}
         for b in self.rows:
             if b.quantity != "intrinsic robustness" or b.side != "upper":
                 continue
@@ -142,7 +146,23 @@ class Report:
                         f"{_name(a)}: attacked {a.value:.4f} (at least {lowest:.4f}) exceeds the bound {b.value:.4f} "
                         f"of {b.method}: the constant is too low or the attack too weak"
                     )
+        for low, high in _brackets(self.rows):
+            if low.certified and low.value > high.value + 1e-9:
+                text = f"{_name(low)}: certified {low.value:.4f} exceeds {_name(high)}: {high.value:.4f}"
+                if high.certified:
+                    raise EvidenceError(text)
+                found[_name(low), _name(high)] = text + "; the constant is too low"
         return tuple(found.values())
+
+
+def _brackets(rows: tuple[Row, ...]):
+    """Lower and upper ends of the same limit: data set, threat, alpha and family."""
+    limits = [r for r in rows if r.quantity == "intrinsic robustness" and r.detail.get("protocol") != "paper"]
+    for low in (r for r in limits if r.side == "lower"):
+        for high in (r for r in limits if r.side == "upper"):
+            same = (low.dataset, low.threat) == (high.dataset, high.threat)
+            if same and all(low.detail.get(k) == high.detail.get(k) for k in ("alpha", "family")):
+                yield low, high
 
 
 def _name(r: Row) -> str:

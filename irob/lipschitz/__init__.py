@@ -2,13 +2,15 @@
 
     estimate = sampled(key, generator, z, y, radius=0.5, neighbours=2000)     # Algorithm 1, from below
     estimate = maximised(key, generator, z, y, radius=0.5)                    # power iteration on chords, from below
+    escape = escape_radius(key, generator, z, y, epsilon=1.0)                 # the shortest way out of the epsilon-ball
     constant, achieved = estimate.quantile(0.999, confidence=0.95)
 
 Units: image units ([0, 1] pixels, l2) per latent unit; radius in latent standard deviations.
 """
 
+from irob.lipschitz.escape import EscapeRadius, escape_radius
 from irob.lipschitz.maximising import maximised
 from irob.lipschitz.quantiles import quantile, supported_delta
 from irob.lipschitz.sampling import sampled
 
-__all__ = ["maximised", "quantile", "sampled", "supported_delta"]
+__all__ = ["EscapeRadius", "escape_radius", "maximised", "quantile", "sampled", "supported_delta"]

@@ -1,0 +1,225 @@
+"""The limit from both sides: what each method says, the constants behind it, and the bracket as a figure.
+
+Rows of this section carry detail["section"] = "limits".  Upper ends name their method in detail["rung"]; lower ends
+are witnesses, explicit classifiers whose adversarial risk was measured on fresh samples.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from irob.core.evidence import Row
+from irob.report import figures, tables
+from irob.report.tables import BOUND, Cell, Line, Table
+
+CONSTANT = "local Lipschitz constant at common codes"
+WIDTH = "bracket width"
+RUNGS = {
+    "paper": "published protocol",
+    "sampled": "sampled constants",
+    "maximised": "maximised constants",
+    "escape": "escape radii, found",
+    "certified": "certified radii",
+    "global": "certified constant of the whole space",
+}
+COLOURS = dict(zip(RUNGS, ("#9a8a2e", "#d9642b", "#8a6fc4", "#2f8fd0", "#2c7a55", "#2c7a55")))
+MARKS = dict(zip(RUNGS, ("x", "^", "v", "D", "s", "s")))
+
+
+def rows_of(rows: Sequence[Row]) -> list[Row]:
+    """The ends of brackets."""
+    return [r for r in rows if r.quantity == BOUND and r.detail.get("section") == "limits"]
+
+
+def datasets(rows: Sequence[Row]) -> list[str]:
+    """The distributions that have a bracket, in the order of their rows."""
+    return list(dict.fromkeys(r.dataset for r in rows_of(rows)))
+
+
+def alphas(rows: Sequence[Row]) -> list[float]:
+    """The risks that brackets were computed for."""
+    return list(dict.fromkeys(r.detail["alpha"] for r in rows_of(rows)))
+
+
+def ends(rows: Sequence[Row], dataset: str, alpha: float, family: str, epsilon: float) -> tuple[list[Row], list[Row]]:
+    """(lower ends, upper ends) of one bracket."""
+    at = [r for r in rows_of(rows) if r.dataset == dataset and r.detail["epsilon"] == epsilon
+          and (r.detail["alpha"], r.detail["family"]) == (alpha, family)]
+    return [r for r in at if r.side == "lower"], [r for r in at if r.side == "upper"]
+
+
+def best(found: Sequence[Row], certified: bool = False) -> Row | None:
+    """The end that says most: the largest lower end, certified ones first, or the tightest upper one.
+
+    Of upper ends that are estimates the highest counts as the tightest that can be trusted: constants found from below
+    give bounds that are too low, and a method that finds larger constants is nearer to the truth.
+    """
+    found = [r for r in found if (r.certified or not certified) and r.detail.get("rung") != "paper"]
+    if not found:
+        return None
+    if found[0].side == "lower":
+        return max(found, key=lambda r: (r.certified, r.value))
+    if certified:
+        return min(found, key=lambda r: r.value)
+    order = list(RUNGS)
+    estimates = [r for r in found if not r.certified]
+    return max(estimates, key=lambda r: order.index(r.detail["rung"]), default=None) or best(found, True)
+
+
+def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
+    """One line for each method and family: the limit at every epsilon, then witnesses, then the width."""
+    radii = sorted({r.detail["epsilon"] for r in rows_of(rows) if r.dataset == dataset})
+    lines = []
+    for alpha in alphas(rows):
+        for family, words in tables.FAMILIES.items():
+            brackets = {e: ends(rows, dataset, alpha, family, e) for e in radii}
+            if not any(low or high for low, high in brackets.values()):
+                continue
+            lines.append(Line(f"α = {tables.number(alpha)}, {words}", kind="group"))
+            for rung, label in RUNGS.items():
+                hits = {e: next((r for r in high if r.detail["rung"] == rung), None)
+                        for e, (_, high) in brackets.items()}
+                first = next((r for r in hits.values() if r), None)
+                if first:
+                    kind = "paper" if rung == "paper" else "bound"
+                    lines.append(Line(f"no classifier passes: {label}", tuple(_percent(hits[e]) for e in radii), kind,
+                                      _grade(first)))
+            kinds = dict.fromkeys(r.detail["witness"] for low, _ in brackets.values() for r in low)
+            for witness in kinds:
+                hits = {e: next((r for r in low if r.detail["witness"] == witness), None)
+                        for e, (low, _) in brackets.items()}
+                first = next(r for r in hits.values() if r)
+                lines.append(Line(f"one classifier reaches: {witness}", tuple(_percent(hits[e]) for e in radii),
+                                  "ours", _grade(first)))
+            lines.append(Line("width of the bracket, points", tuple(
+                _width(best(low), best(high)) for low, high in brackets.values()), "same"))
+    if not lines:
+        return None
+    codes = sorted({r.n for r in rows_of(rows) if r.side == "upper" and r.n})
+    notes = (
+        "Percent. Upper ends hold for every classifier of the family, lower ends are reached by an explicit one, which "
+        "errs on a region of probability α and nowhere else; its adversarial risk is counted on fresh samples.",
+        "Estimates stand on constants found from below: the true limit may be higher. Certified ends hold with the "
+        f"confidence shown, for the sampling of {' and '.join(f'{n:,}' for n in codes)} codes." if codes else
+        "Estimates stand on constants found from below: the true limit may be higher.",
+        "The width is that between the best certified lower end and the best upper end found by search.",
+    )
+    return Table("ladder", f"The limit from both sides: {dataset}", ("robustness, %", *(f"ε = {e:g}" for e in radii)),
+                 tuple(lines), notes)
+
+
+def _grade(row: Row) -> str:
+    if not row.certified:
+        return "estimate"
+    confidence = row.detail.get("confidence")
+    return f"certified, {100 * confidence:g} % confidence" if confidence else "certified"
+
+
+def _percent(row: Row | None) -> Cell:
+    """Two decimals: the ends of a bracket lie close together."""
+    return Cell() if row is None else Cell(f"{100 * row.value:.2f}", row.value, None, row.low, row.high)
+
+
+def _width(low: Row | None, high: Row | None) -> Cell:
+    if low is None or high is None:
+        return Cell()
+    return Cell(f"{100 * (high.value - low.value):.2f}", high.value - low.value)
+
+
+def constants(rows: Sequence[Row], dataset: str) -> Table | None:
+    """Sampled, maximised and certified constants of each class at common codes: median and largest."""
+    found = [r for r in rows if r.quantity == CONSTANT and r.dataset == dataset]
+    if not found:
+        return None
+    classes = sorted({r.detail["class"] for r in found})
+    lines = []
+    for method in dict.fromkeys(r.method for r in found):
+        by = {r.detail["class"]: r for r in found if r.method == method}
+        top = max(by.values(), key=lambda r: r.value)
+        cells = [Cell() if c not in by else
+                 Cell(f"{by[c].detail['median']:.1f} / {by[c].value:.1f}", by[c].value) for c in classes]
+        lines.append(Line(method, (*cells, Cell(f"{top.value:.1f}", top.value)), "ours",
+                          {"lower": "from below", "upper": "from above"}.get(top.side, "")))
+    d = found[0].detail
+    notes = (f"Median / largest over the codes of a class, within r = {d['radius']:g} latent standard deviations; "
+             "image units per latent unit, images in [0,1].",)
+    return Table("constants", f"How fast images move: {dataset}", ("class", *map(str, classes), "largest"),
+                 tuple(lines), notes)
+
+
+def figure(rows: Sequence[Row], dataset: str, alpha: float) -> Any:
+    """The bracket over epsilon, a panel for each family: a band between the ends, a mark for every method."""
+    families = [f for f in tables.FAMILIES if any(
+        r.dataset == dataset and (r.detail["alpha"], r.detail["family"]) == (alpha, f) for r in rows_of(rows))]
+    radii = sorted({r.detail["epsilon"] for r in rows_of(rows) if r.dataset == dataset})
+    drawing = figures._figure(4.6 * max(1, len(families)), 4.4)
+    panels = drawing.subplots(1, max(1, len(families)), sharey=True, squeeze=False)[0]
+    for axes, family in zip(panels, families):
+        brackets = [ends(rows, dataset, alpha, family, e) for e in radii]
+        band = [(e, best(low), best(high)) for e, (low, high) in zip(radii, brackets)]
+        whole = [(e, lo.value, hi.value) for e, lo, hi in band if lo and hi]
+        if whole:
+            x, low, high = zip(*whole)
+            axes.fill_between(x, low, high, color="#2f8fd0", alpha=0.18, linewidth=0, label="bracket")
+        for rung, label in RUNGS.items():
+            hits = [(e, r.value, r.certified) for e, (_, up) in zip(radii, brackets) for r in up
+                    if r.detail["rung"] == rung]
+            if hits:
+                sure = "certified" if hits[0][2] else "estimate"
+                axes.plot([h[0] for h in hits], [h[1] for h in hits], color=COLOURS[rung], marker=MARKS[rung],
+                          markersize=6, linewidth=1.2, linestyle="-" if hits[0][2] else ":",
+                          label=label if rung == "paper" else f"{label} ({sure})")
+        kinds = dict.fromkeys(r.detail["witness"] for low, _ in brackets for r in low)
+        for i, witness in enumerate(kinds):
+            hits = [(e, r.value, r.certified) for e, (lo, _) in zip(radii, brackets) for r in lo
+                    if r.detail["witness"] == witness]
+            axes.plot([h[0] for h in hits], [h[1] for h in hits], color=figures.INK, alpha=max(0.25, 0.9 - 0.17 * i),
+                      marker="o", markersize=5, markerfacecolor=figures.INK if hits[0][2] else "none", linewidth=1,
+                      linestyle="-" if hits[0][2] else ":", label=f"witness: {witness}")
+        axes.axhline(1 - alpha, color="#808080", linewidth=0.8, linestyle="--", label="1 − α")
+        axes.set_title(tables.FAMILIES[family], fontsize=11, color=figures.INK)
+        axes.set_xlabel("ε (l2, images in [0, 1])", color=figures.INK)
+        axes.set_xticks(radii)
+        axes.tick_params(colors=figures.INK, labelsize=9)
+        axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(figures.INK)
+    panels[0].set_ylabel("robustness", color=figures.INK)
+    handles: dict[str, Any] = {}
+    for axes in panels:
+        handles |= dict(zip(*axes.get_legend_handles_labels()[::-1]))
+    drawing.legend(handles.values(), handles.keys(), fontsize=8, frameon=False, loc="outside lower center", ncols=3,
+                   labelcolor=figures.INK)
+    return drawing
+
+
+def words(rows: Sequence[Row], dataset: str) -> str:
+    """A paragraph in plain language: what may be claimed about this distribution."""
+    out = []
+    for alpha in alphas(rows)[:1]:
+        radii = sorted({r.detail["epsilon"] for r in rows_of(rows) if r.dataset == dataset})
+        for e in radii[-1:]:
+            low, high = ends(rows, dataset, alpha, "overall", e)
+            proved, reached, searched = best(high, True), best(low), best(high)
+            share = f"{100 * alpha:.3g} %"
+            if proved and proved.value < 1 - alpha - 1e-12:
+                out.append(f"Proved{_with(proved)}: no classifier that errs on at least {share} of the images of "
+                           f"{dataset} keeps more than {100 * proved.value:.2f} % of its answers right when an image "
+                           f"may move by ε = {e:g}.")
+            elif proved:
+                out.append(f"Nothing beyond the trivial limit of {100 * (1 - alpha):.2f} % is proved about {dataset} "
+                           f"at ε = {e:g}: the certified radii, or the number of codes, are too small.")
+            if reached and reached.certified:
+                out.append(f"Proved{_with(reached)}: such a classifier exists that keeps {100 * reached.value:.2f} % "
+                           f"({reached.detail['witness']}).")
+            if searched and not searched.certified:
+                out.append(f"Not proved, but as far as search can tell: the limit is {100 * searched.value:.2f} %; a "
+                           "steeper chord than any that was found would raise it.")
+            if reached and searched:
+                out.append(f"So the true limit lies within {100 * (searched.value - reached.value):.2f} points, and "
+                           "what trained classifiers lose beyond that is not the distribution's fault.")
+    return " ".join(out)
+
+
+def _with(row: Row) -> str:
+    confidence = row.detail.get("confidence")
+    return f" with {100 * confidence:g} % confidence" if confidence else ""

@@ -1,0 +1,74 @@
+"""The bracket's table, figure and words, from rows written by hand."""
+
+import pytest
+
+from irob.core.evidence import Row
+from irob.report import figures, latex, limits, text
+
+RADII = (1.0, 2.0)
+
+
+def end(side, epsilon, value, certified, *, family="overall", **detail):
+    detail = {"section": "limits", "epsilon": epsilon, "alpha": 0.015, "family": family, **detail}
+    if certified:
+        detail.setdefault("confidence", 0.95)
+    return Row("d", "any", f"l2 {epsilon:g}", "intrinsic robustness", value, side, certified, "m", n=300, detail=detail)
+
+
+@pytest.fixture
+def rows():
+    out = []
+    for e in RADII:
+        out += [
+            end("upper", e, 0.90, False, rung="paper"),
+            end("upper", e, 0.9835 - 0.002 * e, False, rung="maximised"),
+            end("upper", e, 0.9840 - 0.002 * e, False, rung="escape"),
+            end("upper", e, 0.9849, True, rung="certified"),
+            end("lower", e, 0.98 - 0.004 * e, True, witness="network"),
+            end("lower", e, 0.97 - 0.004 * e, True, witness="half-space"),
+            end("lower", e, 0.99, False, witness="latent half-space"),
+            end("upper", e, 0.98, True, family="per_class", rung="certified"),
+        ]
+    return out
+
+
+def test_the_best_ends_are_the_certified_witness_and_the_best_search(rows):
+    low, high = limits.ends(rows, "d", 0.015, "overall", 1.0)
+    assert limits.best(low).detail["witness"] == "network"  # the latent one is larger, but an estimate
+    assert limits.best(high).detail["rung"] == "escape"
+    assert limits.best(high, certified=True).detail["rung"] == "certified"
+    assert limits.best([]) is None
+
+
+def test_the_width_is_that_between_the_best_ends(rows):
+    table = limits.ladder(rows, "d")
+    width = next(line for line in table.lines if line.label.startswith("width"))
+    assert [c.text for c in width.cells] == ["0.60", "0.80"]
+    assert "no classifier passes: certified radii" in text.render(table)
+    assert "98.49" in latex.tabular(table)
+
+
+def test_families_do_not_mix(rows):
+    table = limits.ladder(rows, "d")
+    groups = [line.label for line in table.lines if line.kind == "group"]
+    assert len(groups) == 2
+    assert table.lines[-1].cells[0].text == "–"  # no witness of the per-class family, hence no bracket
+
+
+def test_the_words_claim_only_what_is_certified(rows):
+    said = limits.words(rows, "d")
+    assert "no classifier that errs on at least 1.5 % of the images of d keeps more than 98.49 %" in said
+    assert "keeps 97.20 % (network)" in said and "Not proved" in said
+    trivial = [r if r.detail.get("rung") != "certified" else end("upper", r.detail["epsilon"], 0.985, True,
+               rung="certified") for r in rows if r.detail["family"] == "overall"]
+    assert "Nothing beyond the trivial limit" in limits.words(trivial, "d")
+
+
+def test_the_figure_draws_every_method(rows):
+    drawn = figures.svg(limits.figure(rows, "d", 0.015))
+    for label in ("published protocol", "escape radii, found (estimate)", "witness: network", "bracket"):
+        assert label in drawn
+
+
+def test_nothing_to_show_is_nothing():
+    assert limits.ladder([], "d") is None and limits.constants([], "d") is None and limits.words([], "d") == ""

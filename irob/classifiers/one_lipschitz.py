@@ -1,0 +1,116 @@
+"""Dense networks that never stretch distances: orthogonal matrices and sorted pairs, and a constant that is verified.
+
+    h(x) = W_m s(... s(W_1 x + b_1) ...) + b_m,    s = group_sort,    |W_i| <= 1    =>    |h(x) - h(x')| <= |x - x'|
+
+Two uses.  `build` gives a classifier for the training doors: its matrices are made orthogonal in every forward pass,
+and a margin of m between two logits certifies an l2 radius of m / sqrt(2).  The plain functions below serve witnesses
+of intrinsic robustness (irob.evaluation.witness), whose error region is {h >= t}: there training keeps the matrices
+orthogonal, `export` takes exact polar factors and rounds them, and `constants` measures the numbers that are shipped.
+
+Layers: a dict "0", "1", ... of {"kernel": f[in,out], "bias": f[out]}.  Every output of the last layer is a score of its
+own, with a unit column; only jointly may they stretch.
+
+Reference: Anil, Lucas, Grosse, "Sorting out Lipschitz function approximation", ICML 2019,
+https://arxiv.org/abs/1811.05381
+"""
+
+import itertools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from irob.core.check import InputError
+from irob.math.orthogonal import group_sort, operator_norm, orthogonal
+
+WIDTHS = (128, 64)
+Layers = dict[str, dict[str, jax.Array]]
+
+
+class OneLipschitz(nn.Module):
+    """x f[n,H,W,C] -> logits f[n,K], 1-Lipschitz from l2 to l2 but for rounding."""
+
+    num_classes: int
+    widths: tuple[int, ...] = WIDTHS
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        x = x.reshape(len(x), -1)
+        for i, width in enumerate((*self.widths, self.num_classes)):
+            kernel = self.param(f"kernel_{i}", nn.initializers.orthogonal(), (x.shape[-1], width))
+            x = x @ orthogonal(kernel) + self.param(f"bias_{i}", nn.initializers.zeros, (width,))
+            x = group_sort(x) if i < len(self.widths) else x
+        return x
+
+
+def build(num_classes: int, image_shape: tuple[int, ...]) -> OneLipschitz:
+    """The module for images of any shape.
+
+    >>> build(10, (28, 28, 1)).widths
+    (128, 64)
+    """
+    return OneLipschitz(num_classes)
+
+
+def init(key: jax.Array, size: int, widths: tuple[int, ...] = WIDTHS, heads: int = 1) -> Layers:
+    """Random orthogonal layers from `size` pixels to `heads` scores; no widths give half-spaces.
+
+    Raises:
+        InputError: odd widths, which `group_sort` cannot pair.
+
+    >>> {k: v["kernel"].shape for k, v in init(jax.random.key(0), 16, (8,)).items()}
+    {'0': (16, 8), '1': (8, 1)}
+    """
+    if any(w < 2 or w % 2 for w in widths):
+        raise InputError(f"widths: got {tuple(widths)}, wanted even numbers of units, two or more")
+    layers = {}
+    sides = [size, *widths, heads]
+    for i, (m, n) in enumerate(itertools.pairwise(sides)):
+        draw = jax.random.normal(jax.random.fold_in(key, i), (m, n))
+        last = i == len(widths)
+        kernel = draw / jnp.linalg.norm(draw, axis=0) if last else orthogonal(draw, 40)
+        layers[str(i)] = {"kernel": kernel, "bias": jnp.zeros(n)}
+    return layers
+
+
+def scores(layers: Layers, x: jax.Array) -> jax.Array:
+    """x: f[..., size] -> f[..., heads].
+
+    >>> layers = {"0": {"kernel": jnp.array([[0.6], [0.8]]), "bias": jnp.zeros(1)}}
+    >>> round(float(scores(layers, jnp.array([1.0, 1.0]))[0]), 4)
+    1.4
+    """
+    for i in range(len(layers)):
+        x = x @ layers[str(i)]["kernel"] + layers[str(i)]["bias"]
+        x = group_sort(x) if i + 1 < len(layers) else x
+    return x
+
+
+def export(layers: Layers, *, half: bool = True) -> Layers:
+    """The layers with exactly orthogonal matrices: polar factors in float64, unit columns in the last layer.
+
+    half: rounded to what float16 can hold, so that storing them so changes nothing; `constants` measures the result.
+    """
+    out: Layers = {}
+    for name, layer in layers.items():
+        kernel = np.asarray(layer["kernel"], np.float64)
+        if int(name) + 1 == len(layers):
+            kernel = kernel / np.linalg.norm(kernel, axis=0)
+        else:
+            u, _, v = np.linalg.svd(kernel, full_matrices=False)
+            kernel = u @ v
+        rounded = (np.asarray(a, np.float16 if half else np.float32) for a in (kernel, layer["bias"]))
+        out[name] = {k: jnp.asarray(a, jnp.float32) for k, a in zip(("kernel", "bias"), rounded)}
+    return out
+
+
+def constants(layers: Layers) -> np.ndarray:
+    """Upper bounds on the Lipschitz constant of every score, f[heads]: products of exact operator norms in float64.
+
+    >>> constants({"0": {"kernel": np.array([[3.0, 0.0], [4.0, 1.0]]), "bias": np.zeros(2)}}).round(6).tolist()
+    [5.0, 1.0]
+    """
+    kernels = [np.asarray(layers[str(i)]["kernel"], np.float64) for i in range(len(layers))]
+    trunk = float(np.prod([operator_norm(k) for k in kernels[:-1]]))
+    return np.asarray([trunk * operator_norm(column[:, None]) for column in kernels[-1].T])

@@ -96,3 +96,17 @@ def supported_delta(n: int, confidence: float = 0.95, k: int | None = None) -> f
         return -math.expm1(math.log1p(-confidence) / n)
     # Pr[Bin(n, delta) >= n - k + 1] is the regularised incomplete beta function I_delta(n - k + 1, k).
     return float(betaincinv(n - k + 1, k, confidence))
+
+
+def needed(delta: float, confidence: float = 0.95) -> int:
+    """How many draws it takes until the largest covers the (1 - delta)-quantile with that confidence.
+
+    n = ceil(log(1 - confidence) / log(1 - delta)).
+
+    >>> needed(0.001, 0.95), needed(0.01, 0.99)
+    (2995, 459)
+    """
+    for name, v in (("delta", delta), ("confidence", confidence)):
+        if not 0 < v < 1:
+            raise ValueError(f"{name}: got {v!r}, wanted a number in (0, 1)")
+    return max(1, math.ceil(math.log1p(-confidence) / math.log1p(-delta) - _ROUNDING))

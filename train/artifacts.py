@@ -22,6 +22,13 @@ ROBUST = {
     "full": [],
     "reduced": ["--epochs", "5", "--steps", "5", "--step-size", "1.2", "--schedule", "one_cycle"],
 }
+# The reduced recipe's five long inner steps teach a defence against short attacks; part of an epoch with 20 short ones
+# mends that: PGD-100 at epsilon 3 goes from 27 to 44 % (adversarial training).
+MEND = {
+    "full": [],
+    "reduced": ["--count", "24000", "--epochs", "1", "--steps", "20", "--step-size", "0.5", "--learning-rate", "0.02",
+                "--schedule", "cosine", "--checkpoint-every", "1"],
+}
 ACGAN_EPOCHS = {"full": "25", "reduced": "8"}
 GAN_EPOCHS = {"full": "25", "reduced": "3"}
 STANDARD_EPOCHS = {"full": "20", "reduced": "3"}
@@ -53,14 +60,23 @@ def pieces(config: Config) -> dict[str, list[str]]:
     every = {"full": ("5", "20"), "reduced": ("1", "1")}[config.recipe]
     drawn = ["--dataset", "mnist_gen", "--generator", f"{config.out}/acgan_mnist",
              "--checkpoint-every", every[0], "--export-every", every[1]]
-    standard, robust = ["--epochs", STANDARD_EPOCHS[config.recipe]], ROBUST[config.recipe]
+    standard = ["--epochs", STANDARD_EPOCHS[config.recipe]]
+
+    def robust(method: str) -> dict[str, list[str]]:
+        name, mend = f"mnist_gen_{method}", MEND[config.recipe]
+        if not mend:
+            return {name: door(method, name, *drawn, *ROBUST[config.recipe])}
+        first = door(method, f"{name}_start", *drawn, *ROBUST[config.recipe])
+        start = f"{config.workdir}/{config.recipe}/{name}_start/classifier"
+        first[-1] = start
+        return {f"{name}_start": first, name: door(method, name, *drawn[:4], "--init", start, *mend)}
+
     return {
         "acgan_mnist": door("acgan", "acgan_mnist", *real, "--epochs", ACGAN_EPOCHS[config.recipe], "--half"),
         "gan_mnist": door("gan", "gan_mnist", *real, "--epochs", GAN_EPOCHS[config.recipe], "--half"),
         "mnist_standard": door("standard", "mnist_standard", *real, *standard, "--schedule", "one_cycle"),
         "mnist_gen_standard": door("standard", "mnist_gen_standard", *drawn, *standard, "--schedule", "cosine"),
-        "mnist_gen_adv": door("adv", "mnist_gen_adv", *drawn, *robust),
-        "mnist_gen_trades": door("trades", "mnist_gen_trades", *drawn, *robust),
+        **robust("adv"), **robust("trades"),
     }
 
 
@@ -92,7 +108,8 @@ def main(config: Config) -> None:
             raise InputError(f"{name}: its training ended with status {done.returncode}; see above")
         exports = marks / name / "exports"
         if exports.is_dir():
-            shutil.copytree(exports, pathlib.Path(config.out) / name / "checkpoints", dirs_exist_ok=True)
+            to = pathlib.Path(config.out) / name.removesuffix("_start") / "checkpoints"
+            shutil.copytree(exports, to, dirs_exist_ok=True)
         write_atomically(mark, shlex.join(command) + "\n")
     say(f"all weights of the {config.recipe} recipe stand in {config.out}")
 

@@ -228,9 +228,13 @@ def pairs(clean: np.ndarray, outcomes: Sequence[robustness.Outcome]) -> dict[str
 
 
 def before_the_end(name: str) -> list[str]:
-    """The checkpoints of a classifier, without one of its last epoch, which is the classifier itself."""
+    """The checkpoints of a classifier, without one of its last epoch, which is the classifier itself.
+
+    Where training started from other weights, the checkpoints are those of the training before.
+    """
     recipe = json.loads((classifiers.resolve(name) / weights.CONFIG).read_text(encoding="utf-8")).get("recipe", {})
-    return [epoch for epoch in classifiers.checkpoints(name) if epoch != str(recipe.get("epochs"))]
+    last = None if recipe.get("init") else str(recipe.get("epochs"))
+    return [epoch for epoch in classifiers.checkpoints(name) if epoch != last]
 
 
 def spread(values: Sequence[T], count: int) -> list[T]:

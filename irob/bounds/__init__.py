@@ -2,11 +2,13 @@
 
     from irob import bounds
     bounds.intrinsic_robustness_upper(alpha=0.015, epsilon=1.0, lipschitz=11.0, delta=0.001)      # 0.9822
+    bounds.with_confidence(constants, (15, 1000), 1.0, radius=0.5).value                          # from samples of both
 
 The functions return plain floats or arrays; `evidence` returns a `Bound`, which says what it stands on.
 Units: epsilon in image units ([0, 1] pixels), lipschitz in image units per latent unit, both of the same norm (l2).
 """
 
+from irob.bounds.confidence import Supported, with_confidence
 from irob.bounds.fawzi_2018 import fawzi, fawzi_expected_distance
 from irob.bounds.intrinsic import (
     adversarial_risk_lower,
@@ -14,15 +16,19 @@ from irob.bounds.intrinsic import (
     intrinsic_robustness_upper,
     intrinsic_robustness_upper_from_radius,
 )
+from irob.bounds.latent import gaussian_latent
 from irob.bounds.proviso import evidence, holds
 
 __all__ = [
+    "Supported",
     "adversarial_risk_lower",
     "evidence",
     "fawzi",
     "fawzi_expected_distance",
     "gaussian_expansion",
+    "gaussian_latent",
     "holds",
     "intrinsic_robustness_upper",
     "intrinsic_robustness_upper_from_radius",
+    "with_confidence",
 ]

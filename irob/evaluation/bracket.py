@@ -1,0 +1,255 @@
+"""The bracket: intrinsic robustness between what a witness attains and what isoperimetry allows.
+
+    1 - AdvRisk(witness)  <=  sup over classifiers of risk >= alpha of 1 - AdvRisk  <=  the bounds of irob.bounds
+
+The lower end is certified by sampling alone.  Three independent samples: on the first, directions and centres are
+fitted and one witness of each kind is chosen for every epsilon; on the second, thresholds are set so that the risk
+is at least alpha; on the third, adversarial risk is counted.  With confidence 1 - d, one half of d goes to the
+thresholds (shared by the classes, in the per-class family), the other to the upper Clopper-Pearson ends of the
+adversarial risk (shared by the epsilons): for each witness, all its statements hold together with confidence 1 - d.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from irob.core import batch, check, keys
+from irob.core.compile import jit
+from irob.core.evidence import Row
+from irob.core.types import Generator
+from irob.evaluation import latent_witness
+from irob.evaluation.witness import (
+    SLACK,
+    Images,
+    Picked,
+    Scores,
+    candidates,
+    draw,
+    moments,
+    shipped,
+    threshold,
+)
+from irob.report.tables import BOUND
+
+WIDTH = "bracket width"
+FAMILIES = ("overall", "per_class")
+
+
+@dataclasses.dataclass(frozen=True)
+class Witness:
+    """Columns of the scores: one for a common score, one for each class otherwise."""
+
+    kind: str
+    name: str
+    columns: tuple[int, ...]
+
+    def thresholds(self, scores: np.ndarray, y: np.ndarray, family: str, alpha: float, level: float, p) -> np.ndarray:
+        """t f[K]: with confidence 1 - level, E has measure at least alpha, or alpha in each class that there is."""
+        if family == "overall":
+            return np.full(len(p), threshold(scores[:, self.columns[0]], alpha, 1 - level))
+        t, each = np.full(len(p), np.inf), level / np.count_nonzero(p)
+        for c in np.flatnonzero(p):
+            t[c] = threshold(self.own(scores[y == c], np.full(np.sum(y == c), c)), alpha, 1 - each)
+        return t
+
+    def own(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The score of each image's own class, f[n]."""
+        columns = np.asarray(self.columns)
+        return scores[np.arange(len(y)), columns[y] if len(columns) > 1 else columns[0]]
+
+    def margins(self, scores: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """max over classes of s_k - t_k, f[n]: within epsilon of E, it is at least -epsilon."""
+        return (scores[:, self.columns] - t).max(1)
+
+    def inside(self, scores: np.ndarray, y: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """Whether each image lies in E, bool[n]: the threshold of its own class counts."""
+        return self.own(scores, y) >= t[y]
+
+
+def clopper_pearson(hits: int, n: int, level: float) -> tuple[float, float]:
+    """One-sided exact ends of a proportion, each missed with probability at most `level`.
+
+    >>> tuple(round(v, 4) for v in clopper_pearson(0, 100, 0.025))
+    (0.0, 0.0362)
+    """
+    low = stats.beta.ppf(level, hits, n - hits + 1) if hits else 0.0
+    high = stats.beta.ppf(1 - level, hits + 1, n - hits) if hits < n else 1.0
+    return float(low), float(high)
+
+
+def bracket(
+    key: jax.Array,
+    generator: Generator,
+    *,
+    alphas: Sequence[float] = (0.015,),
+    epsilons: Sequence[float] = (1.0, 2.0, 3.0),
+    families: Sequence[str] = FAMILIES,
+    upper: Sequence[Row] = (),
+    witnesses: Sequence[Scores] | None = None,
+    priors=None,
+    choice: int = 10_000,
+    calibration: int = 20_000,
+    samples: int = 20_000,
+    latent: int = 100,
+    confidence: float = 0.95,
+    dataset: str = "",
+    chunk: int = 1000,
+    label: str = "",
+) -> list[Row]:
+    """Lower ends by witnesses, one row for each kind, epsilon, alpha and family; widths for each upper end given.
+
+    Args:
+        key: typed key; independent of the one that trained the witnesses.
+        generator: with Gaussian codes.
+        alphas: natural risks, in (0, 1).  epsilons: l2, in image units.  families: "overall", "per_class".
+        upper: rows of quantity "intrinsic robustness", side "upper"; those of equal family, alpha and epsilon (in
+            their detail) are paired with the best witness.
+        witnesses: scores to hold beside principal components and balls; None: those shipped for generator.name.
+        priors: of the classes; None means equal.
+        choice, calibration, samples: images of the three samples.  latent: codes of each latent half-space's attack;
+            0 leaves it out.
+        confidence: of each certified lower end, in (0, 1).
+        dataset, label: for rows and progress.  chunk: images at a time; results do not depend on it.
+
+    Returns:
+        Rows of side "lower".  value: the certified lower end, 1 minus the upper end of the adversarial risk; high: one
+        minus its lower end.  detail: "adversarial risk" and "risk" with their ends, "witness", and "best": whether
+        the first sample chose this kind.  Rows of quantity "bracket width": detail says which end is certified.
+
+    Raises:
+        InputError: values out of range, a generator whose latent is not Gaussian.
+    """
+    keys.require(key)
+    count = max(1, generator.num_classes)
+    p = check.priors(priors, count)
+    for name, values in (("alpha", alphas), ("confidence", (confidence,))):
+        for v in values:
+            if not 0 < check.number(name, v) < 1:
+                raise check.InputError(f"{name}: got {v:g}, wanted a number in (0, 1)")
+    for e in epsilons:
+        check.number("epsilon", e, low=0, open_low=True)
+    for f in families:
+        if f not in FAMILIES:
+            raise check.unknown("family", f, FAMILIES)
+
+    def sample(name: str, n: int, what):
+        return draw(keys.named(key, name), generator, n, what, priors=p, chunk=chunk,
+                    label=f"{label}, {name}" if label else "")
+
+    level = 1 - confidence
+    x, y = sample("choice", choice, Images())
+    members = (*candidates(moments(x, y, count)), *(shipped(generator.name) if witnesses is None else witnesses))
+    scores = _scores(members, x, chunk)
+    options = _options(members, count)
+    chosen = {(family, alpha): _choose(options, scores, y, family, alpha, tuple(epsilons), level, p)
+              for family, alpha in itertools.product(families, alphas)}
+    used = sorted({c for picks in chosen.values() for _, w in picks.values() for c in w.columns})
+    place = {c: i for i, c in enumerate(used)}
+    picked = Picked(members, jnp.asarray(used, jnp.int32))
+    second, third = sample("calibration", calibration, picked), sample("measurement", samples, picked)
+    rows = []
+    for (family, alpha), picks in chosen.items():
+        best = {e: min((risk, kind) for (kind, at), (risk, _) in picks.items() if at == e)[1] for e in epsilons}
+        for (kind, e), (_, w) in picks.items():
+            here = dataclasses.replace(w, columns=tuple(place[c] for c in w.columns))
+            t = here.thresholds(*second, family, alpha, level / 2, p)
+            found = _measure(here, *third, t, e, level / 2 / len(epsilons), family, p)
+            detail = {
+                "epsilon": float(e), "alpha": float(alpha), "family": family, "protocol": "default", "witness": w.name,
+                "kind": kind, "best": kind == best[e], "confidence": confidence, "calibration": calibration,
+                **found, "assumptions": "simultaneous over epsilons and classes; each witness by itself"}
+            adversarial = found["adversarial risk"]
+            rows.append(Row(
+                dataset, "any", f"l2 {e:g}", BOUND, 1 - adversarial["high"], "lower", True, f"witness: {kind}",
+                1 - adversarial["high"], 1 - adversarial["low"], samples, detail))
+    if latent:
+        for family, alpha in chosen:
+            rows += latent_witness.latent_rows(
+                keys.named(key, "latent"), generator, alpha=alpha, epsilons=epsilons, family=family, priors=p,
+                count=latent, dataset=dataset, label=f"{label}, latent half-space" if label else "")
+    return rows + widths(rows, upper)
+
+
+def widths(rows: Sequence[Row], upper: Sequence[Row]) -> list[Row]:
+    """One row for every upper end that a certified lower end of the same threat, alpha and family faces.
+
+    The lower end is that of the kind which the first sample chose, so that no luck of the third is in it; an exact
+    one (of an affine generator) where that is higher.
+    """
+    found = []
+    for u in upper:
+        if u.quantity != BOUND or u.side != "upper" or u.detail.get("protocol") == "paper":
+            continue
+        fit = [r for r in rows if r.quantity == BOUND and r.side == "lower" and r.certified and r.threat == u.threat
+               and all(r.detail[k] == u.detail.get(k) for k in ("alpha", "family")) and r.detail["best"]]
+        if not fit:
+            continue
+        low = max(fit, key=lambda r: r.value)
+        certified = low.certified and u.certified
+        detail = {
+            **{k: low.detail[k] for k in ("epsilon", "alpha", "family", "confidence")}, "protocol": "default",
+            "lower": low.value, "lower certified": low.certified, "witness": low.detail["witness"],
+            "upper": u.value, "upper certified": u.certified, "upper method": u.method}
+        found.append(Row(u.dataset, "any", u.threat, WIDTH, u.value - low.value,
+                         "upper" if certified else "estimate", certified, f"{u.method} less {low.method}",
+                         n=low.n, detail=detail))
+    return found
+
+
+def _scores(members: Sequence[Scores], x: np.ndarray, chunk: int) -> np.ndarray:
+    """All scores f[n,M] of images f[n,H,W,C]."""
+    picked = Picked(tuple(members), slice(None))
+    with jax.default_matmul_precision("float32"):
+        return batch.stream(lambda _, x: _apply(picked.members, x), x, chunk=chunk)
+
+
+@jit
+def _apply(members, x):
+    return jax.vmap(lambda v: jnp.concatenate([s(v) for s in members]))(x)
+
+
+def _options(members: Sequence[Scores], count: int) -> list[Witness]:
+    """Every witness that the scores offer."""
+    options, at = [], 0
+    for s in members:
+        if s.classwise:
+            options.append(Witness(s.kind, s.names[0], tuple(range(at, at + count))))
+            at += count
+        else:
+            options += [Witness(s.kind, name, (at + i,)) for i, name in enumerate(s.names)]
+            at += len(s.names)
+    return options
+
+
+def _choose(options: Sequence[Witness], scores, y, family: str, alpha: float, epsilons, level: float, p) -> dict:
+    """(kind, epsilon) to (adversarial risk on this sample, witness): the best of each kind for every epsilon."""
+    best: dict[tuple[str, float], tuple[float, Witness]] = {}
+    for w in options:
+        if family == "overall" and len(w.columns) > 1:
+            continue
+        margin = w.margins(scores, w.thresholds(scores, y, family, alpha, level, p))
+        for e in epsilons:
+            risk = float(np.mean(margin >= -e))
+            if (w.kind, e) not in best or risk < best[w.kind, e][0]:
+                best[w.kind, e] = risk, w
+    return best
+
+
+def _measure(w: Witness, scores, y, t: np.ndarray, epsilon: float, level: float, family: str, p) -> dict[str, Any]:
+    """Risk and adversarial risk on a fresh sample, with one-sided ends."""
+    def ends(hits, n):
+        low, high = clopper_pearson(int(hits), int(n), level)
+        return {"value": float(hits / n), "low": low, "high": high}
+
+    inside = w.inside(scores, y, t)
+    adversarial = inside | (w.margins(scores, t) >= -epsilon - SLACK)
+    found = {"adversarial risk": ends(adversarial.sum(), len(y)), "risk": ends(inside.sum(), len(y))}
+    if family == "per_class":
+        found["class risks"] = [ends(inside[y == c].sum(), (y == c).sum()) for c in np.flatnonzero(p)]
+    return found

@@ -11,6 +11,17 @@ Units: image units ([0, 1] pixels, l2) per latent unit; radius in latent standar
 from irob.lipschitz.escape import EscapeRadius, escape_radius
 from irob.lipschitz.maximising import maximised
 from irob.lipschitz.quantiles import quantile, supported_delta
+from irob.lipschitz.radius import AutoRadius, auto_radius, smallest_radius
 from irob.lipschitz.sampling import sampled
 
-__all__ = ["EscapeRadius", "escape_radius", "maximised", "quantile", "sampled", "supported_delta"]
+__all__ = [
+    "AutoRadius",
+    "EscapeRadius",
+    "auto_radius",
+    "escape_radius",
+    "maximised",
+    "quantile",
+    "sampled",
+    "smallest_radius",
+    "supported_delta",
+]

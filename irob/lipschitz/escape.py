@@ -29,8 +29,9 @@ from irob.lipschitz.sampling import SMALLEST, codes
 from irob.math.norms import norm, unit
 from irob.math.power import top_singular
 
-MARGIN = 1e-5  # a point has left if |D| > (1 + MARGIN) epsilon: float32 noise of |D| is no escape
-AIM = 1e-4  # Newton aims at (1 + AIM) epsilon, so that points on the edge have left
+# Float32 noise of |D| is no escape: a point has left if |D| > (1 + MARGIN) epsilon + NOISE |g(z)|.
+MARGIN, NOISE = 1e-5, 5e-7
+AIM = 1e-4  # Newton aims beyond that by this share of epsilon, so that points on the edge have left
 HALVINGS = 14
 
 
@@ -140,51 +141,53 @@ def _chunk(key, generator, index, z, y, epsilon, reach, steps, restarts: int):
         centre = g(z)
         shortest = SMALLEST * reach
 
-        def leaves(moved):
-            return norm(g(moved) - centre) > (1 + MARGIN) * epsilon
+        edge = (1 + MARGIN) * epsilon + NOISE * norm(centre)
 
         def search(r):
-            """Power and Newton steps from start r = 0, 1, ... -> the shortest move that left, and its length."""
+            """Power and Newton steps from start r = 0, 1, ... -> the nearest point that left, and its distance."""
             turn = unit(jax.random.normal(jax.random.fold_in(key, r + 1), z.shape))
             direction = unit(jnp.where(r % 2 == 0, 1.0, -1.0) * v + 0.5 * (r // 2) * turn)
             length = jnp.clip(epsilon / jnp.where(sigma > 0, sigma, epsilon), shortest, reach)
 
             def step(_, carry):
-                direction, length, best, way, finite = carry
+                direction, length, best, point, finite = carry
                 moved = z + length * direction
                 chord = moved - z  # as the generator sees it, after rounding
                 image, pull = jax.vjp(g, moved)
                 gap = image - centre
                 distance, far = norm(gap), norm(chord)
-                nearer = (distance > (1 + MARGIN) * epsilon) & (far < best)
-                best, way = jnp.where(nearer, far, best), jnp.where(nearer, chord, way)
+                nearer = (distance > edge) & (far < best)
+                best, point = jnp.where(nearer, far, best), jnp.where(nearer, moved, point)
                 finite &= jnp.isfinite(distance)
                 w = pull(gap)[0]
-                share = distance / ((1 + AIM) * epsilon)
+                share = distance / (edge + AIM * epsilon)
                 slope = jnp.sum(chord * w) / jnp.where(distance > 0, distance, 1.0) ** 2
                 # A flat stretch gives no slope: go on by at most a doubling.
                 change = -jnp.log(jnp.where(share > 0, share, 1e-6)) / jnp.clip(slope, 0.25, 4.0)
-                moved = jnp.where(jnp.any(w != 0), unit(w), direction)
+                turned = jnp.where(jnp.any(w != 0), unit(w), direction)
                 longer = length * jnp.exp(jnp.clip(change, -0.7, 0.7))
-                return moved, jnp.clip(longer, shortest, reach), best, way, finite
+                return turned, jnp.clip(longer, shortest, reach), best, point, finite
 
-            carry = (direction, length, jnp.float32(jnp.inf), jnp.zeros_like(z), jnp.bool_(True))
+            carry = (direction, length, jnp.float32(jnp.inf), z, jnp.bool_(True))
             return jax.lax.fori_loop(0, steps, step, carry)[2:]
 
-        lengths, ways, finite = jax.vmap(search)(jnp.arange(restarts))
-        way = ways[jnp.argmin(lengths)]
+        lengths, points, finite = jax.vmap(search)(jnp.arange(restarts))
+        best, point = jnp.min(lengths), points[jnp.argmin(lengths)]
+        way = point - z
 
         def halve(_, ends):
-            """`high` times the way has left, whatever lies between."""
-            low, high = ends
+            """The point at `high` times the way has left, whatever lies between."""
+            low, high, best, point = ends
             middle = (low + high) / 2
-            out = leaves(z + middle * way)
-            return jnp.where(out, low, middle), jnp.where(out, middle, high)
+            moved = z + middle * way
+            far = norm(moved - z)
+            out = (norm(g(moved) - centre) > edge) & (far < best)
+            ends = jnp.where(out, low, middle), jnp.where(out, middle, high)
+            return *ends, jnp.where(out, far, best), jnp.where(out, moved, point)
 
-        _, high = jax.lax.fori_loop(0, HALVINGS, halve, (jnp.float32(0), jnp.float32(1)))
-        point = z + high * way
-        found = jnp.isfinite(jnp.min(lengths)) & leaves(point)
-        radius = jnp.where(found, norm(point - z), jnp.inf)
-        return radius, jnp.where(found, point, jnp.nan), jnp.all(finite) & jnp.all(jnp.isfinite(centre))
+        ends = (jnp.float32(0), jnp.float32(1), best, point)
+        _, _, best, point = jax.lax.fori_loop(0, HALVINGS, halve, ends)
+        finite = jnp.all(finite) & jnp.all(jnp.isfinite(centre))
+        return best, jnp.where(jnp.isfinite(best), point, jnp.nan), finite
 
     return jax.vmap(one)(keys.for_examples(key, index), z, y)

@@ -21,6 +21,30 @@ def test_general_affine_map_is_exact(key):
     assert np.all(found.value <= 1 + 1e-4) and found.side == "lower"
 
 
+SPECTRA = {"isometric": (10, 1.0), "spread": (100, np.linspace(0.2, 1, 100)), "dense": (100, np.linspace(0.9, 1, 100))}
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_99_percent_of_every_affine_constant(key, name):
+    """With the default settings, at every radius."""
+    d, s = SPECTRA[name]
+    g = affine.build(key=jax.random.key(5), latent_dim=d, image_shape=(10, 10, 1), singular_values=s)
+    z = jax.random.normal(key, (4, d))
+    for radius in (0.01, 0.5, 3.0):
+        found = lipschitz.maximised(key, g, z, 0, radius=radius).value
+        assert np.all(found >= 0.99) and np.all(found <= 1 + 1e-4)
+
+
+def test_99_percent_of_every_sphere_constant(key):
+    """With the default settings, at radii up to nearly |z|, where the map is singular at the origin."""
+    g = sphere.build(key=jax.random.key(5), latent_dim=6, image_shape=(3, 3, 1))
+    z = 2 * jax.random.normal(jax.random.key(1), (12, 6))
+    for radius in (0.01, 0.1, 0.5, 1.0, 2.0):
+        exact = sphere.local_lipschitz(z, radius)
+        found = lipschitz.maximised(key, g, z, 0, radius=radius).value
+        assert np.all(found >= 0.99 * exact) and np.all(found <= 1.001 * exact)
+
+
 @pytest.fixture(scope="module")
 def curved():
     g = sphere.build(key=jax.random.key(5), latent_dim=6, image_shape=(3, 3, 1))

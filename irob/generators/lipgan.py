@@ -91,15 +91,20 @@ def build(variables=None, *, key: jax.Array | None = None, latent_dim: int = LAT
     return Generator(variables, Clipped(image_shape), latent_dim, num_classes, image_shape, name="lipgan")
 
 
-def init(key: jax.Array, latent_dim: int, width: int, depth: int, num_classes: int, pixels: int) -> dict:
-    """Random variables: isometries, and an embedding whose stretch falls from 2 to 0.2 over the axes."""
-    latent_dim = integer("latent dim", latent_dim, low=1)
+def sizes(latent_dim: int, width: int, depth: int, num_classes: int, pixels: int) -> None:
+    """Raises `InputError` if they admit no isometry from codes to images."""
+    integer("latent dim", latent_dim, low=1)
     integer("depth", depth, low=0)
     integer("classes", num_classes, low=1)
-    width = integer("width", width, low=2)
+    integer("width", width, low=2)
     if width % 2 or not latent_dim <= width <= pixels:
         raise InputError(f"width: got {width}, wanted an even number from the {latent_dim} latent dimensions "
                          f"to the {pixels} pixels")
+
+
+def init(key: jax.Array, latent_dim: int, width: int, depth: int, num_classes: int, pixels: int) -> dict:
+    """Random variables: isometries, and an embedding whose stretch falls from 2 to 0.2 over the axes."""
+    sizes(latent_dim, width, depth, num_classes, pixels)
     stretch = START * jnp.linspace(1.0, 0.1, latent_dim)[None, :, None]
     draws = jax.random.split(key, depth + 2)
     embed = jax.vmap(lambda m: orthogonal(m, 40))(jax.random.normal(draws[0], (num_classes, latent_dim, width)))

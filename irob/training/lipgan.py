@@ -37,6 +37,8 @@ from irob.training.gan import grid_values, tile, write_png
 
 SLICES = 64  # random directions for the sliced Wasserstein distance, drawn anew in every step
 
+COMPONENTS_FROM = 2000  # rows that the first principal components are taken from
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -83,6 +85,17 @@ class Critic(nn.Module):
         return nn.Dense(1)(h)[:, 0] + jnp.sum(h * nn.Embed(self.num_classes, 128)(y), -1)
 
 
+def check(plan: Plan, data: Dataset) -> None:
+    """Raises `InputError` if the plan's sizes admit no isometry, or the data set lacks a class or has too few rows."""
+    lipgan.sizes(plan.latent_dim, plan.width, plan.depth, data.num_classes, math.prod(data.image_shape))
+    counts = np.bincount(data.y, minlength=data.num_classes)
+    if not counts.min():
+        at = int(counts.argmin())
+        raise InputError(f"data set {data.name!r}: got no image of class {at}, wanted images of every class")
+    if plan.batch_size > counts.max():
+        raise InputError(f"batch size: got {plan.batch_size}, wanted at most the {counts.max()} rows of the data set")
+
+
 def through(x: jax.Array) -> jax.Array:
     """The clip to [0, 1], with the identity for its derivative."""
     return x + jax.lax.stop_gradient(jnp.clip(x, 0.0, 1.0) - x)
@@ -115,12 +128,19 @@ def optimisers(plan: Plan, steps: int) -> dict[str, optax.GradientTransformation
 
 
 def create(key: jax.Array, plan: Plan, steps: int, num_classes: int, image_shape: tuple[int, ...],
-           mean: np.ndarray | None = None) -> dict[str, Any]:
-    """The state of a fresh run; the last bias starts at the mean image of each class, f[K, pixels]."""
+           x: np.ndarray | None = None) -> dict[str, Any]:
+    """The state of a fresh run.
+
+    x: f[n,K,pixels], from which the last layer starts: the mean of each class as bias, and the principal components
+    within the classes as matrix, so that what the hidden units say first looks like strokes and not like noise.
+    """
     pixels, tx = math.prod(image_shape), optimisers(plan, steps)
     g = lipgan.init(keys.named(key, "generator"), plan.latent_dim, plan.width, plan.depth, num_classes, pixels)
-    if mean is not None:
-        g["image"]["bias"] = jnp.asarray(mean, jnp.float32)
+    if x is not None:
+        mean = x.mean(0)
+        within = (x[:COMPONENTS_FROM] - mean).reshape(-1, pixels)
+        components = np.linalg.eigh(within.T @ within)[1][:, ::-1][:, : plan.width]
+        g["image"] = {"kernel": jnp.asarray(components.T, jnp.float32), "bias": jnp.asarray(mean, jnp.float32)}
     encoder = Encoder(plan.latent_dim).init(keys.named(key, "encoder"), jnp.zeros((1, num_classes, pixels)))
     critic = Critic(num_classes).init(
         keys.named(key, "critic"), jnp.zeros((1, *image_shape)), jnp.zeros(1, jnp.int32))
@@ -207,15 +227,8 @@ def make_step(plan: Plan, steps: int, num_classes: int, image_shape: tuple[int, 
 
 
 def rows(data: Dataset) -> dict[str, np.ndarray]:
-    """One image of every class in a row, f[n,K,pixels]; classes with fewer images begin again.
-
-    Raises:
-        InputError: a class without images.
-    """
+    """One image of every class in a row, f[n,K,pixels]; classes with fewer images begin again."""
     of = [np.flatnonzero(data.y == c) for c in range(data.num_classes)]
-    if min(map(len, of)) == 0:
-        empty = [c for c, found in enumerate(of) if not len(found)]
-        raise InputError(f"data set {data.name!r}: got no image of class {empty[0]}, wanted images of every class")
     n = max(map(len, of))
     chosen = np.stack([np.resize(found, n) for found in of], axis=1)
     return {"x": data.x.reshape(len(data), -1)[chosen]}
@@ -234,10 +247,11 @@ def train(key: jax.Array, data: Dataset, plan: Plan, *, workdir, resume: bool = 
         InputError: a class without images; sizes that admit no isometry.
         TrainingError: a loss is NaN or infinite.
     """
+    check(plan, data)
     batches = rows(data)
     per_epoch = len(batches["x"]) // plan.batch_size
     steps, shape = plan.epochs * per_epoch, data.image_shape
-    state = create(key, plan, steps, data.num_classes, shape, batches["x"].mean(0))
+    state = create(key, plan, steps, data.num_classes, shape, batches["x"])
     folder = pathlib.Path(workdir) / "samples"
     draw = jit(lambda g: grid_values(keys.named(key, "grid"), g))
 

@@ -53,7 +53,13 @@ def load(name_or_path) -> Generator:
 
 
 def save(folder, generator: Generator, *, half: bool = False, options: dict | None = None, **recipe):
-    """Writes weights and description; `recipe` says how they came about (epochs, seconds, device, figures)."""
+    """Writes weights and description; `recipe` says how they came about (epochs, seconds, device, figures).
+
+    options: what `build` needs besides the variables; default: what the architecture's own `options(generator)` says.
+    """
+    if options is None and generator.name in names():
+        room = registry.module("irob.generators", generator.name, kind="generator")
+        options = room.options(generator) if hasattr(room, "options") else {}
     config = {"kind": "generator", "architecture": generator.name, "options": options or {}, "recipe": recipe}
     return weights.save(folder, generator.variables, config, half=half)
 

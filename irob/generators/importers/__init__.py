@@ -1,13 +1,16 @@
 """Weights of other people's models, by name and shape: one file a layout, with `convert(state) -> Generator`.
 
-A source is a PyTorch state dict (.pt, .pth; read with weights_only=True, so that no code in it is run), or the same
-names in .npz or .safetensors, for which PyTorch is not needed.
+A source is a PyTorch state dict (.pt, .pth, .bin; read with weights_only=True, so that no code in it is run), or the
+same names in .npz or .safetensors, for which PyTorch is not needed.
 """
 
 import hashlib
+import inspect
+import json
 import pathlib
 import warnings
 import zipfile
+from typing import Any
 
 import numpy as np
 
@@ -16,27 +19,52 @@ from irob.core.check import InputError, unknown
 from irob.core.types import Generator
 
 PACKAGE = "irob.generators.importers"
-SUFFIXES = (".pt", ".pth", ".npz", ".safetensors")
+SUFFIXES = (".pt", ".pth", ".bin", ".npz", ".safetensors")
 
 
 def names() -> tuple[str, ...]:
     """The layouts that can be imported.
 
-    >>> names()
-    ('acgan', 'gan')
+    >>> names()[:3]
+    ('acgan', 'biggan128', 'biggan256')
     """
     return registry.names(PACKAGE, "convert")
 
 
-def load(layout: str, source) -> Generator:
+def load(layout: str, source, *, config=None, notes: list[str] | None = None) -> Generator:
     """The generator in the file `source`, whose names and shapes must be those of `layout`.
+
+    config: file with the model's own configuration, for layouts that have one; default: config.json beside the source.
+    notes: gets a sentence for whatever had to be done differently from what the layout says.
 
     Raises:
         InputError: unknown layout; a file that is missing or damaged, or whose names or shapes are others (both
             lists are in the message), or which holds NaN.
     """
     convert = registry.module(PACKAGE, layout, kind="layout", function="convert").convert
-    return convert(read(source), source=pathlib.Path(source).name)
+    takes = inspect.signature(convert).parameters
+    more: dict[str, Any] = {"notes": notes} if "notes" in takes else {}
+    if "config" in takes:
+        more["config"] = configuration(source, config)
+    elif config:
+        raise InputError(f"config: layout {layout!r} has no configuration of its own; leave out --config")
+    return convert(read(source), source=pathlib.Path(source).name, **more)
+
+
+def configuration(source, config=None) -> dict[str, Any] | None:
+    """The JSON file `config`, or config.json beside the source if there is one."""
+    path = pathlib.Path(config) if config else pathlib.Path(source).with_name("config.json")
+    if not path.is_file():
+        if config:
+            raise InputError(f"config {path.name!r}: there is no such file; check --config")
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as e:
+        raise InputError(f"config {path.name!r}: not a JSON file ({_line(e)})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"config {path.name!r}: got {type(content).__name__}, wanted names and values")
+    return content
 
 
 def read(source) -> dict[str, np.ndarray]:
@@ -55,7 +83,8 @@ def read(source) -> dict[str, np.ndarray]:
 
 def checksum(source) -> str:
     """SHA-256 of the file, for the record."""
-    return hashlib.sha256(pathlib.Path(source).read_bytes()).hexdigest()
+    with open(source, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _npz(path: pathlib.Path) -> dict[str, np.ndarray]:

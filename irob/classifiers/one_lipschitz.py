@@ -53,6 +53,12 @@ def build(num_classes: int, image_shape: tuple[int, ...]) -> OneLipschitz:
     return OneLipschitz(num_classes)
 
 
+def even(widths: tuple[int, ...]) -> None:
+    """Raises `InputError` for widths that `group_sort` cannot pair."""
+    if any(w < 2 or w % 2 for w in widths):
+        raise InputError(f"widths: got {tuple(widths)}, wanted even numbers of units, two or more")
+
+
 def init(key: jax.Array, size: int, widths: tuple[int, ...] = WIDTHS, heads: int = 1) -> Layers:
     """Random orthogonal layers from `size` pixels to `heads` scores; no widths give half-spaces.
 
@@ -62,8 +68,7 @@ def init(key: jax.Array, size: int, widths: tuple[int, ...] = WIDTHS, heads: int
     >>> {k: v["kernel"].shape for k, v in init(jax.random.key(0), 16, (8,)).items()}
     {'0': (16, 8), '1': (8, 1)}
     """
-    if any(w < 2 or w % 2 for w in widths):
-        raise InputError(f"widths: got {tuple(widths)}, wanted even numbers of units, two or more")
+    even(widths)
     layers = {}
     sides = [size, *widths, heads]
     for i, (m, n) in enumerate(itertools.pairwise(sides)):

@@ -17,24 +17,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
 from irob.core import batch, check, keys
 from irob.core.compile import jit
 from irob.core.evidence import Row
 from irob.core.types import Generator
 from irob.evaluation import latent_witness
-from irob.evaluation.witness import (
-    SLACK,
-    Images,
-    Picked,
-    Scores,
-    candidates,
-    draw,
-    moments,
-    shipped,
-    threshold,
-)
+from irob.evaluation.witness import SLACK, Images, Picked, Scores, candidates, draw, moments, shipped, threshold
+from irob.math.confidence import clopper_pearson
 from irob.report.tables import BOUND
 
 WIDTH = "bracket width"
@@ -72,17 +62,6 @@ class Witness:
         return self.own(scores, y) >= t[y]
 
 
-def clopper_pearson(hits: int, n: int, level: float) -> tuple[float, float]:
-    """One-sided exact ends of a proportion, each missed with probability at most `level`.
-
-    >>> tuple(round(v, 4) for v in clopper_pearson(0, 100, 0.025))
-    (0.0, 0.0362)
-    """
-    low = stats.beta.ppf(level, hits, n - hits + 1) if hits else 0.0
-    high = stats.beta.ppf(1 - level, hits + 1, n - hits) if hits < n else 1.0
-    return float(low), float(high)
-
-
 def bracket(
     key: jax.Array,
     generator: Generator,
@@ -96,7 +75,7 @@ def bracket(
     choice: int = 10_000,
     calibration: int = 20_000,
     samples: int = 20_000,
-    latent: int = 100,
+    latent: int = 200,
     confidence: float = 0.95,
     dataset: str = "",
     chunk: int = 1000,
@@ -112,8 +91,8 @@ def bracket(
             their detail) are paired with the best witness.
         witnesses: scores to hold beside principal components and balls; None: those shipped for generator.name.
         priors: of the classes; None means equal.
-        choice, calibration, samples: images of the three samples.  latent: codes of each latent half-space's attack;
-            0 leaves it out.
+        choice, calibration, samples: images of the three samples.  latent: codes that the attack on each latent half-space
+            starts from; 0 leaves it out.
         confidence: of each certified lower end, in (0, 1).
         dataset, label: for rows and progress.  chunk: images at a time; results do not depend on it.
 
@@ -134,6 +113,9 @@ def bracket(
                 raise check.InputError(f"{name}: got {v:g}, wanted a number in (0, 1)")
     for e in epsilons:
         check.number("epsilon", e, low=0, open_low=True)
+    for name, n in (("choice", choice), ("calibration", calibration), ("samples", samples)):
+        check.integer(name, n, low=2)
+    check.integer("latent", latent)
     for f in families:
         if f not in FAMILIES:
             raise check.unknown("family", f, FAMILIES)
@@ -243,8 +225,9 @@ def _choose(options: Sequence[Witness], scores, y, family: str, alpha: float, ep
 
 def _measure(w: Witness, scores, y, t: np.ndarray, epsilon: float, level: float, family: str, p) -> dict[str, Any]:
     """Risk and adversarial risk on a fresh sample, with one-sided ends."""
+
     def ends(hits, n):
-        low, high = clopper_pearson(int(hits), int(n), level)
+        low, high = (clopper_pearson(int(hits), int(n), 1 - level, side) for side in ("lower", "upper"))
         return {"value": float(hits / n), "low": low, "high": high}
 
     inside = w.inside(scores, y, t)

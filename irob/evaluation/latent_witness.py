@@ -27,7 +27,7 @@ from irob.report.tables import BOUND
 KIND = "latent half-space"
 REACH = 1.5  # latent standard deviations beyond the half-space where codes are attacked; farther ones count as safe
 CODES, ITERATIONS = 32, 12  # of the direction
-STEPS, RATE = 60, 0.1  # of the attack
+STEPS, RATE = 40, 0.1  # of the attack
 
 
 def latent_rows(key: jax.Array, generator: Generator, *, alpha: float, epsilons: Sequence[float], family: str, priors,
@@ -36,6 +36,7 @@ def latent_rows(key: jax.Array, generator: Generator, *, alpha: float, epsilons:
 
     Each class has the direction that moves its images most on average, the top eigenvector of the mean of J'J.  The
     overall family errs in the class that it moves most and that can hold alpha; the per-class family in all.
+    count: codes, shared by the classes.
     """
     if generator.module is affine.apply and not generator.stages and generator.num_classes == 1:
         return _affine(generator, alpha, epsilons, family, dataset)
@@ -50,6 +51,7 @@ def latent_rows(key: jax.Array, generator: Generator, *, alpha: float, epsilons:
         share = alpha / priors[classes[0]]
     else:
         share = alpha
+    count = -(-count // len(classes))
     q = ndtri(share)
     strip = ndtr(q + REACH) - share
     y = np.repeat(classes, count).astype(np.int32)

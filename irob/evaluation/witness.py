@@ -60,10 +60,13 @@ def _linear(directions, x):
 
 
 def _balls(variables, x):
+    """Signed distances from the centres."""
     return variables["sign"] * jnp.linalg.norm(x.ravel() - variables["centre"], axis=1)
 
 
 def _network(variables, x):
+    """One score of each stacked network."""
+
     def one(layers, constant):
         return one_lipschitz.scores(layers, x.ravel()) / constant
 
@@ -89,8 +92,8 @@ def balls(centres, names: Sequence[str]) -> tuple[Scores, Scores]:
 def networks(layers: Sequence[one_lipschitz.Layers], names: Sequence[str], *, classwise: bool = False,
              kind: str = "1-Lipschitz network") -> Scores:
     """{h >= t} for networks of the same widths with one score each; the verified constant is divided out."""
-    constants = jnp.asarray([np.nextafter(np.float32(one_lipschitz.constants(n)[0]), np.float32(2e38))
-                             for n in layers], jnp.float32)
+    exact = np.asarray([one_lipschitz.constants(n)[0] for n in layers])
+    constants = jnp.asarray(np.nextafter(exact.astype(np.float32), np.float32(np.inf)))  # rounded up
     stacked = jax.tree.map(lambda *a: jnp.stack([jnp.asarray(b) for b in a]), *layers)
     return Scores({"layers": stacked, "constants": constants}, _network, kind, tuple(names), classwise)
 
@@ -207,9 +210,11 @@ def draw(key: jax.Array, generator: Generator, count: int, what: Any, *, priors=
 
 @jit
 def _chunk(generator, what, each, p):
+    edges = jnp.cumsum(p)[:-1]
+
     def one(k):
         a, b = jax.random.split(k)
-        y = jax.random.choice(b, len(p), p=p)
+        y = jnp.sum(jax.random.uniform(b) >= edges)  # class k on [edges[k - 1], edges[k])
         return what(generator(jax.random.normal(a, (generator.latent_dim,)), y)), y
 
     return jax.vmap(one)(each)
@@ -243,7 +248,7 @@ def threshold(scores: np.ndarray, alpha: float, confidence: float) -> float:
         InputError: too few samples; says how many are needed.
 
     >>> threshold(np.arange(1000.0), 0.1, 0.95)
-    884.0
+    883.0
     """
     n = len(scores)
     needed = int(np.ceil(np.log(1 - confidence) / np.log(alpha)))  # even all of them must not lie above

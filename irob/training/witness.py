@@ -63,6 +63,7 @@ class Plan:
         for name in ("epsilons", "learning_rate", "sharpness"):
             for v in np.ravel(getattr(self, name)):
                 check.number(name.replace("_", " "), v, low=0, open_low=True)
+        one_lipschitz.even(self.widths)
         for name in ("rows", "own", "epochs", "batch_size"):
             check.integer(name.replace("_", " "), getattr(self, name), low=1)
 
@@ -71,15 +72,21 @@ def bank(key: jax.Array, generator: Generator, count: int, probabilities, *, lab
     """Images u8[count, pixels] of fresh codes, labels drawn with the given probabilities f[K]."""
     if generator.latent != "normal":
         raise InputError(f"generator: got latent {generator.latent!r}, wanted 'normal' to draw codes for it")
-    p = jnp.asarray(probabilities, jnp.float32)
+    p, generator = jnp.asarray(probabilities, jnp.float32), jax.device_put(generator)
+    return batch.stream(lambda index, _: _pixels(generator, p, keys.for_examples(key, index)),
+                        np.empty(count, np.bool_), chunk=CHUNK, label=label)
+
+
+@jit
+def _pixels(generator: Generator, p: jax.Array, each: jax.Array) -> jax.Array:
+    """One image u8[pixels] for each key."""
 
     def one(k):
         a, b = jax.random.split(k)
         x = generator(jax.random.normal(a, (generator.latent_dim,)), jax.random.choice(b, len(p), p=p))
         return jnp.round(jnp.clip(x.ravel(), 0, 1) * 255).astype(jnp.uint8)
 
-    draw = jit(lambda key, index: jax.vmap(one)(keys.for_examples(key, index)))
-    return batch.stream(lambda index, _: draw(key, index), np.empty(count, np.bool_), chunk=CHUNK, label=label)
+    return jax.vmap(one)(each)
 
 
 def tangent(w: jax.Array, g: jax.Array) -> jax.Array:

@@ -1,0 +1,172 @@
+"""Brackets close where the truth is known, and their lower ends are never above it more often than they may."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from irob.classifiers import one_lipschitz
+from irob.core.check import InputError
+from irob.core.compile import jit
+from irob.core.evidence import Report, Row
+from irob.evaluation import bracket as brackets
+from irob.evaluation import latent_witness, witness
+from irob.generators import affine
+from irob.math.gaussian import expansion
+
+ALPHA, EPSILON, SCALE = 0.1, 0.2, 0.5
+TRUTH = 1 - float(expansion(ALPHA, EPSILON / SCALE))
+
+
+def upper(value: float, *, certified: bool = True, family: str = "overall", alpha: float = ALPHA) -> Row:
+    detail = {"alpha": alpha, "epsilon": EPSILON, "family": family, "protocol": "default"}
+    return Row("", "any", f"l2 {EPSILON:g}", "intrinsic robustness", value, "upper", certified, "closed form",
+               detail=detail)
+
+
+@pytest.fixture(scope="module")
+def isometric():
+    """Rows of the isometric affine generator, whose limit is attained by half-spaces."""
+    g = affine.build(key=jax.random.key(3), latent_dim=6, image_shape=(3, 3, 1), singular_values=SCALE)
+    return brackets.bracket(
+        jax.random.key(4), g, alphas=(ALPHA,), epsilons=(EPSILON,), families=("overall",), upper=(upper(TRUTH),),
+        choice=2000, calibration=60_000, samples=60_000, chunk=10_000)
+
+
+def test_the_bracket_closes_on_the_isometric_generator(isometric):
+    by = {r.detail.get("kind"): r for r in isometric if r.quantity == "intrinsic robustness"}
+    assert by["latent half-space"].value == pytest.approx(TRUTH, abs=1e-6)
+    image = by["half-space, principal component"]
+    assert TRUTH - 0.012 < image.value <= TRUTH
+    assert image.certified
+    assert image.low == image.value < image.high
+    width = next(r for r in isometric if r.quantity == brackets.WIDTH)
+    assert width.certified
+    assert abs(width.value) < 1e-6  # the exact end is the higher one
+    assert width.detail["lower certified"] and width.detail["upper certified"]
+    report = Report(tuple(isometric), {})
+    assert report.check() == ()
+    assert Report.from_json(report.to_json()).rows[0] == isometric[0]
+
+
+def test_balls_are_worse_than_half_spaces(isometric):
+    by = {r.detail.get("kind"): r.value for r in isometric if r.quantity == "intrinsic robustness"}
+    assert by["ball"] < by["half-space, principal component"]
+    assert by["complement of a ball"] < by["half-space, principal component"]
+
+
+def test_a_wrong_upper_end_is_refused(isometric):
+    wrong = upper(TRUTH - 0.03)
+    with pytest.raises(ValueError, match="exceeds"):
+        Report((*isometric, wrong), {}).check()
+    assert not brackets.widths(isometric, [upper(TRUTH, certified=False)])[0].certified
+    assert brackets.widths(isometric, [upper(TRUTH, family="per_class"), upper(TRUTH, alpha=0.2)]) == []
+
+
+def covered(rng, family: str, n: int) -> bool:
+    """One repetition: class k's score is N(k, 1 + k) on its own class and far below on others."""
+    p = np.array([0.5, 0.3, 0.2]) if family == "per_class" else np.ones(1)
+
+    def sample():
+        y = rng.choice(len(p), size=n, p=p)
+        s = np.full((n, len(p)), -50.0)
+        s[np.arange(n), y] = rng.normal(y, 1 + y)
+        return s, y
+
+    w = brackets.Witness("", "", tuple(range(len(p))))
+    t = w.thresholds(*sample(), family, ALPHA, 0.025, p)
+    found = brackets._measure(w, *sample(), t, EPSILON, 0.025, family, p)
+    c = np.arange(len(p))
+    risks, grown = (stats.norm.sf(t - e, loc=c, scale=1 + c) for e in (0.0, EPSILON))
+    return bool((risks >= ALPHA).all() and p @ grown <= found["adversarial risk"]["high"])
+
+
+@pytest.mark.parametrize("family", brackets.FAMILIES)
+def test_lower_ends_cover_the_truth_as_often_as_they_claim(family):
+    rng = np.random.default_rng(5)
+    hits = sum(covered(rng, family, 1500) for _ in range(1000))
+    assert hits >= stats.binom.ppf(0.001, 1000, 0.95)
+    assert hits < 1000  # and the interval is no wider than it must be
+
+
+def test_each_class_pays_alpha(key):
+    """The per-class family on two classes, each isometric: thresholds and risks of both, labels drawn unevenly."""
+    g = affine.build(key=key, latent_dim=4, num_classes=2, image_shape=(3, 3, 1), singular_values=SCALE)
+    rows = brackets.bracket(key, g, alphas=(ALPHA,), epsilons=(EPSILON,), families=("per_class",), priors=(0.8, 0.2),
+                            choice=2000, calibration=20_000, samples=20_000, latent=0, chunk=5000)
+    for r in rows:
+        assert len(r.detail["class risks"]) == 2
+        assert all(c["high"] > ALPHA and c["value"] > 0.95 * ALPHA for c in r.detail["class risks"])
+        assert r.value < 1 - ALPHA
+
+
+def test_margins_hold_what_brute_force_finds():
+    """No image within epsilon of E has a margin below -epsilon, whatever the classes of the two."""
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(3000, 2))
+    y = rng.integers(2, size=3000)
+    directions = np.array([[1.0, 0.0], [0.6, 0.8]])
+    w = brackets.Witness("", "", (0, 1))
+    s, t = x @ directions.T, np.array([1.0, 1.4])
+    inside = w.inside(s, y, t)
+    near = np.linalg.norm(x[:, None] - x[inside][None], axis=2).min(1) <= EPSILON
+    assert inside.sum() > 50
+    assert (w.margins(s, t)[near] >= -EPSILON).all()
+    assert not near[w.margins(s, t) < -EPSILON].any()
+
+
+def test_no_attack_leaves_the_certified_region(key):
+    """Gradient ascent on h from outside {h >= t - epsilon} does not reach {h >= t}."""
+    net = one_lipschitz.export(one_lipschitz.init(key, 16, (16, 8)))
+    s = witness.networks([net], ("h",))
+    x = jax.random.normal(key, (400, 4, 4, 1))
+    h = jit(jax.vmap(lambda v: s(v)[0]))
+    t = float(np.quantile(h(x), 0.9))
+
+    @jit
+    @jax.vmap
+    def attack(x):
+        def step(_, moved):
+            g = jax.grad(lambda v: s(v)[0])(moved)
+            d = moved + 0.1 * g / jnp.linalg.norm(g) - x
+            return x + d * jnp.minimum(1, EPSILON / jnp.linalg.norm(d))
+
+        return jax.lax.fori_loop(0, 30, step, x)
+
+    start, end = np.asarray(h(x)), np.asarray(h(attack(x)))
+    reached = end >= t
+    assert reached.sum() > (start >= t).sum()  # the attack works
+    assert (start[reached] >= t - EPSILON - witness.SLACK).all()
+
+
+def test_latent_attack_agrees_with_the_closed_form(key, monkeypatch):
+    """The attack on an anisotropic affine generator, wrapped so that it is not recognised."""
+    g = affine.build(key=key, latent_dim=4, image_shape=(3, 3, 1), singular_values=[0.6, 0.3, 0.2, 0.1])
+    options = {"alpha": ALPHA, "epsilons": (EPSILON,), "family": "overall", "priors": np.ones(1), "count": 200}
+    exact = latent_witness.latent_rows(key, g, **options)[0]
+    hidden = dataclasses.replace(g, module=lambda v, z, y: affine.apply(v, z, y))
+    found = latent_witness.latent_rows(key, hidden, **options)[0]
+    assert exact.certified
+    assert not found.certified
+    assert found.side == "estimate"
+    assert found.value == pytest.approx(exact.value, abs=0.01)
+    assert found.value >= exact.value - 0.003  # an attack finds at most what there is
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"alphas": (0.0,)}, "alpha"), ({"confidence": 1.0}, "confidence"), ({"epsilons": (-1.0,)}, "epsilon"),
+    ({"families": ("both",)}, "family"), ({"samples": 1}, "samples"),
+])
+def test_bad_input_is_refused(key, change, message):
+    g = affine.build(key=key, latent_dim=2, image_shape=(2, 2, 1))
+    with pytest.raises(InputError, match=message):
+        brackets.bracket(key, g, **{"choice": 50, "calibration": 50, **change})
+
+
+def test_other_latents_are_refused(key):
+    g = dataclasses.replace(affine.build(key=key, latent_dim=2, image_shape=(2, 2, 1)), latent="uniform")
+    with pytest.raises(InputError, match="normal"):
+        brackets.bracket(key, g)

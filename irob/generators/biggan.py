@@ -25,7 +25,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from irob.core import layers
+from irob.core import keys, layers
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.types import Generator
 from irob.generators.acgan import Rescale
@@ -250,7 +250,7 @@ class Attention(nn.Module):
         logits = jnp.einsum("nic,njc->nij", theta, phi)
         weight = nn.softmax(logits.astype(jnp.float32)).astype(x.dtype)
         o = Conv(c, 1, False, name="o")(jnp.einsum("nij,njc->nic", weight, g).reshape(n, h, w, c // 2))
-        return x + self.param("gamma", nn.initializers.zeros, ()).astype(x.dtype) * o
+        return x + self.param("gamma", nn.initializers.zeros, (1,)).astype(x.dtype) * o
 
 
 class GeneratorNet(nn.Module):
@@ -333,7 +333,7 @@ def build(
         InputError: truncation outside (0, 1], a class that the model does not have, unknown names.
 
     >>> g = build(key=jax.random.key(0), width=2)
-    >>> g(jnp.zeros(128), 3).shape
+    >>> jax.eval_shape(g, jnp.zeros(128), 3).shape
     (32, 32, 3)
     """
     a = layout_of(layout, width)
@@ -343,13 +343,29 @@ def build(
     if variables is None:
         if key is None:
             raise InputError("biggan generator: got neither variables nor a key; pass key=jax.random.key(0)")
-        variables = module.init(key, jnp.zeros((1, a.latent_dim)), jnp.zeros(1, jnp.int32))
+        variables = fresh(key, module)
     stages: tuple[Any, ...] = (Rescale(),)
     side = a.resolution
     if size and size != side:
         stages, side = (Rescale(), Resize(size, resize, side)), size
     offered = len(module.classes) or a.num_classes
     return Generator(variables, module, a.latent_dim, offered, (side, side, 3), stages, name="biggan")
+
+
+def fresh(key: jax.Array, module: GeneratorNet) -> dict[str, Any]:
+    """Variables to start training from: orthogonal kernels, biases and attention's gamma 0, gains and variances 1.
+
+    Drawn leaf by leaf from the shapes, so that no image has to be made for it.
+    """
+    shapes = jax.eval_shape(module.init, key, jnp.zeros((1, module.layout.latent_dim)), jnp.zeros(1, jnp.int32))
+
+    def leaf(path, like):
+        name = path[-1].key
+        if "kernel" in name or name == "embedding":
+            return ORTHOGONAL(keys.named(key, jax.tree_util.keystr(path)), like.shape, jnp.float32)
+        return jnp.full(like.shape, float(name in ("scale", "var")))
+
+    return jax.tree_util.tree_map_with_path(leaf, shapes)
 
 
 def layout_of(layout: Layout | dict | str, width: int | None = None) -> Layout:

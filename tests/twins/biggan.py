@@ -4,6 +4,8 @@ Each class takes narrow widths too, and `randomise` gives every weight and stati
 Images are NCHW in [-1, 1].
 """
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -12,7 +14,7 @@ WIDTHS = {128: (16, 16, 8, 4, 2, 1), 256: (16, 16, 8, 8, 4, 2, 1), 512: (16, 16,
 
 
 class Spectral(nn.Module):
-    """A convolution or dense layer with weight / sigma, sigma = u . W v of stored vectors; W has pixels before channels."""
+    """A convolution or dense layer by weight / sigma, sigma = u . W v as stored; W has pixels before channels."""
 
     def __init__(self, inside, out, size=0, bias=True):
         super().__init__()
@@ -207,7 +209,7 @@ class DeepGenerator(nn.Module):
         sizes = [width * m for m in WIDTHS[resolution]]
         self.gen_z = sn(nn.Linear(256, 16 * sizes[0]))
         blocks = []
-        for a, o in zip(sizes, sizes[1:]):
+        for a, o in itertools.pairwise(sizes):
             blocks += [DeepBlock(a, a, False), DeepBlock(a, o, True)]
         blocks.insert(8, DeepAttention(sizes[4]))
         self.layers = nn.ModuleList(blocks)
@@ -324,7 +326,7 @@ class Brock(nn.Module):
         self.shared = nn.Embedding(classes, shared) if shared else nn.Identity()
         self.linear = Iterated(chunk or 128, 16 * sizes[0])
         self.blocks = nn.ModuleList()
-        for i, (a, o) in enumerate(zip(sizes, sizes[1:])):
+        for i, (a, o) in enumerate(itertools.pairwise(sizes)):
             more = [NonLocal(o)] if i in attention else []
             self.blocks.append(nn.ModuleList([ResBlock(a, o, condition, bool(shared)), *more]))
         self.output_layer = nn.Sequential(PlainNorm(sizes[-1]), nn.ReLU(), Iterated(sizes[-1], 3, 3))
@@ -370,12 +372,10 @@ def randomise(model, seed=0):
         if name in ("linear.weight", "embeddings.weight", "shared.weight") or (
                 name.endswith(("gain.weight", "bias.weight")) and name.replace("weight", "u0") not in state):
             value.mul_(0.3)
-    scale = [p for n, p in model.named_parameters()
-             if n in ("scaledcrossreplicabn.weight", "generator.bn.weight", "output_layer.0.gain")][0]
-    shift = [p for n, p in model.named_parameters()
-             if n in ("scaledcrossreplicabn.bias", "generator.bn.bias", "output_layer.0.bias")][0]
+    last = {n: p for n, p in model.named_parameters() if n.startswith((
+        "scaledcrossreplicabn.", "generator.bn.", "output_layer.0."))}
     out = torch.atanh(model(torch.randn(2, model.latent), torch.tensor([0, 1])).clamp(-0.999, 0.999))
-    for p in (scale, shift):
+    for p in last.values():
         p.mul_(0.5 / float(out.std()))
     return model
 

@@ -104,6 +104,9 @@ def convert(state: State, a: Layout, names: Names, *, source: str, notes: list[s
     Raises:
         InputError: names or shapes that are not those of the layout; both lists are in the message.
     """
+    narrow = [c for i in a.attention if (c := a.blocks[min(i, len(a.blocks) - 1)][0]) < 8]
+    if narrow:
+        raise InputError(f"{source}: got {narrow[0]} channels where attention stands, wanted at least 8")
     unused = re.compile(names.unused)
     state = {k: v for k, v in state.items() if not unused.search(k)}
     wanted = wanted_names(a, names)
@@ -179,7 +182,7 @@ def read(part: Part, state: State, a: Layout, names: Names) -> State:
     if part.kind == "vector":
         return {own: state[p]}
     if part.kind == "scalar":
-        return {own: state[p].reshape(())}
+        return {own: state[p].reshape(1)}
     if part.kind == "gain" and not a.embedding:
         return {f"{own}_kernel": state[p + names.weight]}
     w = folded(state, p, names)

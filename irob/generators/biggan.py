@@ -177,7 +177,7 @@ class Norm(nn.Module):
     def linear(self, name: str, condition, features: int) -> jax.Array:
         """f[n,features]: a product without bias, or a row of a table."""
         kernel = self.param(f"{name}_kernel", ORTHOGONAL, (self.layout.condition, features))
-        return condition @ kernel if jnp.issubdtype(condition.dtype, jnp.floating) else kernel[condition]
+        return condition @ kernel if jnp.issubdtype(condition.dtype, jnp.floating) else jnp.asarray(kernel)[condition]
 
 
 class Conv(nn.Module):
@@ -294,7 +294,7 @@ class GeneratorNet(nn.Module):
         count = len(a.blocks)
         if not a.embedding:
             return z, [y] * count
-        shared = self.param("embedding", ORTHOGONAL, (a.num_classes, a.embedding))[y]
+        shared = jnp.asarray(self.param("embedding", ORTHOGONAL, (a.num_classes, a.embedding)))[y]
         if a.deep:
             whole = jnp.concatenate([z, shared], axis=-1)
             return whole, [whole] * count

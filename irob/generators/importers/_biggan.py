@@ -13,6 +13,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator
 
+import jax.numpy as jnp
 import numpy as np
 
 from irob.core import weights
@@ -127,7 +128,7 @@ def convert(state: State, a: Layout, names: Names, *, source: str, notes: list[s
     flat: State = {}
     for part in progress(list(parts(a)), label="import"):
         flat |= read(part, shaped, a, names)
-    return biggan.build(weights.unflatten({n: np.asarray(v, np.float32) for n, v in flat.items()}), layout=a)
+    return biggan.build(weights.unflatten({n: jnp.asarray(v, jnp.float32) for n, v in flat.items()}), layout=a)
 
 
 def wanted_names(a: Layout, names: Names) -> dict[str, tuple[tuple[int, ...], str]]:

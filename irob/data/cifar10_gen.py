@@ -1,0 +1,42 @@
+"""Generated CIFAR-10: 50,000 training and 10,000 test images of a class-conditional generator at 32x32, codes kept.
+
+The generator is a BigGAN that `python -m train.biggan --dataset cifar10` has trained.  Labels are uniform over the
+classes, z ~ N(0, I).  See `generated` for why labels and codes are the same on every machine.
+"""
+
+from irob.core import memory, registry
+from irob.core.check import InputError
+from irob.core.types import Dataset, Generator
+from irob.data import generated
+
+COUNT = {"train": 50_000, "test": 10_000}
+SHAPE = (32, 32, 3)
+HOW = "train one with python -m train.biggan --dataset cifar10 --data-dir FOLDER, then --generator FOLDER"
+
+
+def build(
+    split: str,
+    *,
+    generator: Generator | str | None = None,
+    seed: int = 0,
+    count: int | None = None,
+    chunk: int | None = None,
+) -> Dataset:
+    """Generated CIFAR-10 as a `Dataset` with latent codes.
+
+    Args:
+      split: "train" or "test"; their codes are separate streams.
+      generator: a `Generator`, a shipped name, or a folder of weights.
+      seed: of labels and codes.
+      count: only the first `count` examples; they are the same in a set of any length.
+      chunk: images generated at once; default what the memory holds.
+    """
+    if generator is None:
+        raise InputError(f"data set 'cifar10_gen': got no generator, and none is shipped; {HOW}")
+    g = generator if isinstance(generator, Generator) else registry.room("generators").load(generator)
+    if (g.num_classes, g.image_shape) != (10, SHAPE):
+        raise InputError(f"data set 'cifar10_gen': got a generator of {g.num_classes} classes and images "
+                         f"{g.image_shape}, wanted 10 and {SHAPE}; {HOW}")
+    count = COUNT[split] if count is None else count
+    chunk = memory.chunk(g) if chunk is None else chunk
+    return generated.dataset(g, split, count, seed=seed, chunk=chunk, name="cifar10_gen")

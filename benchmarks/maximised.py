@@ -44,6 +44,7 @@ def main(config: Config) -> None:
     source = generators.load(config.generator)
     _, y, z = common.drawn(source, count, config.seed)
     key, found = keys.from_seed(config.seed), {}
+    facts: dict[str, object] = {}
 
     def climb(name):
         steps, restarts = SETTINGS[name]
@@ -54,7 +55,6 @@ def main(config: Config) -> None:
 
     contenders = {name: lambda name=name: climb(name) for name in SETTINGS}
     seconds = common.interleave({**contenders, "irob, Algorithm 1, 2,000 neighbours": draw}, config.rounds)
-    facts = {}
     for name, settings in SETTINGS.items():
         ratio = found[name] / found["drawn"]
         share = evaluations(*settings) / (NEIGHBOURS + 1)

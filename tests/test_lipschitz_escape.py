@@ -1,5 +1,7 @@
 """The shortest way out against closed forms, dense search, and the laws."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from irob import bounds, lipschitz
 from irob.core.check import InputError
+from irob.core.evidence import EvidenceError
 from irob.core.types import Generator
 from irob.generators import affine, sphere
 from irob.lipschitz import escape
@@ -119,6 +122,18 @@ def test_laws_on_a_curved_map(key, waves):
     np.testing.assert_allclose(parts, radii[-1], rtol=1e-4)
     chords = lipschitz.maximised(key, waves, z, 0, radius=float(radii[-1].max()), restarts=8, steps=60).value
     assert np.all(radii[-1] >= 0.8 / chords * (1 - 0.01))
+
+
+def test_certified_below_found(key, monkeypatch):
+    """On an isometry both sides meet; a certificate above a point that has left is refused."""
+    certified = importlib.import_module("irob.lipschitz.certified")
+    g = affine.build(key=jax.random.key(5), latent_dim=4, singular_values=0.5)
+    found = lipschitz.escape_radius(key, g, jax.random.normal(key, (2, 4)), 0, epsilon=1.0, certify=True)
+    assert np.all(found.lower <= found.upper)
+    np.testing.assert_allclose(found.lower, 2.0, rtol=2e-2)
+    monkeypatch.setattr(certified, "certified_radius", lambda *a, **k: np.array([1.9, 2.1]))
+    with pytest.raises(EvidenceError, match="code 1"):
+        lipschitz.escape_radius(key, g, np.zeros((2, 4)), 0, epsilon=1.0, certify=True)
 
 
 @pytest.mark.parametrize("bad", [

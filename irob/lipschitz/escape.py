@@ -61,7 +61,7 @@ def escape_radius(
     y,
     *,
     epsilon: float,
-    steps: int = 30,
+    steps: int = 20,
     restarts: int = 4,
     reach: float = 10.0,
     certify: bool = False,
@@ -80,7 +80,7 @@ def escape_radius(
             more in each further pair; at least 1.
         reach: longest move that is tried, in latent standard deviations; a Gaussian grows by that much from any
             share worth the name to all of itself, so that longer moves change no bound.
-        certify: also the certified lower side, for generators whose layers are known.
+        certify: also the certified lower side, for generators whose layers are known; slow, see `certified`.
         chunk: codes at a time; 32 on the CPU, 1024 elsewhere.  The result does not depend on it.
         label: shown with the progress; an empty one shows nothing.
 
@@ -112,15 +112,15 @@ def escape_radius(
     if not finite.all():
         raise check.InputError(f"generator: got NaN or infinity near code {int(np.argmin(finite))}, "
                                "wanted finite images")
-    lower = _certified(generator, z, y, epsilon, upper, chunk) if certify else None
+    lower = _certified(generator, z, y, epsilon, upper, label) if certify else None
     return EscapeRadius(upper, lower, point, z, y, epsilon, f"shortest way out, {steps} steps, {restarts} restarts")
 
 
-def _certified(generator: Generator, z, y, epsilon: float, upper: np.ndarray, chunk: int) -> np.ndarray:
+def _certified(generator: Generator, z, y, epsilon: float, upper: np.ndarray, label: str) -> np.ndarray:
     """The certified lower side, held against the found upper one."""
     from irob.lipschitz.certified import certified_radius  # heavy, and wanted only here
 
-    lower = np.asarray(certified_radius(generator, z, y, epsilon=epsilon, chunk=chunk))
+    lower = np.asarray(certified_radius(generator, z, y, epsilon=epsilon, label=label and f"{label}, certified"))
     wrong = np.flatnonzero(~(lower <= upper * (1 + MARGIN)))
     if len(wrong):
         i = int(wrong[0])

@@ -37,7 +37,7 @@ def isometric():
 
 
 def test_the_bracket_closes_on_the_isometric_generator(isometric):
-    by = {r.detail.get("kind"): r for r in isometric if r.quantity == "intrinsic robustness"}
+    by = {r.detail.get("witness"): r for r in isometric if r.quantity == "intrinsic robustness"}
     assert by["latent half-space"].value == pytest.approx(TRUTH, abs=1e-6)
     image = by["half-space, principal component"]
     assert TRUTH - 0.012 < image.value <= TRUTH
@@ -53,7 +53,7 @@ def test_the_bracket_closes_on_the_isometric_generator(isometric):
 
 
 def test_balls_are_worse_than_half_spaces(isometric):
-    by = {r.detail.get("kind"): r.value for r in isometric if r.quantity == "intrinsic robustness"}
+    by = {r.detail.get("witness"): r.value for r in isometric if r.quantity == "intrinsic robustness"}
     assert by["ball"] < by["half-space, principal component"]
     assert by["complement of a ball"] < by["half-space, principal component"]
 
@@ -151,7 +151,6 @@ def test_latent_attack_agrees_with_the_closed_form(key, monkeypatch):
     found = latent_witness.latent_rows(key, hidden, **options)[0]
     assert exact.certified
     assert not found.certified
-    assert found.side == "estimate"
     assert found.value == pytest.approx(exact.value, abs=0.01)
     assert found.value >= exact.value - 0.003  # an attack finds at most what there is
 

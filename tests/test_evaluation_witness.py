@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from irob import generators
 from irob.classifiers import one_lipschitz
 from irob.core import weights
 from irob.core.check import InputError
@@ -13,7 +14,7 @@ from irob.core.compile import jit
 from irob.evaluation import witness
 from irob.generators import affine
 
-SHIPPED = witness.shipped("acgan_mnist")
+SHIPPED = witness.shipped(generators.load("acgan_mnist"))
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,7 @@ def main(config: Config) -> None:
     from irob.classifiers import one_lipschitz
     from irob.core import check, keys, provenance, weights
     from irob.core.progress import say
+    from irob.evaluation import pieces
     from irob.training import witness
 
     if config.family not in ("overall", "per_class"):
@@ -73,14 +74,15 @@ def main(config: Config) -> None:
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *trained)
     recipe = {k: v for k, v in dataclasses.asdict(config).items() if k not in FOLDERS}
     recipe["generator"] = pathlib.Path(config.generator).name
+    constants = [float(one_lipschitz.constants(t)[0]) for t in trained]
     about = {
         "kind": "witness", "family": config.family, "error_classes": chosen, "alpha": config.alpha,
-        "constants": [float(one_lipschitz.constants(t)[0]) for t in trained],
-        "generator_sha256": weights.load(weights.resolve(config.generator))[1]["sha256"],
+        "constants": constants,
+        "generator_fingerprint": pieces.fingerprint(generator.variables),
         "recipe": {**recipe, "seconds": round(time.monotonic() - begin)},
         "provenance": provenance.provenance(seed=config.seed)}
     weights.save(out, stacked, about, half=True)
-    say(f"wrote {out}: errors in class {', '.join(map(str, chosen))}; constants at most {max(about['constants']):.5f}")
+    say(f"wrote {out}: errors in class {', '.join(map(str, chosen))}; constants at most {max(constants):.5f}")
 
 
 if __name__ == "__main__":

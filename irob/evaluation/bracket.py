@@ -89,17 +89,19 @@ def bracket(
         alphas: natural risks, in (0, 1).  epsilons: l2, in image units.  families: "overall", "per_class".
         upper: rows of quantity "intrinsic robustness", side "upper"; those of equal family, alpha and epsilon (in
             their detail) are paired with the best witness.
-        witnesses: scores to hold beside principal components and balls; None: those shipped for generator.name.
+        witnesses: scores to hold beside principal components and balls; None: those shipped for these very weights.
         priors: of the classes; None means equal.
-        choice, calibration, samples: images of the three samples.  latent: codes that the attack on each latent half-space
-            starts from; 0 leaves it out.
+        choice, calibration, samples: images of the three samples.
+        latent: codes that the attack on each latent half-space starts from; 0 leaves it out.
         confidence: of each certified lower end, in (0, 1).
         dataset, label: for rows and progress.  chunk: images at a time; results do not depend on it.
 
     Returns:
         Rows of side "lower".  value: the certified lower end, 1 minus the upper end of the adversarial risk; high: one
-        minus its lower end.  detail: "adversarial risk" and "risk" with their ends, "witness", and "best": whether
-        the first sample chose this kind.  Rows of quantity "bracket width": detail says which end is certified.
+        minus its lower end.  detail: "adversarial risk" and "risk" with their ends, "witness" (its kind), "region"
+        (which one of the kind) and "best": whether the first sample chose this kind; the highest value of all would
+        owe something to luck.  Latent half-spaces of generators that are not affine are estimates.
+        Rows of quantity "bracket width": detail says which end is certified.
 
     Raises:
         InputError: values out of range, a generator whose latent is not Gaussian.
@@ -126,7 +128,7 @@ def bracket(
 
     level = 1 - confidence
     x, y = sample("choice", choice, Images())
-    members = (*candidates(moments(x, y, count)), *(shipped(generator.name) if witnesses is None else witnesses))
+    members = (*candidates(moments(x, y, count)), *(shipped(generator) if witnesses is None else witnesses))
     scores = _scores(members, x, chunk)
     options = _options(members, count)
     chosen = {(family, alpha): _choose(options, scores, y, family, alpha, tuple(epsilons), level, p)
@@ -141,10 +143,10 @@ def bracket(
         for (kind, e), (_, w) in picks.items():
             here = dataclasses.replace(w, columns=tuple(place[c] for c in w.columns))
             t = here.thresholds(*second, family, alpha, level / 2, p)
-            found = _measure(here, *third, t, e, level / 2 / len(epsilons), family, p)
+            found = _measure(here, third[0], third[1], t, e, level / 2 / len(epsilons), family, p)
             detail = {
-                "epsilon": float(e), "alpha": float(alpha), "family": family, "protocol": "default", "witness": w.name,
-                "kind": kind, "best": kind == best[e], "confidence": confidence, "calibration": calibration,
+                "epsilon": float(e), "alpha": float(alpha), "family": family, "protocol": "default", "witness": kind,
+                "region": w.name, "best": kind == best[e], "confidence": confidence, "calibration": calibration,
                 **found, "assumptions": "simultaneous over epsilons and classes; each witness by itself"}
             adversarial = found["adversarial risk"]
             rows.append(Row(
@@ -177,6 +179,7 @@ def widths(rows: Sequence[Row], upper: Sequence[Row]) -> list[Row]:
         detail = {
             **{k: low.detail[k] for k in ("epsilon", "alpha", "family", "confidence")}, "protocol": "default",
             "lower": low.value, "lower certified": low.certified, "witness": low.detail["witness"],
+            "region": low.detail["region"],
             "upper": u.value, "upper certified": u.certified, "upper method": u.method}
         found.append(Row(u.dataset, "any", u.threat, WIDTH, u.value - low.value,
                          "upper" if certified else "estimate", certified, f"{u.method} less {low.method}",

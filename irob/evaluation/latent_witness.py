@@ -58,17 +58,17 @@ def latent_rows(key: jax.Array, generator: Generator, *, alpha: float, epsilons:
     w = np.repeat(directions, count, axis=0)
     # w.z is spread evenly over the strip's probability, the rest of z is normal: a stratified sample of the strip.
     u = np.tile(ndtri(share + strip * (np.arange(count) + 0.5) / count), len(classes)).astype(np.float32)
-    program = jit(lambda g, ks, y, w, u: jax.vmap(lambda *a: _nearest(g, *a, jnp.float32(q)))(ks, y, w, u))
+    program = jit(jax.vmap(_nearest, in_axes=(None, 0, 0, 0, 0, None)))
     generator, key = jax.device_put(generator), keys.named(key, "attack")
     with jax.default_matmul_precision("float32"):
         distance = batch.stream(
-            lambda index, y, w, u: program(generator, keys.for_examples(key, index), y, w, u),
+            lambda index, y, w, u: program(generator, keys.for_examples(key, index), y, w, u, jnp.float32(q)),
             y, w, u, chunk=50, label=label)
     rows = []
     for e in epsilons:
         reached = np.asarray([np.mean(distance[y == c] <= e) for c in classes])
         growth = priors[classes] @ (share + strip * reached)
-        rows.append(_row(dataset, alpha, e, family, 1 - float(growth), "estimate", False, f"attack of {STEPS} steps",
+        rows.append(_row(dataset, alpha, e, family, 1 - float(growth), "lower", False, f"attack of {STEPS} steps",
                          f"errors in class {classes[0]}" if family == "overall" else "errors in every class",
                          len(y)))
     return rows
@@ -82,8 +82,8 @@ def _affine(generator: Generator, alpha: float, epsilons, family: str, dataset: 
 
 
 def _row(dataset, alpha, e, family, value, side, certified, how, name, n) -> Row:
-    detail = {"epsilon": float(e), "alpha": float(alpha), "family": family, "protocol": "default", "witness": name,
-              "kind": KIND, "best": certified, "confidence": 1.0 if certified else None,
+    detail = {"epsilon": float(e), "alpha": float(alpha), "family": family, "protocol": "default", "witness": KIND,
+              "region": name, "best": certified, "confidence": 1.0 if certified else None,
               "assumptions": "exact for an affine generator" if certified else
               f"optimistic: only what an attack within {REACH:g} standard deviations finds"}
     return Row(dataset, "any", f"l2 {e:g}", BOUND, value, side, certified, f"witness: {KIND}, {how}", n=n,

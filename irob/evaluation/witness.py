@@ -16,6 +16,7 @@ Prescott, Zhang, Evans (2021), https://arxiv.org/abs/2103.12913 (half-spaces).
 """
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ from irob.core import batch, check, keys, weights
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.types import Generator, value
+from irob.evaluation.pieces import fingerprint
 from irob.math.quantiles import order_statistic
 
 # Scores are computed in float32: a computed score is within half of this of the exact one (tested), so the expansion
@@ -120,10 +122,12 @@ def _class(c: int | None) -> str:
     return "errors in all classes" if c is None else f"errors in class {c}"
 
 
-def shipped(name: str) -> tuple[Scores, ...]:
-    """The witnesses that are shipped for a generator of that name; none for others."""
-    folders = sorted((weights.SHIPPED / f"witness_{name}").glob(f"*/{weights.CONFIG}")) if name else []
-    return tuple(load(f.parent) for f in folders)
+def shipped(generator: Generator) -> tuple[Scores, ...]:
+    """The witnesses that are shipped for a generator with these very weights; none for others."""
+    folders = sorted(weights.SHIPPED.glob(f"witness_*/*/{weights.CONFIG}"))
+    known = {f.parent: json.loads(f.read_text(encoding="utf-8")).get("generator_fingerprint") for f in folders}
+    mine = fingerprint(generator.variables) if known else None
+    return tuple(load(folder) for folder, wanted in known.items() if wanted == mine)
 
 
 def candidates(moments: "Moments", components: int = 5) -> list[Scores]:
@@ -132,12 +136,13 @@ def candidates(moments: "Moments", components: int = 5) -> list[Scores]:
     Classwise: along the first component of every class.  Balls are about the mean images.
     """
     whole = moments.whole()
-    found, names, first = [], [], {1: [], -1: []}
+    found: list[np.ndarray] = []
+    names: list[str] = []
+    first: dict[int, list[np.ndarray]] = {1: [], -1: []}
     groups = [("", whole)] + ([(f" of class {c}", m) for c, m in enumerate(moments.classes())]
                               if moments.count.size > 1 else [])
     for label, (_, covariance) in groups:
-        values, vectors = np.linalg.eigh(covariance)
-        del values
+        vectors = np.linalg.eigh(covariance)[1]
         for i in range(min(components, len(vectors))):
             v = vectors[:, -1 - i]
             for sign in (1, -1):

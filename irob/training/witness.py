@@ -199,7 +199,7 @@ def choose_class(key: jax.Array, generator: Generator, plan: Plan, *, priors=Non
         where = pathlib.Path(workdir) / f"try_{c}"
         layers = train(keys.named(key, f"try {c}"), generator, short, error_class=int(c), priors=p, workdir=where,
                        resume=True, label=f"try class {c}")
-        fresh = [bank(keys.named(key, f"judge {c} {n}"), generator, 6000, q) / np.float32(255)
-                 for n, q in (("own", np.eye(len(p))[c]), ("rest", p))]
-        risks[int(c)] = float(objective(layers, *map(jnp.asarray, fresh), short, plan.alpha / p[c], float(p[c])))
+        own, others = (jnp.asarray(bank(keys.named(key, f"judge {c} {n}"), generator, 6000, q) / np.float32(255))
+                       for n, q in (("own", np.eye(len(p))[c]), ("rest", p)))
+        risks[int(c)] = float(objective(layers, own, others, short, plan.alpha / p[c], float(p[c])))
     return min(risks, key=lambda c: risks[c]) if risks else None

@@ -8,20 +8,17 @@ from irob.core.config import option, run
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Conditional generator of orthogonal layers and sorted pairs: a Wasserstein auto-encoder sharpened by a critic."""
+    """Conditional generator of orthogonal layers and sorted pairs: a Wasserstein auto-encoder."""
 
     dataset: str = option("mnist", "data set to train on: labelled images")
     data_dir: str = option("", "folder of the data set's files; default: as tfds has prepared it")
     count: int | None = option(None, "only the first so many training images")
-    latent_dim: int = option(32, "dimension of the codes")
+    latent_dim: int = option(16, "dimension of the codes")
     width: int = option(256, "hidden units, an even number")
     depth: int = option(2, "hidden matrices")
     largest: float = option(4.0, "cap on the Lipschitz constant", unit="image units per latent unit")
-    match: float = option(40.0, "weight of the codes' distance to the Gaussian")
-    adversarial: float = option(5.0, "weight of the critic's score")
-    reconstruct: float = option(1.0, "weight of the squared error")
-    epochs: int = option(30, "passes over the data")
-    critic_from: int = option(10, "passes before the critic joins")
+    match: float = option(60.0, "weight of the codes' distance to the Gaussian")
+    epochs: int = option(24, "passes over the data")
     batch_size: int = option(32, "rows in a step, each with one image of every class")
     learning_rate: float = option(1e-3, "first step of Adam; it falls by a cosine")
     checkpoint_every: int = option(1, "epochs between checkpoints")
@@ -44,12 +41,10 @@ def main(config: Config) -> None:
 
     for what in ("learning_rate", "largest"):
         number(what.replace("_", " "), getattr(config, what), low=0, open_low=True)
-    for what in ("match", "adversarial", "reconstruct"):
-        number(what, getattr(config, what), low=0)
+    number("match", config.match, low=0)
     for what in ("epochs", "batch_size", "checkpoint_every", "latent_dim"):
         integer(what.replace("_", " "), getattr(config, what), low=1)
-    for what in ("depth", "critic_from"):
-        integer(what.replace("_", " "), getattr(config, what), low=0)
+    integer("depth", config.depth, low=0)
     images = data.load(config.dataset, "train", data_dir=config.data_dir, count=config.count)
     names = {f.name for f in dataclasses.fields(training.Plan)}
     plan = training.Plan(**{k: v for k, v in dataclasses.asdict(config).items() if k in names})
@@ -65,7 +60,7 @@ def main(config: Config) -> None:
     options = {**sizes, "num_classes": generator.num_classes, "image_shape": list(generator.image_shape)}
     generators.save(
         config.out, generator, half=config.half, options=options, **recipe,
-        optimiser="Adam; betas (0.5, 0.99), critic (0, 0.99)",
+        optimiser="Adam, betas (0.5, 0.99)",
         constant={"global": float(constants.max()), "per_class": [float(c) for c in constants],
                   "how": "product of operator norms, float64 SVD of the stored numbers"},
         figures=gan.figures(config.workdir), provenance=provenance.provenance(seed=config.seed))

@@ -29,7 +29,7 @@ from irob.core.check import InputError, integer
 from irob.core.types import Generator
 from irob.math.orthogonal import group_sort, operator_norm, orthogonal
 
-LATENT_DIM, WIDTH, DEPTH = 32, 256, 2
+LATENT_DIM, WIDTH, DEPTH = 16, 256, 2
 NUM_CLASSES, IMAGE_SHAPE = 10, (28, 28, 1)
 START = 2.0  # the largest stretch of fresh variables
 
@@ -77,7 +77,7 @@ def build(variables=None, *, key: jax.Array | None = None, latent_dim: int = LAT
         InputError: neither variables nor a key; sizes that admit no isometry.
 
     >>> g = build(key=jax.random.key(0))
-    >>> g(jnp.zeros(32), 3).shape
+    >>> g(jnp.zeros(16), 3).shape
     (28, 28, 1)
     >>> round(global_constant(g), 4)
     2.0

@@ -18,14 +18,16 @@ Reference: Brock, Donahue, Simonyan (2019), https://arxiv.org/abs/1809.11096, ap
 import dataclasses
 import functools
 import itertools
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from irob.core import keys, layers
+from irob.core import layers
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.types import Generator
 from irob.generators.acgan import Rescale
@@ -353,17 +355,28 @@ def build(
 
 
 def fresh(key: jax.Array, module: GeneratorNet) -> dict[str, Any]:
-    """Variables to start training from: orthogonal kernels, biases and attention's gamma 0, gains and variances 1.
+    """Variables to start training from: orthogonal kernels, biases and attention's gamma 0, gains and variances 1."""
+    code, label = jnp.zeros((1, module.layout.latent_dim)), jnp.zeros(1, jnp.int32)
+    return drawn(key, jax.eval_shape(module.init, key, code, label))
 
-    Drawn leaf by leaf from the shapes, so that no image has to be made for it.
+
+def drawn(key: jax.Array, shapes: Any) -> Any:
+    """A tree of these shapes: orthogonal kernels and embeddings, scales and variances 1, everything else 0.
+
+    On the host, which is quick: nothing has to be compiled.  A traced key, whose shapes alone matter, gives zeros.
     """
-    shapes = jax.eval_shape(module.init, key, jnp.zeros((1, module.layout.latent_dim)), jnp.zeros(1, jnp.int32))
+    traced = isinstance(key, jax.core.Tracer)
+    seed = [] if traced else np.asarray(jax.random.key_data(key)).ravel().tolist()
 
     def leaf(path, like):
         name = path[-1].key
-        if "kernel" in name or name == "embedding":
-            return ORTHOGONAL(keys.named(key, jax.tree_util.keystr(path)), like.shape, jnp.float32)
-        return jnp.full(like.shape, float(name in ("scale", "var")))
+        if traced or not ("kernel" in name or name == "embedding"):
+            return jnp.full(like.shape, float(name in ("scale", "var")))
+        rng = np.random.default_rng([*seed, zlib.crc32(jax.tree_util.keystr(path).encode())])
+        rows, columns = int(np.prod(like.shape[:-1])), like.shape[-1]
+        q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns)), np.float32))
+        q = q * np.sign(np.diag(r))
+        return jnp.asarray((q if rows >= columns else q.T).reshape(like.shape))
 
     return jax.tree_util.tree_map_with_path(leaf, shapes)
 

@@ -8,27 +8,42 @@ The functions return plain floats or arrays; `evidence` returns a `Bound`, which
 Units: epsilon in image units ([0, 1] pixels), lipschitz in image units per latent unit, both of the same norm (l2).
 """
 
+from irob.bounds.concentration import Concentration, concentration
 from irob.bounds.confidence import Supported, with_confidence
 from irob.bounds.fawzi_2018 import fawzi, fawzi_expected_distance
+from irob.bounds.gilmer_2018 import gilmer_mean_distance
 from irob.bounds.intrinsic import (
     adversarial_risk_lower,
     gaussian_expansion,
     intrinsic_robustness_upper,
     intrinsic_robustness_upper_from_radius,
 )
+from irob.bounds.label_uncertainty import constrained_concentration, label_uncertainty
 from irob.bounds.latent import gaussian_latent
 from irob.bounds.proviso import evidence, holds
+from irob.bounds.shafahi_2019 import shafahi_cube, shafahi_sphere
+from irob.bounds.transport import Transport, transport, transport_gaussian
 
 __all__ = [
+    "Concentration",
     "Supported",
+    "Transport",
     "adversarial_risk_lower",
+    "concentration",
+    "constrained_concentration",
     "evidence",
     "fawzi",
     "fawzi_expected_distance",
     "gaussian_expansion",
     "gaussian_latent",
+    "gilmer_mean_distance",
     "holds",
     "intrinsic_robustness_upper",
     "intrinsic_robustness_upper_from_radius",
+    "label_uncertainty",
+    "shafahi_cube",
+    "shafahi_sphere",
+    "transport",
+    "transport_gaussian",
     "with_confidence",
 ]

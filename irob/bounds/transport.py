@@ -2,7 +2,7 @@
 
 Two equally likely classes P, Q, closed balls of radius epsilon as neighbourhoods:
 
-    min over f of Pr[f errs somewhere within epsilon] = (1 - C) / 2,   C = min over couplings of Pr[d(x, x') > 2 epsilon]
+    min over f of Pr[f errs somewhere within epsilon] = (1 - C) / 2,   C = min over couplings Pr[d(x, x') > 2 epsilon]
 
 n examples of each class: two examples of different classes within 2 epsilon of each other cannot both be robustly
 right, so the robustly right ones are an independent set of that bipartite graph.  By Koenig's theorem the largest

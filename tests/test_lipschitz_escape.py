@@ -126,7 +126,7 @@ def test_laws_on_a_curved_map(key, waves):
 
 def test_certified_below_found(key, monkeypatch):
     """On an isometry both sides meet; a certificate above a point that has left is refused."""
-    certified = importlib.import_module("irob.lipschitz.certified")
+    certified = importlib.import_module("irob.lipschitz.certifying")
     g = affine.build(key=jax.random.key(5), latent_dim=4, singular_values=0.5)
     found = lipschitz.escape_radius(key, g, jax.random.normal(key, (2, 4)), 0, epsilon=1.0, certify=True)
     assert np.all(found.lower <= found.upper)

@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from irob.core.check import InputError
-from irob.core.types import Classifier, value
+from irob.core.types import Classifier, Generator, value
+from irob.math.orthogonal import group_sort
 
 Padding = int | str
 
@@ -207,6 +208,85 @@ class Flatten:
         return x.reshape(-1)
 
 
+@value()
+class ConvTranspose:
+    """Transposed convolution 4x4, stride 2, padding 1, of one image f[h,w,c];  kernel f[4,4,c,o], bias f[o]."""
+
+    kernel: jax.Array
+    bias: jax.Array
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return conv_transpose(x[None], self.kernel, self.bias)[0]
+
+
+@value()
+class Scale:
+    """x -> gain * x + bias, unit by unit or channel by channel: batch-norm in inference, or a change of units.
+
+    >>> Scale(jnp.array([2.0, 3.0]), jnp.ones(2))(jnp.ones(2)).tolist()
+    [3.0, 4.0]
+    """
+
+    gain: jax.Array
+    bias: jax.Array
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.gain * x + self.bias
+
+
+@value("slope")
+class LeakyReLU:
+    """x -> max(x, slope x), slope in [0, 1]."""
+
+    slope: float = 0.2
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return jax.nn.leaky_relu(x, self.slope)
+
+
+@value()
+class Tanh:
+    """x -> tanh(x)."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return jnp.tanh(x)
+
+
+@value()
+class GroupSort:
+    """Neighbouring units sorted in pairs."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return group_sort(x)
+
+
+@value("low", "high")
+class Clip:
+    """x -> min(max(x, low), high)."""
+
+    low: float = 0.0
+    high: float = 1.0
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return jnp.clip(x, self.low, self.high)
+
+
+@value("shape")
+class Reshape:
+    """The same numbers in another shape, last axis fastest."""
+
+    shape: tuple[int, ...]
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x.reshape(self.shape)
+
+
+def batch_norm(scale, bias, mean, variance, epsilon: float = 1e-5) -> Scale:
+    """Batch-norm in inference as a `Scale`: gain = scale / sqrt(variance + epsilon), bias - gain mean."""
+    gain = jnp.asarray(scale) / jnp.sqrt(jnp.asarray(variance) + epsilon)
+    return Scale(gain, jnp.asarray(bias) - gain * jnp.asarray(mean))
+
+
 def run(layers: tuple[Any, ...], x: jax.Array) -> jax.Array:
     """One example through all layers in order; the `module` of a classifier made from layers.
 
@@ -216,6 +296,22 @@ def run(layers: tuple[Any, ...], x: jax.Array) -> jax.Array:
     for layer in layers:
         x = layer(x)
     return x
+
+
+def of_generator(generator: Generator, y: int) -> tuple[Any, ...]:
+    """The explicit layers of class y of a generator, from the code f[d] to the image, stages included.
+
+    Its module lists them by `to_layers(variables, y)`, and so does each stage by `to_layers()`.
+
+    Raises:
+        InputError: the generator or a stage is an opaque function.
+    """
+    for part in (generator.module, *generator.stages):
+        if not hasattr(part, "to_layers"):
+            name = getattr(part, "__name__", type(part).__name__)
+            raise InputError(f"generator: got {name}, which lists no layers; wanted a module and stages with to_layers")
+    parts = generator.module.to_layers(generator.variables, y)
+    return (*parts, *(layer for stage in generator.stages for layer in stage.to_layers()))
 
 
 def of(classifier: Classifier) -> tuple[Any, ...]:

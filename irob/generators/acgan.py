@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from irob.core import layers
 from irob.core.check import InputError
 from irob.core.layers import conv, conv_transpose
 from irob.core.types import Generator
@@ -32,6 +33,10 @@ class Rescale:
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return (x + 1) / 2
+
+    def to_layers(self) -> tuple:
+        """The same as an explicit layer."""
+        return (layers.Scale(jnp.float32(0.5), jnp.float32(0.5)),)
 
 
 class Upsample(nn.Module):
@@ -72,6 +77,30 @@ class GeneratorNet(nn.Module):
         h = h.reshape(-1, 7, 7, 128)  # the published model has the channels first: the importer permutes
         h = nn.relu(norm(name="deconv_1")(Upsample(64, name="deconv_0")(h)))
         return jnp.tanh(Upsample(1, name="deconv_3")(h))
+
+    def to_layers(self, variables, y: int) -> tuple:
+        """The explicit layers of class y in inference, from the code to the image in [-1, 1].
+
+        The label's row of the first kernel joins the bias; batch-norm becomes a gain and a bias.
+        """
+        p, stats = variables["params"], variables["batch_stats"]
+        kernel, bias = p["fc_0"]["kernel"], p["fc_0"]["bias"]
+        if self.num_classes:
+            latent = kernel.shape[0] - self.num_classes
+            kernel, bias = kernel[:latent], bias + kernel[latent + y]
+
+        def norm(name):
+            return layers.batch_norm(p[name]["scale"], p[name]["bias"], stats[name]["mean"], stats[name]["var"])
+
+        def up(name):
+            return layers.ConvTranspose(p[name]["kernel"], p[name]["bias"])
+
+        return (
+            layers.Dense(kernel, bias), norm("fc_1"), layers.ReLU(),
+            layers.Dense(p["fc_3"]["kernel"], p["fc_3"]["bias"]), norm("fc_4"), layers.ReLU(),
+            layers.Reshape((7, 7, 128)), up("deconv_0"), norm("deconv_1"), layers.ReLU(),
+            up("deconv_3"), layers.Tanh(),
+        )
 
 
 class DiscriminatorNet(nn.Module):

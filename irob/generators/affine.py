@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from irob.core import layers
 from irob.core.check import InputError, integer
 from irob.core.types import Generator
 
@@ -21,6 +22,16 @@ def apply(variables: dict, z: jax.Array, y: jax.Array) -> jax.Array:
     """A_y z + b as a vector of pixels; z: f[d], y: i[] -> f[H,W,C]."""
     matrix, offset = variables["matrix"], variables["offset"]
     return jnp.tensordot(matrix[y], z, axes=1, precision="float32") + offset
+
+
+def to_layers(variables: dict, y: int) -> tuple:
+    """The same as explicit layers."""
+    matrix, offset = variables["matrix"][y], variables["offset"]
+    kernel = matrix.reshape(-1, matrix.shape[-1]).T
+    return layers.Dense(kernel, offset.ravel()), layers.Reshape(tuple(offset.shape))
+
+
+apply.to_layers = to_layers  # type: ignore[attr-defined]
 
 
 def build(

@@ -13,7 +13,7 @@ From above, by looking for the shortest way out.  At a minimum v is parallel to 
 On a linear map s = 1 and this is power iteration with the right length from the first step.  Every point met that has
 left counts, the shortest is kept, and bisection along its direction shortens it to the edge.
 
-From below, by certificates (irob.lipschitz.certified): within that distance no point leaves.
+From below, by certificates (irob.lipschitz.certifying): within that distance no point leaves.
 """
 
 import functools
@@ -118,7 +118,7 @@ def escape_radius(
 
 def _certified(generator: Generator, z, y, epsilon: float, upper: np.ndarray, label: str) -> np.ndarray:
     """The certified lower side, held against the found upper one."""
-    from irob.lipschitz.certified import certified_radius  # heavy, and wanted only here
+    from irob.lipschitz.certifying import certified_radius  # heavy, and wanted only here
 
     lower = np.asarray(certified_radius(generator, z, y, epsilon=epsilon, label=label and f"{label}, certified"))
     wrong = np.flatnonzero(~(lower <= upper * (1 + MARGIN)))

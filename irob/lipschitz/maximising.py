@@ -26,7 +26,8 @@ from irob.lipschitz.sampling import SMALLEST, codes
 from irob.math.norms import unit
 from irob.math.power import top_singular
 
-SHORTEST = 0.01  # shortest chord as a share of r; float32 differences of shorter ones are noisy, and J(z) covers them
+SHORTEST = 0.01  # shortest chord as a share of r; J(z) covers shorter ones
+NOISE = 3e-7  # float32 rounding of an image, as a share of its length; taken off |D|, it cannot pass for slope
 
 
 def maximised(
@@ -96,6 +97,7 @@ def _chunk(key, generator, index, z, y, radius, steps, restarts: int):
         if not restarts:
             return sigma
         centre = g(z)
+        noise = NOISE * jnp.linalg.norm(centre)
 
         def climb(r):
             """Power iteration on chords from start r = 0, 1, ..."""
@@ -109,7 +111,8 @@ def _chunk(key, generator, index, z, y, radius, steps, restarts: int):
                 image, pull = jax.vjp(g, z + chord)
                 gap = image - centre
                 square, far = jnp.sum(gap**2), jnp.sum(chord**2)
-                best = jnp.maximum(best, jnp.where(far > 0, square / jnp.where(far > 0, far, 1.0), 0.0))
+                sure = jnp.maximum(jnp.sqrt(square) - noise, 0) ** 2
+                best = jnp.maximum(best, jnp.where(far > 0, sure / jnp.where(far > 0, far, 1.0), 0.0))
                 w = pull(gap)[0]
                 slope = jnp.sum(chord * w) / jnp.where(square > 0, square, 1.0) - 1
                 longer = length * jnp.exp(jnp.clip(slope, -1.0, 1.0))

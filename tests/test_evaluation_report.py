@@ -17,7 +17,7 @@ from irob.core import weights
 from irob.core.check import InputError
 from irob.core.evidence import Report, Row
 from irob.core.types import Classifier, Dataset
-from irob.evaluation import limits, pieces, presets, report
+from irob.evaluation import codes, limits, pieces, presets, report
 from irob.report import files, tables
 
 SHAPE = (4, 4, 1)
@@ -25,7 +25,8 @@ STRETCH = 0.08
 TINY = presets.Preset(
     codes=3, neighbours=8, lipschitz_trials=2, natural=60, trials=1, samples=20, inside=10, pgd={"steps": 3},
     in_distribution={"steps": 5}, checkpoints=1, checkpoint_natural=30, checkpoint_samples=10, checkpoint_inside=10,
-    chunk=10, epsilons=(0.02, 0.05))
+    limits=codes.Plan(sampled=6, ascent=12, certified=6, compared=3, pilot=3, neighbours=8, radii=(0.1,),
+                      epsilons=(0.02, 0.05)), fresh=300, chunk=10, epsilons=(0.02, 0.05))
 
 
 def linear(variables, x):
@@ -179,7 +180,8 @@ def test_the_report_door_writes_everything_twice_the_same(folders, tmp_path, mon
     """Names in, files out: `python -m irob report` on a toy generator and an untrained network."""
     generator, net = folders
     monkeypatch.setitem(presets.PRESETS, "quick", TINY)
-    first, again = (report_door.Config(out=str(tmp_path / out), generator=generator, unconditional="", classifier=[net])
+    first, again = (report_door.Config(out=str(tmp_path / out), generator=generator, unconditional="", classifier=[net],
+                                        certified="")
                     for out in ("a", "b"))
     report_door.main(first)
     record = json.loads((tmp_path / "a" / "report.json").read_text())

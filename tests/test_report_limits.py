@@ -44,7 +44,7 @@ def test_the_width_is_that_between_the_best_ends(rows):
     table = limits.ladder(rows, "d")
     width = next(line for line in table.lines if line.label.startswith("width"))
     assert [c.text for c in width.cells] == ["0.60", "0.80"]
-    assert "no classifier passes: certified radii" in text.render(table)
+    assert "no classifier passes: certified escape radii" in text.render(table)
     assert "98.49" in latex.tabular(table)
 
 
@@ -66,7 +66,7 @@ def test_the_words_claim_only_what_is_certified(rows):
 
 def test_the_figure_draws_every_method(rows):
     drawn = figures.svg(limits.figure(rows, "d", 0.015))
-    for label in ("published protocol", "escape radii, found (estimate)", "witness: network", "bracket"):
+    for label in ("published protocol", "escape radii (estimate)", "witness: network", "bracket"):
         assert label in drawn
 
 

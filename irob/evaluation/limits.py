@@ -4,6 +4,7 @@ The Lipschitz constant of a class is the (1 - delta)-quantile of sampled constan
 below, so every bound here is an estimate, and `Bound.certified` says so.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
@@ -20,22 +21,48 @@ ALPHAS = np.concatenate([np.geomspace(1e-4, 0.02, 20), np.linspace(0.025, 0.5, 3
 UNITS = {"default": 1.0, "paper": 2.0}  # the published protocol measures images in [-1, 1]
 
 
-def measured_alpha(rows: Sequence[Row]) -> tuple[float, str] | None:
-    """The lowest natural risk of the robustly trained classifiers, as the paper takes it, and where it comes from.
+@dataclasses.dataclass(frozen=True)
+class Risk:
+    """The natural risk that a limit is for: a number, or errors on n test images, and where it comes from.
+
+    Errors on images enter the bounds with their Clopper-Pearson lower end.
+    """
+
+    alpha: float | tuple[int, int]
+    source: str
+
+
+def most_accurate(rows: Sequence[Row]) -> Row | None:
+    """The natural accuracy of the most accurate robustly trained classifier, whose risk the paper takes as alpha.
 
     Checkpoints are left out; where no classifier was trained for robustness, all of them count.
-    A classifier that is right on all n images has a risk that n images cannot tell from 0: the upper end of its
-    exact 95 % interval is taken.
     """
     names = tables.models(rows)
     names = [m for m in names if published.method(m)] or names
     found = [r for m in names if (r := tables.largest(rows, tables.NATURAL, model=m))]
-    if not found:
+    return max(found, key=lambda r: r.value, default=None)
+
+
+def measured_alpha(rows: Sequence[Row]) -> tuple[float, str] | None:
+    """Its natural risk, and where it comes from.
+
+    A classifier that is right on all n images has a risk that n images cannot tell from 0: the upper end of its
+    exact 95 % interval is taken.
+    """
+    best = most_accurate(rows)
+    if best is None:
         return None
-    best = max(found, key=lambda r: r.value)
     if best.value == 1.0 and best.low is not None:
         return 1 - best.low, f"95 % upper limit of the risk of {best.model}, which made no error on {best.n:,} images"
     return 1 - best.value, f"natural risk of {best.model} on {best.n:,} images"
+
+
+def measured_risk(rows: Sequence[Row]) -> Risk | None:
+    """Its errors on its images."""
+    best = most_accurate(rows)
+    if best is None or not best.n:
+        return None
+    return Risk((round((1 - best.value) * best.n), best.n), f"errors of {best.model} on {best.n:,} images")
 
 
 def limit_rows(

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from irob.core.check import unknown
+from irob.evaluation.codes import Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Preset:
     numbers are the same images, so that the two can be held against each other.
     pgd, in_distribution: options of the attacks.  chunk: images at a time; sample sizes are multiples of it, so that
     one program serves them all and nothing is filled up.  checkpoints: how many along training, with which images.
+    limits: codes of the limit from both sides.  fresh: samples that measure a witness.
     """
 
     codes: int
@@ -30,6 +32,8 @@ class Preset:
     checkpoint_natural: int
     checkpoint_samples: int
     checkpoint_inside: int
+    limits: Plan
+    fresh: int
     chunk: int | None = 50
     radius: float = 0.5
     delta: float = 0.001
@@ -42,17 +46,20 @@ PRESETS = {
     "quick": Preset(
         codes=20, neighbours=500, lipschitz_trials=1, natural=2000, trials=1, samples=100, inside=100,
         pgd={"steps": 40}, in_distribution={"steps": 40}, checkpoints=2, checkpoint_natural=1000,
-        checkpoint_samples=50, checkpoint_inside=50),
+        checkpoint_samples=50, checkpoint_inside=50,
+        limits=Plan(sampled=100, ascent=400, certified=50, neighbours=500), fresh=20_000),
     # About an hour on two cores.
     "standard": Preset(
         codes=100, neighbours=2000, lipschitz_trials=3, natural=10_000, trials=3, samples=300, inside=300,
         pgd={"steps": 100}, in_distribution={"steps": 80}, checkpoints=5, checkpoint_natural=5000,
-        checkpoint_samples=100, checkpoint_inside=100),
+        checkpoint_samples=100, checkpoint_inside=100,
+        limits=Plan(sampled=1000, ascent=6000, certified=1000), fresh=200_000),
     # Days on two cores, for accelerators.  The sizes of the paper: S = 1000, N = 2000, ten trials, 10,000 images.
     "paper": Preset(
         codes=1000, neighbours=2000, lipschitz_trials=10, natural=100_000, trials=10, samples=10_000, inside=1000,
         pgd={"steps": 100, "restarts": 2}, in_distribution={"steps": 80, "restarts": 3}, checkpoints=100,
-        checkpoint_natural=10_000, checkpoint_samples=2000, checkpoint_inside=500, chunk=None),
+        checkpoint_natural=10_000, checkpoint_samples=2000, checkpoint_inside=500,
+        limits=Plan(sampled=10_000, ascent=30_000, certified=10_000), fresh=1_000_000, chunk=None),
 }
 
 

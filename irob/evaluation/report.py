@@ -18,12 +18,12 @@ import numpy as np
 
 from irob import classifiers, generators
 from irob.core import compile, keys, weights
-from irob.core.check import InputError
+from irob.core.check import InputError, unknown
 from irob.core.evidence import Report, Row
 from irob.core.progress import say
 from irob.core.provenance import provenance
 from irob.core.types import Classifier, Dataset, Generator
-from irob.evaluation import attack, estimate, limits, robustness
+from irob.evaluation import attack, estimate, limits, robustness, sides
 from irob.evaluation.pieces import Pieces
 from irob.evaluation.presets import Preset
 from irob.report import published, tables
@@ -32,6 +32,8 @@ T = TypeVar("T")
 JUDGE, UNCONDITIONAL = "mnist_standard", "gan_mnist"
 METHODS = ("standard", "adv", "trades")  # classifiers that are looked for by default
 GRID = 10  # images of each class in Figure 1
+CERTIFIED = "lipgan_mnist"  # its constant is certified everywhere, so both ends of its limit are
+SECTIONS = ("constants", "classifiers", "limits")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +99,10 @@ def run(
     seed: int = 0,
     folder: pathlib.Path | None = None,
     resume: bool = True,
+    sections: Sequence[str] = SECTIONS,
+    alpha: float = limits.PAPER_ALPHA,
+    confidence: float = 0.95,
+    certified: str = CERTIFIED,
 ) -> Outcome:
     """From names to a report: loads what is there, measures, holds the rows against the laws.
 
@@ -105,13 +111,20 @@ def run(
         generator, unconditional: shipped names or folders; the second may be missing.
         models: classifiers; none given means those shipped for the data set.
         folder: where finished pieces are kept.
+        sections: "constants" (Table 1), "classifiers" (Table 3), "limits" (the limit from both sides).
+        alpha: natural risk of the limits, in (0, 1).  confidence: of every certified end, in (0, 1).
+        certified: a second generator for the section "limits", one whose constant is certified; "" for none.
 
     Raises:
         InputError: a name that was given and is not there.
         EvidenceError: rows that contradict a theorem.
     """
     omitted: list[str] = []
+    for name in sections:
+        if name not in SECTIONS:
+            raise unknown("section", name, SECTIONS)
     names = list(models) or present([f"{dataset}_{m}" for m in METHODS], "classifier", omitted)
+    names = names if "classifiers" in sections else []
     loaded = {name: classifiers.load(name) for name in names}
     along: dict[str, Classifier] = {}
     # Figure 2 follows the robust training methods, as the paper's does.
@@ -120,7 +133,7 @@ def run(
         along |= {f"{name}@{epoch}": classifiers.load(f"{name}@{epoch}") for epoch in saved}
         if not saved:
             omitted.append(f"checkpoints of {name}: none are there, so Figure 2 shows the final classifier only.")
-    other = [unconditional] if unconditional else []
+    other = [unconditional] if unconditional and "constants" in sections else []
     if other == [UNCONDITIONAL]:
         other = present(other, "unconditional generator", omitted)
     clock, pieces = Clock(), Pieces(folder, resume)
@@ -131,8 +144,14 @@ def run(
     rows, pictures = measure(
         keys.from_seed(seed), preset, generators={generator: source} | {n: generators.load(n) for n in other},
         models=loaded, checkpoints=along, test=test, pieces=pieces, clock=clock, omitted=omitted,
-        judge=judge_of(test, omitted))
+        judge=judge_of(test, omitted), sections=sections)
     used = {name: sha256(weights.resolve(name)) for name in [generator, *other]}
+    if "limits" in sections:
+        found, shown = limited(
+            preset, source, test, rows, name=generator, unconditional=unconditional, certified=certified, seed=seed,
+            alpha=alpha, confidence=confidence, pieces=pieces, clock=clock, omitted=omitted)
+        rows += found
+        used |= {name: sha256(weights.resolve(name)) for name in shown}
     used |= {name: sha256(classifiers.resolve(name)) for name in [*loaded, *along]}
     record = provenance(
         seed=seed, matmul_precision="float32", preset=dataclasses.asdict(preset), generator=generator,
@@ -156,6 +175,7 @@ def measure(
     clock: "Clock",
     omitted: list[str],
     judge: Classifier | None = None,
+    sections: Sequence[str] = SECTIONS,
 ) -> tuple[list[Row], dict[str, Any]]:
     """Every section, from values: rows and pictures.
 
@@ -166,7 +186,8 @@ def measure(
     pictures: dict[str, Any] = {"samples": clock.section("sample images", grid, keys.named(key, "figure 1"), g)}
     sizes = estimate.Plan(preset.codes, preset.neighbours, preset.radius, preset.delta, preset.lipschitz_trials)
     rows: list[Row] = []
-    for title, other in zip(("Lipschitz constants", *["unconditional generator"] * len(others)), generators):
+    constants = generators if "constants" in sections else {}
+    for title, other in zip(("Lipschitz constants", *["unconditional generator"] * len(others)), constants):
         rows += clock.section(
             title, estimate.estimate, keys.named(key, "lipschitz"), generators[other], sizes, dataset=test.name,
             name=other, pieces=pieces, label=other).rows
@@ -192,7 +213,50 @@ def measure(
     for at, classifier in checkpoints.items():
         part = test.take(preset.checkpoint_natural)
         rows += clock.section(at, attacked, classifier, part, fewer, name=at, section="checkpoint", label=at)[0]
-    return rows + bound_rows(rows, preset, generators, test.name, omitted), pictures
+    if constants:
+        rows += bound_rows(rows, preset, generators, test.name, omitted)
+    return rows, pictures
+
+
+def limited(
+    preset: Preset,
+    source: Generator,
+    test: Dataset,
+    rows: Sequence[Row],
+    *,
+    name: str,
+    unconditional: str,
+    certified: str,
+    seed: int,
+    alpha: float,
+    confidence: float,
+    pieces: Pieces,
+    clock: "Clock",
+    omitted: list[str],
+) -> tuple[list[Row], list[str]]:
+    """The section "limits": rows, and the names of the generators that they took.
+
+    rows: of the other sections; the measured risk is taken from them.
+    """
+    key = keys.from_seed(seed)
+    risks = [limits.Risk(alpha, "as in the paper" if alpha == limits.PAPER_ALPHA else "as asked for")]
+    risks += [r for r in [limits.measured_risk(rows)] if r]
+    second = present([certified], "certified generator", omitted) if certified and certified != name else []
+    out: list[Row] = []
+    for shown, g, dataset in ((name, source, test.name), *((c, generators.load(c), c) for c in second)):
+        out += clock.section(
+            f"limit of {shown}, from both sides", sides.both, keys.named(key, "limits"), g, preset.limits,
+            risks if g is source else risks[:1], fresh=preset.fresh, dataset=dataset, name=shown,
+            confidence=confidence, pieces=pieces, label=shown)
+    other = present([unconditional], "unconditional generator", []) if unconditional else []
+    try:
+        out += clock.section(
+            "earlier bounds", sides.earlier, keys.named(key, "earlier"), test, out, alpha=alpha,
+            epsilons=preset.limits.epsilons, unconditional=generators.load(other[0]) if other else None,
+            judge=judge_of(test, []), radius=preset.radius, confidence=confidence, label="earlier bounds")
+    except InputError as e:  # too few images
+        omitted.append(f"earlier bounds: left out ({e})")
+    return out, [name, *second, *other]
 
 
 def judge_of(data: Dataset, omitted: list[str]) -> Classifier | None:

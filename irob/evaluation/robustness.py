@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
@@ -63,14 +62,19 @@ def interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, f
 
 
 @compile.jit
-def _predict(classifier, x):
-    return jnp.argmax(jax.vmap(classifier)(x), axis=-1)
+def _logits(classifier, x):
+    return jax.vmap(classifier)(x)
+
+
+def logits(classifier: Classifier, x: np.ndarray, *, chunk: int = 256, label: str = "") -> np.ndarray:
+    """Logits f[n,K] of images f[n,H,W,C]."""
+    with jax.default_matmul_precision("float32"):
+        return batch.stream(lambda _, x: _logits(classifier, x), x, chunk=chunk, label=label)
 
 
 def predictions(classifier: Classifier, x: np.ndarray, *, chunk: int = 256, label: str = "") -> np.ndarray:
     """Predicted classes i[n] of images f[n,H,W,C]."""
-    with jax.default_matmul_precision("float32"):
-        return batch.stream(lambda _, x: _predict(classifier, x), x, chunk=chunk, label=label)
+    return logits(classifier, x, chunk=chunk, label=label).argmax(-1)
 
 
 def attacked(

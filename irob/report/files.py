@@ -6,7 +6,7 @@ from typing import Any
 
 from irob.core.check import write_atomically
 from irob.core.evidence import Report
-from irob.report import csv, figures, html, latex, tables
+from irob.report import comparison, comparison_figure, csv, figures, html, latex, limits, tables
 
 
 def write(
@@ -19,7 +19,8 @@ def write(
     omitted: Sequence[str] = (),
     title: str = "How robust can any classifier be?",
 ) -> list[pathlib.Path]:
-    """Writes report.json, report.csv, table1.tex, table3.tex, figure1 and figure2 (PNG, SVG) and report.html.
+    """Writes report.json, report.csv, table1.tex, table3.tex, figure1 and figure2 (PNG, SVG) and report.html;
+    for each distribution whose limit was bracketed also limits_NAME.tex and a figure, and one for earlier bounds.
 
     What the rows do not hold is left out.  Returns the paths written, report.html last.
     """
@@ -34,6 +35,13 @@ def write(
         drawn["figure1"] = figures.samples(grid, [str(c) for c in range(grid.shape[1])])
     if html.radii(rows):
         drawn["figure2"] = figures.robustness(rows, pictures.get("pairs"))
+    for i, d in enumerate(limits.datasets(rows)):
+        drawn[f"figure{3 + i}"] = limits.figure(rows, d, limits.alphas(rows, d)[0])
+        files[f"limits_{pathlib.PurePath(d).name}.tex"] = latex.tabular(limits.ladder(rows, d))
+    earlier = comparison.comparison_table(rows)
+    if earlier is not None:
+        drawn[f"figure{3 + len(limits.datasets(rows))}"] = comparison_figure.comparison_figure(rows)
+        files["earlier.tex"] = latex.tabular(earlier)
     for name, figure in drawn.items():
         files |= {f"{name}.png": figures.png(figure), f"{name}.svg": figures.svg(figure)}
     files["report.html"] = html.page(

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from irob.core.evidence import Report
-from irob.report import figures, summary, tables
+from irob.report import comparison, comparison_figure, figures, limits, summary, tables
 
 _LOADER = jinja2.PackageLoader("irob.report", "templates")
 
@@ -55,9 +55,22 @@ def page(
         panels=[figures.svg(figures.one_panel(rows, e), inline=True) for e in radii(rows)],
         legend=figures.legend(rows),
         pairs=pictures.get("pairs", {}),
+        sides=sides(rows),
+        earlier=comparison.comparison_table(rows),
+        earlier_figure=figures.svg(comparison_figure.comparison_figure(rows), inline=True)
+        if comparison.rows_of(rows) else "",
         provenance=flat(report.provenance),
         day=_day(report.provenance),
     )
+
+
+def sides(rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """The limit of each distribution from both sides: words, ladder of methods, constants, figure."""
+    return [{
+        "dataset": d, "words": limits.words(rows, d), "ladder": limits.ladder(rows, d),
+        "constants": limits.constants(rows, d), "ratios": limits.ratios(rows, d),
+        "figure": figures.svg(limits.figure(rows, d, limits.alphas(rows, d)[0]), inline=True),
+    } for d in limits.datasets(rows)]
 
 
 def radii(rows: Sequence[Any]) -> list[float]:

@@ -192,7 +192,8 @@ def fawzi(rows: Sequence[Row]) -> Table | None:
 def table3(rows: Sequence[Row]) -> Table | None:
     """Table 3: accuracy of classifiers, clean and attacked, against the bound that no classifier passes."""
     radii, names, paper = epsilons(rows), models(rows), is_paper_setting(rows)
-    if not radii:
+    bounds, fails = _bound_lines(rows, radii)
+    if not names and not bounds:
         return None
     counts: dict[str, set[int]] = {}
     lines = [Line("Under attack: any image within ε", kind="group")] if names or paper else []
@@ -220,7 +221,6 @@ def table3(rows: Sequence[Row]) -> Table | None:
             if any(free) and most and most.n != same[0]:
                 cells = (Cell(), *(percent(r) for r in free))
                 lines.append(Line(f"{published.short(name)}, any image", cells, "same", "the same clean images"))
-    bounds, fails = _bound_lines(rows, radii)
     lines += bounds
     if paper and bounds:
         cells = (Cell(), *(printed(published.BOUND.get(e)) for e in radii))
@@ -252,7 +252,7 @@ def _named(model: str, cells: tuple[Cell, ...]) -> tuple[str, tuple[Cell, ...], 
 
 def _bound_lines(rows: Sequence[Row], radii: Sequence[float]) -> tuple[list[Line], bool]:
     """A group for each protocol, a line for each alpha and family; and whether the theorem's proviso fails."""
-    found = select(rows, BOUND)
+    found = [r for r in select(rows, BOUND) if r.detail.get("section") != "limits"]
     lines, fails = [], False
     for protocol in [p for p in PROTOCOLS if select(found, BOUND, protocol=p)]:
         what = {"default": "Limit of any classifier, an estimate", "paper": "The same by the published protocol"}

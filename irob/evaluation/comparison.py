@@ -1,0 +1,187 @@
+"""Earlier bounds on the same images and epsilons as Theorem 4.4, each with its assumption and what it bounds.
+
+Values are shares that stay right (or, for Fawzi, unchanged) under any move within epsilon.
+
+- Fawzi (three forms): limits the predictions of any classifier; certified if the constant is an upper bound on the
+  global one.
+- Half-spaces, balls, boxes: 1 - mu(E_eps) of an explicit E, what a classifier that errs on E alone reaches: a lower
+  end, certified if fresh images show that E has measure alpha.
+- Label uncertainty: the same among regions whose labels are doubtful; as good as the probabilities.
+- Transport: the best any classifier can do on the very sample of two classes; high is the certified upper end for
+  their distribution.
+- Shafahi (cube): only where the largest density of a class is given, which is not known for images.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from irob import bounds
+from irob.bounds.concentration import FAMILIES, Concentration
+from irob.core import check
+from irob.core.check import InputError
+from irob.core.evidence import Row, Side
+from irob.core.progress import say
+from irob.core.types import Dataset
+from irob.report.comparison import EARLIER
+from irob.report.tables import BOUND
+
+GAMMA = 0.17  # mean label uncertainty of the errors of CIFAR-10 classifiers, Zhang and Evans (2022)
+HALF_SPACE = "a Gaussian and a half-space"
+
+
+def comparison_rows(
+    data: Dataset,
+    *,
+    epsilons: Sequence[float] = (1.0, 2.0, 3.0),
+    alpha: float = 0.015,
+    norm: str = "l2",
+    lipschitz: float | None = None,
+    lipschitz_side: Side = "lower",
+    theorem: Sequence[Row] = (),
+    probabilities=None,
+    gamma: float = GAMMA,
+    pair: tuple[int, int] | None = (3, 7),
+    pair_count: int = 200,
+    pair_data: Dataset | None = None,
+    density: float | None = None,
+    regions: int = 5,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[Row]:
+    """Rows of quantity "robustness by an earlier bound": one for each method and epsilon.
+
+    Args:
+        data: independent images with labels, all from the distribution that is spoken of.
+        epsilons: in image units.  alpha: least natural risk, in (0, 1).  norm: "l2" or "linf".
+        lipschitz: global constant of an unconditional generator, in image units for this norm; None leaves Fawzi out.
+        lipschitz_side: "upper" if it is certified, "lower" if it was sampled or maximised.
+        theorem: rows of Theorem 4.4 ("intrinsic robustness", side "upper"); those of these epsilons, this alpha and
+            this norm are shown beside, under their method's name.
+        probabilities: f[n,K] over labels for each image, people's or a classifier's; None leaves label uncertainty out.
+        gamma: least mean uncertainty of a region.  A family without such a region is left out, and that is said.
+        pair, pair_count: two classes and how many images of each; None leaves transport out.
+        pair_data: images to take them from; `data` by default.
+        density: largest density of a class in the cube, at least 1; None leaves Shafahi out.
+        regions: balls or boxes in a union.  confidence: of intervals.  seed: of the split.
+
+    Raises:
+        InputError: values out of range; too few images of the pair; images outside [0, 1].
+    """
+    check.images(data.x, data.y, num_classes=data.num_classes)
+    if norm not in ("l2", "linf"):
+        raise check.unknown("norm", norm, ("l2", "linf"))
+    radii = [check.number("epsilon", e, low=0.0) for e in epsilons]
+    alpha = check.number("alpha", alpha, low=0.0, high=1.0, open_low=True)
+    make = _Maker(data.name, norm, alpha)
+    rows = [*_theorem(make, theorem, radii)]
+    if lipschitz is not None:
+        rows += _fawzi(make, radii, lipschitz, data.num_classes, lipschitz_side)
+    x = data.x.reshape(len(data), -1)
+    options = {"norm": norm, "regions": regions, "confidence": confidence, "seed": seed}
+    for family in (f for f, norms in FAMILIES.items() if norm in norms):
+        for c in bounds.concentration(x, alpha, radii, family=family, **options):
+            rows.append(make.region(c, f"concentration, {family}"))
+    if probabilities is not None:
+        uncertainty = bounds.label_uncertainty(probabilities, data.y)
+        for family in ("half-spaces", "balls") if norm == "l2" else ("half-spaces",):
+            found = bounds.constrained_concentration(x, uncertainty, alpha, radii, gamma, family=family, **options)
+            if not found:
+                say(f"label uncertainty: none of the {family} of measure {alpha:g} has a mean of {gamma:g}; left out")
+            rows += [make.region(c, f"label uncertainty, {family}", gamma) for c in found]
+    if pair is not None:
+        rows += _transport(make, pair_data or data, radii, pair, pair_count, confidence)
+    if density is not None:
+        for e in radii:
+            rows.append(make.row("Shafahi et al., cube", e, bounds.shafahi_cube(e, density), "upper", False, {
+                "bounds": "images of a class that stay right",
+                "assumption": f"density of the class at most {density:g}; at least half the cube has other labels",
+                "attained by": "half-cube, as ε → 0", "density": density}))
+    return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class _Maker:
+    """Rows of one data set, norm and risk."""
+
+    dataset: str
+    norm: str
+    alpha: float
+
+    def row(self, method, epsilon, value, side, certified, detail, *, low=None, high=None, n=None) -> Row:
+        detail = {"section": "comparison", "method": method, "epsilon": float(epsilon), "alpha": self.alpha, **detail}
+        return Row(self.dataset, "any", f"{self.norm} {epsilon:g}", EARLIER, float(value), side, certified, method,
+                   low, high, n, detail)
+
+    def region(self, c: Concentration, method: str, gamma: float | None = None) -> Row:
+        """A region's row.  Certified: the value is what is sure; otherwise it is the share measured."""
+        detail = {
+            "bounds": "images that stay right, for the classifier that errs on one region",
+            "assumption": "independent images; the best region of a family",
+            "attained by": HALF_SPACE,
+            "risk": c.risk, "risk low": c.risk_low, "risk high": c.risk_high,
+            "adversarial risk": c.adversarial_risk, "adversarial risk low": c.adversarial_low,
+            "adversarial risk high": c.adversarial_high, "fit risk": c.fit_risk,
+            "fit adversarial risk": c.fit_adversarial_risk, "certified for alpha": c.risk_low,
+            "confidence": c.confidence, "family": c.family,
+        }
+        if gamma is not None:
+            detail |= {"assumption": f"independent images; mean label uncertainty of the region at least {gamma:g}",
+                       "attained by": "not known", "gamma": gamma, "uncertainty": _finite(c.uncertainty)}
+        # Uncertainty is what the probabilities say it is, so a region chosen by it certifies nothing about it.
+        sure = c.certified and gamma is None
+        value = 1 - (c.adversarial_high if sure else c.adversarial_risk)
+        return self.row(method, c.epsilon, value, "lower", sure, detail, low=1 - c.adversarial_high,
+                        high=1 - c.adversarial_low, n=c.n)
+
+
+def _finite(v: float | None) -> float | None:
+    return v if v is not None and np.isfinite(v) else None
+
+
+def _theorem(make: _Maker, theorem: Sequence[Row], radii: Sequence[float]) -> list[Row]:
+    out = []
+    for r in theorem:
+        d = r.detail
+        same = r.threat == f"{make.norm} {d.get('epsilon', -1):g}" and abs(d.get("alpha", -1) - make.alpha) < 1e-9
+        if r.quantity == BOUND and r.side == "upper" and d.get("epsilon") in radii and same:
+            out.append(make.row(r.method, d["epsilon"], r.value, "upper", r.certified, {
+                "bounds": "images that stay right, risk at least α", "ours": True,
+                "assumption": "conditional generator, local constant, Gaussian codes",
+                "attained by": "scaled isometry and a half-space", "family": d.get("family")}, n=r.n))
+    return out
+
+
+def _fawzi(make: _Maker, radii, lipschitz: float, classes: int, side: Side) -> list[Row]:
+    forms = ("simplified", "classes", "exact")
+    out = []
+    for form in (f for f in forms if f != "classes" or classes >= 5):
+        for e in radii:
+            out.append(make.row(f"Fawzi et al., {form} form", e, bounds.fawzi(classes, e, lipschitz, form), "upper",
+                                side in ("upper", "exact"), {
+                "bounds": "predictions that no move on the image manifold changes", "lipschitz": float(lipschitz),
+                "assumption": f"one generator, global constant {lipschitz:.2f}, {classes} equally likely predictions",
+                "attained by": "identity and a half-space, K = 2" if form == "exact" else "never",
+                "lipschitz side": side}))
+    return out
+
+
+def _transport(make: _Maker, data: Dataset, radii, pair, count: int, confidence: float) -> list[Row]:
+    count = check.integer("pair_count", count, low=1)
+    first, second = (np.flatnonzero(data.y == c)[:count] for c in pair)
+    if min(len(first), len(second)) < 1 or pair[0] == pair[1]:
+        raise InputError(f"pair: got {pair} with {len(first)} and {len(second)} images, wanted two classes that occur")
+    n = min(len(first), len(second))
+    out = []
+    for t in bounds.transport(data.x[first[:n]], data.x[second[:n]], radii, norm=make.norm, confidence=confidence):
+        detail = {
+            "bounds": f"images of classes {pair[0]} and {pair[1]} that stay right",
+            "assumption": f"two equally likely classes; these {n} images of each",
+            "attained by": "two Gaussians",
+            "pair": list(pair), "matching": t.matching, "confidence": confidence,
+            "certified for the distribution": 1 - t.certified,
+        }
+        out.append(make.row(f"transport, {pair[0]} against {pair[1]}", t.epsilon, 1 - t.error, "exact", False, detail,
+                            high=1 - t.certified, n=2 * n))
+    return out

@@ -1,0 +1,144 @@
+"""The limit by every method at the same codes: rungs of a ladder, from the published protocol to certificates.
+
+Each rung is Theorem 4.4 with another growth t(z) of error sets: min(r, epsilon / L(z)) by sampled or maximised
+constants, or an escape radius, found or certified.  A point estimate takes the (1 - delta)-quantile of the sample;
+`bounds.with_confidence` makes one statement of S codes that holds with a confidence.  The rows carry all that it takes
+to compute them again:
+
+    value = intrinsic_robustness_upper_from_radius(alpha, growth, delta=delta, family=family).
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from irob import bounds
+from irob.core.evidence import Bound, EvidenceError, Row
+from irob.evaluation.codes import Measured
+from irob.evaluation.limits import FAMILIES, Risk
+from irob.math.quantiles import quantile
+from irob.report import limits, tables
+
+DELTA = 0.001  # share of codes that an estimate leaves out, the paper's
+NOISE = 1e-4  # relative; float32 rounding of constants that agree
+SAMPLED, MAXIMISED, CERTIFIED = "sampled, ball", "maximised", "certified"
+
+
+def lawful(m: Measured) -> None:
+    """Raises `EvidenceError` where a certificate lies on the wrong side of a search at the same code."""
+    top, none = m.constants.get("certified", np.empty(0)), np.empty(0)
+    for low, high in [*((m.constants.get(k, none), top) for k in ("orthant", "ball", "maximised")),
+                      *m.compared.values()]:
+        n = min(len(high), len(low))
+        wrong = np.flatnonzero(low[:n] > high[:n] * (1 + NOISE))
+        if len(wrong):
+            raise EvidenceError(f"code {wrong[0]}: the certified constant {high[wrong[0]]:g} lies below the one found "
+                                f"by search, {low[wrong[0]]:g}")
+    for e, kept in m.kept.items():
+        found = m.found.get(e, np.empty(0))
+        n = min(len(kept), len(found))
+        wrong = np.flatnonzero(kept[:n] > found[:n] * (1 + NOISE))
+        if len(wrong):
+            raise EvidenceError(f"code {wrong[0]}: certified to stay within {kept[wrong[0]]:g} at epsilon {e:g}, but a "
+                                f"point at {found[wrong[0]]:g} has left")
+
+
+def constant_rows(m: Measured, *, dataset: str, model: str) -> list[Row]:
+    """Sampled, maximised and certified constants of each class: largest and median over its codes."""
+    rows = []
+    named = (("ball", f"{SAMPLED}, {m.plan.neighbours} neighbours", "lower"), ("maximised", MAXIMISED, "lower"),
+             ("certified", CERTIFIED, "upper"))
+    for name, method, side in named:
+        for c, values in enumerate(m.by_class(m.constants.get(name, np.empty(0)))):
+            if len(values):
+                detail = {"class": c, "radius": m.plan.radius, "median": float(np.median(values))}
+                rows.append(Row(dataset, model, "none", limits.CONSTANT, float(values.max()), side, side == "upper",
+                                method, n=len(values), detail=detail))
+    return rows
+
+
+def ratio_rows(m: Measured, *, dataset: str, model: str) -> list[Row]:
+    """How far above the steepest chord that was found the certified constant lies, radius by radius: medians."""
+    rows = []
+    for r, (low, high) in m.compared.items():
+        detail = {"radius": r, "maximised": float(np.median(low)), "certified": float(np.median(high))}
+        rows.append(Row(dataset, model, "none", limits.RATIO, float(np.median(high / low)), "upper", True,
+                        "certified over maximised, median", float(np.min(high / low)), float(np.max(high / low)),
+                        len(low), detail))
+    return rows
+
+
+def rung_rows(
+    m: Measured, risks: Sequence[Risk], *, dataset: str, confidence: float = 0.95, everywhere: float | None = None
+) -> list[Row]:
+    """One row for each risk, family, epsilon and method.
+
+    Args:
+        everywhere: a certified constant of the whole latent space, for all classes; None if there is none of use.
+
+    Raises:
+        EvidenceError: a certificate contradicts a search at some code.
+    """
+    lawful(m)
+    rows: list[Row] = []
+    for risk, family, e in itertools.product(risks, FAMILIES, m.plan.epsilons):
+        common = {"section": "limits", "epsilon": float(e), "measured": isinstance(risk.alpha, tuple),
+                  "source": risk.source, "family": family}
+        found, kept = m.found.get(e, np.empty(0)), m.kept.get(e, np.empty(0))
+        if not isinstance(risk.alpha, tuple):
+            rows += paper_rows(m, risk.alpha, family, e, dataset=dataset, common=common)
+            searched = {rung: np.minimum(m.plan.radius, e / m.constants[name])
+                        for rung, name in (("sampled", "ball"), ("maximised", "maximised")) if name in m.constants}
+            for rung, growth in {**searched, "escape": found}.items():
+                if len(growth):
+                    rows.append(estimated(m, rung, growth, risk.alpha, family, e, dataset=dataset, common=common))
+        for rung, growth, side in (("supported", found, "lower"), ("certified", kept, "upper")):
+            if len(growth):
+                s = bounds.with_confidence(m.by_class(growth), risk.alpha, confidence=confidence, family=family)
+                bound = s.bound(e, side)
+                detail = {**common, "alpha": s.alpha, "rung": rung, "growth": s.growth.tolist(), "delta": s.delta,
+                          "order": s.order, "codes": s.measured, "pilot": s.chose, "confidence": confidence,
+                          "assumptions": "; ".join(bound.assumptions)}
+                rows.append(_row(bound, rung, family, dataset, detail, len(growth)))
+        if everywhere is not None and not isinstance(risk.alpha, tuple):
+            classes = int(m.y.max()) + 1
+            bound = bounds.evidence(
+                risk.alpha, e, everywhere, [1 / classes] * classes, family=family, side="upper")
+            detail = {**common, "alpha": risk.alpha, "rung": "global", "growth": [e / everywhere] * classes,
+                      "delta": 0.0, "lipschitz": everywhere, "assumptions": "; ".join(bound.assumptions)}
+            rows.append(_row(bound, "global", family, dataset, detail, None))
+    return rows
+
+
+def _row(bound: Bound, rung: str, family: str, dataset: str, detail: dict[str, Any], n: int | None) -> Row:
+    return Row(dataset, "any", bound.threat, tables.BOUND, bound.value, "upper", bound.certified,
+               f"{bound.theorem}, {limits.RUNGS[rung]}, {family}", n=n, detail=detail)
+
+
+def estimated(
+    m: Measured, rung: str, growth: np.ndarray, alpha: float, family: str, e: float, *, dataset: str, common
+) -> Row:
+    """A point estimate: the growth that all but DELTA of each class's codes reach, the least where they are few."""
+    least = np.asarray([-quantile(-t, 1 - DELTA, 0.95)[0] for t in m.by_class(growth)])
+    value = float(bounds.intrinsic_robustness_upper_from_radius(alpha, least, delta=DELTA, family=family))
+    bound = Bound(value, "upper", tables.BOUND, f"l2 {e:g}", "Theorem 4.4", (("escape radius", "lower"),),
+                  ("the growth was found by search; the true bound may be larger",))
+    detail = {**common, "alpha": alpha, "rung": rung, "growth": least.tolist(), "delta": DELTA,
+              "assumptions": "; ".join(bound.assumptions)}
+    return _row(bound, rung, family, dataset, detail, len(growth))
+
+
+def paper_rows(m: Measured, alpha: float, family: str, e: float, *, dataset: str, common: dict[str, Any]) -> list[Row]:
+    """The published protocol at the same codes: orthant, [-1,1] units, interpolated 99.9 % percentile, no proviso."""
+    values = m.constants.get("orthant", np.empty(0))
+    if not len(values):
+        return []
+    each = [float(np.percentile(2 * v, 99.9)) for v in m.by_class(values)]
+    taken = [max(each)] * len(each) if family == "per_class" else each
+    bound = bounds.evidence(alpha, e, taken, delta=DELTA, family=family, radius=m.plan.radius / 2, side="lower",
+                            violated="record")
+    detail = {**common, "alpha": alpha, "rung": "paper", "protocol": "paper", "growth": [e / v for v in taken],
+              "delta": DELTA, "lipschitz": max(taken), "assumptions": "; ".join(bound.assumptions)}
+    return [_row(bound, "paper", family, dataset, detail, len(values))]

@@ -1,0 +1,98 @@
+"""The section "limits" of a report: constants at common codes, the limit by every method, witnesses, the bracket."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from scipy import special
+
+from irob import lipschitz
+from irob.core import keys
+from irob.core.check import InputError
+from irob.core.evidence import Row
+from irob.core.types import Classifier, Dataset, Generator
+from irob.evaluation import bracket, codes, robustness, rungs
+from irob.evaluation.codes import draw
+from irob.evaluation.comparison import comparison_rows
+from irob.evaluation.limits import Risk
+from irob.evaluation.pieces import Pieces
+
+SLACK = 1e3  # a constant of the whole space above this says nothing at any epsilon in use
+
+
+def both(
+    key: jax.Array,
+    generator: Generator,
+    plan: codes.Plan,
+    risks: Sequence[Risk],
+    *,
+    fresh: int,
+    dataset: str,
+    name: str,
+    confidence: float = 0.95,
+    pieces: Pieces | None = None,
+    label: str = "",
+) -> list[Row]:
+    """Upper and lower ends of the limit of one generator.
+
+    Args:
+        fresh: samples that measure witnesses; as many set their thresholds.
+        name: of the generator, in rows of constants and in words of progress.
+    """
+    measured = codes.measure(keys.named(key, "codes"), generator, plan, pieces=pieces, label=label)
+    everywhere = whole(generator)
+    rows = rungs.constant_rows(measured, dataset=dataset, model=name)
+    rows += rungs.ratio_rows(measured, dataset=dataset, model=name)
+    upper = rungs.rung_rows(measured, risks, dataset=dataset, confidence=confidence, everywhere=everywhere)
+    rows += upper
+    alphas = [r.alpha for r in risks if not isinstance(r.alpha, tuple)]
+    found = bracket.bracket(
+        keys.named(key, "witnesses"), generator, alphas=alphas, epsilons=plan.epsilons, upper=upper, samples=fresh,
+        calibration=fresh, confidence=confidence, dataset=dataset, label=f"{label} witnesses" if label else "")
+    return rows + [dataclasses.replace(r, detail={**r.detail, "section": "limits"}) for r in found]
+
+
+def earlier(
+    key: jax.Array,
+    data: Dataset,
+    upper: Sequence[Row],
+    *,
+    alpha: float,
+    epsilons: Sequence[float],
+    unconditional: Generator | None = None,
+    judge: Classifier | None = None,
+    codes: int = 100,
+    radius: float = 0.5,
+    confidence: float = 0.95,
+    label: str = "",
+) -> list[Row]:
+    """Earlier bounds on independent images of the same distribution, beside Theorem 4.4's.
+
+    Args:
+        upper: rows of the ladder; those of the overall family that count their sample are shown beside.
+        unconditional: generator whose steepest chord over so many `codes` enters Fawzi's bounds, an estimate.
+        judge: classifier whose probabilities stand for people's, in label uncertainty.
+    """
+    shown = [r for r in upper if r.detail.get("rung") in ("supported", "certified")
+             and r.detail["family"] == "overall"]
+    constant = None
+    if unconditional is not None:
+        z, y = draw(keys.named(key, "unconditional"), unconditional, codes)
+        constant = float(np.max(lipschitz.maximised(
+            key, unconditional, z, y, radius=radius, label=f"{label} unconditional" if label else "").value))
+    probabilities = None if judge is None else special.softmax(robustness.logits(judge, data.x), axis=-1)
+    return comparison_rows(data, epsilons=epsilons, alpha=alpha, theorem=shown, lipschitz=constant,
+                           probabilities=probabilities, confidence=confidence)
+
+
+def whole(generator: Generator) -> float | None:
+    """The certified constant of the whole latent space, the largest over the classes; None if it says nothing."""
+    classes = max(1, generator.num_classes)
+    try:
+        found = lipschitz.certified(
+            generator, np.zeros((classes, generator.latent_dim)), np.arange(classes), radius=1.0, method="product")
+    except InputError:  # layers that no certifier knows
+        return None
+    constant = float(np.max(found.value))
+    return constant if constant < SLACK else None

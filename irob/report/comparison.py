@@ -1,0 +1,78 @@
+"""Earlier bounds side by side: one line a method, one column an epsilon, with what each assumes and bounds.
+
+Rows have quantity EARLIER; their values are shares of images that stay right (or unchanged) under any move within
+epsilon.  Upper bounds limit classifiers; lower ends are explicit regions, what one classifier attains; side "exact"
+is the least error on the very sample.  detail: "method", "epsilon", "bounds", "assumption", "attained by".
+"""
+
+from collections.abc import Sequence
+
+from irob.core.evidence import Row
+from irob.report.tables import Cell, Line, Table
+
+EARLIER = "robustness by an earlier bound"
+SIGNS = {"upper": "≤", "lower": "≥", "exact": "=", "estimate": "≈"}
+KINDS = {"upper": "limits any classifier", "lower": "reached by one classifier", "exact": "best on this sample",
+         "estimate": "estimate"}
+
+
+def rows_of(rows: Sequence[Row], dataset: str | None = None) -> list[Row]:
+    """Rows of the comparison, of one data set if it is named."""
+    return [r for r in rows if r.quantity == EARLIER and dataset in (None, r.dataset)]
+
+
+def methods(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Method to its rows by increasing epsilon, methods in the order of their rows."""
+    found = rows_of(rows)
+    names = dict.fromkeys(r.detail["method"] for r in found)
+    return {m: sorted((r for r in found if r.detail["method"] == m), key=lambda r: r.detail["epsilon"]) for m in names}
+
+
+def comparison_table(rows: Sequence[Row], dataset: str | None = None) -> Table | None:
+    """One line for each method: its value at each epsilon, what it bounds, its assumption and where it is attained.
+
+    Args:
+        rows: of a report; those of other quantities are passed over.
+        dataset: its name; None takes all.
+
+    Returns:
+        None where no row belongs to the comparison.
+    """
+    found = rows_of(rows, dataset)
+    if not found:
+        return None
+    radii = sorted({r.detail["epsilon"] for r in found})
+    lines = []
+    for method, of in methods(found).items():
+        at = {r.detail["epsilon"]: r for r in of}
+        first = of[0].detail
+        cells = tuple(_cell(at.get(e)) for e in radii)
+        words = (Cell(first["bounds"]), Cell(first["assumption"]), Cell(first["attained by"]))
+        kind = "ours" if first.get("ours") else "bound"
+        lines.append(Line(method, (*cells, *words), kind, _standing(of)))
+    names = ", ".join(dict.fromkeys(r.dataset for r in found))
+    notes = [
+        "≤ limits classifiers; ≥ is an explicit error region, so what one classifier would reach, and no limit of "
+        "others; = is the least error of any classifier on the very sample. 100 or more says nothing.",
+        "The lines bound different quantities, so a smaller number is not a better bound.",
+    ]
+    if any(r.detail.get("certified for alpha") is not None for r in found):
+        notes.append("Regions are fitted on one half of the images and measured on the other; exact intervals stand in "
+                     "report.json. A region is certified only if its measure surely reaches α.")
+    head = ("share, %", *(f"ε = {e:g}" for e in radii), "of what", "assumes", "attained by")
+    return Table("earlier", f"Earlier bounds on the same images ({names})", head, tuple(lines), tuple(notes))
+
+
+def _standing(of: Sequence[Row]) -> str:
+    sure = "certified" if all(r.certified for r in of) else "certified in part" if any(
+        r.certified for r in of) else "not certified"
+    return f"{KINDS[of[0].side]}, {sure}"
+
+
+def _cell(row: Row | None) -> Cell:
+    if row is None:
+        return Cell()
+    if row.side == "upper" and row.value >= 1:
+        return Cell("vacuous", row.value, None, row.low, row.high)
+    digits = 2 if 0.9 < row.value < 1 else 1
+    return Cell(f"{SIGNS[row.side]} {100 * row.value:.{digits}f}", row.value, None, row.low, row.high)

@@ -1,0 +1,42 @@
+"""Earlier bounds as a figure: value over epsilon, a line for each method.
+
+Lines that limit classifiers are solid with marks pointing down, regions (what one classifier reaches) dashed with
+marks pointing up, sample optima dotted.  Bars are the rows' intervals.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from irob.core.evidence import Row
+from irob.report.comparison import methods, rows_of
+from irob.report.figures import COLOURS, INK, _figure
+
+STYLES = {"upper": ("-", "v"), "lower": ("--", "^"), "exact": (":", "s"), "estimate": ("-.", "o")}
+
+
+def comparison_figure(rows: Sequence[Row], dataset: str | None = None) -> Any:
+    """The figure, or None where no row belongs to it.  Values of 1 and above are drawn at 1: they say nothing."""
+    found = rows_of(rows, dataset)
+    if not found:
+        return None
+    figure = _figure(6.4, 4.4)
+    axes = figure.subplots()
+    for i, (method, of) in enumerate(methods(found).items()):
+        style, mark = STYLES[of[0].side]
+        x, y = [r.detail["epsilon"] for r in of], [min(r.value, 1.0) for r in of]
+        colour = INK if of[0].detail.get("ours") else COLOURS[i % len(COLOURS)]
+        axes.plot(x, y, linestyle=style, marker=mark, color=colour, linewidth=1.5, markersize=5, label=method, zorder=3)
+        ends = [(r.low if r.low is not None else v, min(r.high, 1.0) if r.high is not None else v)
+                for r, v in zip(of, y)]
+        if any(high > low for low, high in ends):
+            axes.errorbar(x, y, yerr=[[max(0.0, v - low) for v, (low, _) in zip(y, ends)],
+                                      [max(0.0, high - v) for v, (_, high) in zip(y, ends)]],
+                          fmt="none", color=colour, elinewidth=0.8, alpha=0.7, zorder=2)
+    axes.set_xlabel("ε", color=INK)
+    axes.set_ylabel("share that stays right", color=INK)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    figure.legend(fontsize=8.5, frameon=False, loc="outside lower center", ncols=2, labelcolor=INK)
+    return figure

@@ -42,18 +42,18 @@ class Preset:
 
 
 PRESETS = {
-    # Under three minutes on two cores, compilation included.
+    # Five minutes on two cores, compilation included; too few codes for limits that hold with confidence.
     "quick": Preset(
         codes=20, neighbours=500, lipschitz_trials=1, natural=2000, trials=1, samples=100, inside=100,
         pgd={"steps": 40}, in_distribution={"steps": 40}, checkpoints=2, checkpoint_natural=1000,
         checkpoint_samples=50, checkpoint_inside=50,
-        limits=Plan(sampled=100, ascent=400, certified=50, neighbours=500), fresh=20_000),
-    # About an hour on two cores.
+        limits=Plan(sampled=50, ascent=300, certified=20, compared=3, pilot=3, neighbours=500), fresh=20_000),
+    # A few hours on two cores.
     "standard": Preset(
         codes=100, neighbours=2000, lipschitz_trials=3, natural=10_000, trials=3, samples=300, inside=300,
         pgd={"steps": 100}, in_distribution={"steps": 80}, checkpoints=5, checkpoint_natural=5000,
         checkpoint_samples=100, checkpoint_inside=100,
-        limits=Plan(sampled=1000, ascent=6000, certified=1000), fresh=200_000),
+        limits=Plan(sampled=200, ascent=4000, certified=3000), fresh=200_000),
     # Days on two cores, for accelerators.  The sizes of the paper: S = 1000, N = 2000, ten trials, 10,000 images.
     "paper": Preset(
         codes=1000, neighbours=2000, lipschitz_trials=10, natural=100_000, trials=10, samples=10_000, inside=1000,

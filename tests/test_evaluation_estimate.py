@@ -1,5 +1,6 @@
 """Table 1 on a toy: numbers, protocols, resumption, files, and bad input."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -98,6 +99,25 @@ def test_maximised_finds_more():
     assert [r.detail["protocol"] for r in got.rows] == ["default", "paper", "maximised"]
     assert np.all(got.values["maximised"] >= got.values["corrected"] * (1 - 1e-4))
     assert np.all(got.values["maximised"] >= got.values["paper"] / 2 * (1 - 1e-4))
+
+
+def test_certified_bounds_what_the_others_find(toy):
+    plan = Plan(samples=5, neighbours=5, delta=0.3, trials=1, protocol="certified")
+    got = estimate(jax.random.key(0), toy, plan)
+    assert {r.side for r in got.rows} == {"upper"} and not any(r.certified for r in got.rows)
+    below = estimate(jax.random.key(0), toy, dataclasses.replace(plan, protocol="maximised"))
+    assert np.all(got.values["certified"] >= below.values["maximised"])
+    np.testing.assert_allclose(got.values["certified"], below.values["maximised"], rtol=1e-3)
+    assert "upper bounds" in text.render(door.table(got.rows)) and "from below" not in text.render(door.table(got.rows))
+
+
+@pytest.mark.parametrize("protocol", ["corrected", "maximised", "certified"])
+def test_the_automatic_radius_satisfies_the_proviso(toy, protocol):
+    """Affine: r L = epsilon in the class that moves least."""
+    plan = Plan(samples=6, neighbours=5, delta=0.3, trials=1, protocol=protocol)
+    chosen = door.auto(jax.random.key(0), toy, plan, 0.7)
+    slopes = estimate(jax.random.key(1), toy, chosen).values[protocol].reshape(2, -1).max(1)
+    assert np.all(chosen.radius * slopes >= 0.7 * (1 - 0.01)) and chosen.radius * slopes.min() <= 0.7 * 1.02
 
 
 def test_table(found):

@@ -125,3 +125,11 @@ def test_a_certificate_on_the_wrong_side_is_refused(measured, change):
 def test_plans_out_of_range(change):
     with pytest.raises(InputError):
         codes.Plan(**change)
+
+
+def test_an_assumption_takes_every_certificate_away(rows):
+    note = "latent codes are 'uniform'"
+    noted = limits.noted(rows, [note])
+    ends = [r for r in noted if r.quantity == tables.BOUND]
+    assert ends and all(note in r.detail["assumptions"] and not r.certified for r in ends)
+    assert limits.noted(rows, []) == rows

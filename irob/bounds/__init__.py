@@ -19,12 +19,13 @@ from irob.bounds.intrinsic import (
     intrinsic_robustness_upper_from_radius,
 )
 from irob.bounds.label_uncertainty import constrained_concentration, label_uncertainty
-from irob.bounds.latent import gaussian_latent
+from irob.bounds.latent import GAUSSIAN, gaussian_latent
 from irob.bounds.proviso import evidence, holds
 from irob.bounds.shafahi_2019 import shafahi_cube, shafahi_sphere
 from irob.bounds.transport import Transport, transport, transport_gaussian
 
 __all__ = [
+    "GAUSSIAN",
     "Concentration",
     "Supported",
     "Transport",

@@ -3,7 +3,7 @@
 import dataclasses
 import io
 
-from irob.core.check import writable_folder, write_atomically
+from irob.core.check import InputError, number, writable_folder, write_atomically
 from irob.core.config import option
 
 
@@ -14,11 +14,14 @@ class Config:
     generator: str = option("acgan_mnist", "shipped name or folder of the generator")
     samples: int = option(1000, "codes for each class and trial")
     neighbours: int = option(2000, "random neighbours for each code")
-    radius: float = option(0.5, "of the ball about each code", unit="latent standard deviations")
+    radius: str = option("0.5", "of the ball about each code; auto: the smallest with radius * constant >= --epsilon",
+                         unit="latent standard deviations")
+    epsilon: float = option(3.0, "move that --radius auto is for", unit="image units")
     delta: float = option(0.001, "share of codes that the constant may miss")
     trials: int = option(10, "repetitions on fresh codes; mean and standard deviation over them")
     confidence: float = option(0.95, "wanted probability that the order statistic covers the (1 - delta)-quantile")
-    protocol: str = option("both", "corrected; paper: positive orthant, images in [-1,1]; both; maximised; all")
+    protocol: str = option(
+        "both", "corrected; paper: positive orthant, images in [-1,1]; both; maximised; all of these; certified")
     classes: list[int] = option([], "classes to estimate; default: all")
     out: str = option("out/estimate", "folder for estimate.json, estimate.csv, constants.npz and unfinished pieces")
     seed: int = option(0, "seed of codes and directions")
@@ -40,13 +43,21 @@ def main(config: Config) -> None:
     from irob.evaluation.report import sha256
     from irob.report import csv, text
 
-    plan = estimate.Plan(config.samples, config.neighbours, config.radius, config.delta, config.trials,
+    automatic = config.radius == "auto"
+    try:
+        radius = 0.5 if automatic else float(config.radius)
+    except ValueError:
+        raise InputError(f"radius: got {config.radius!r}, wanted a number or auto") from None
+    number("epsilon", config.epsilon, low=0.0, open_low=True)
+    plan = estimate.Plan(config.samples, config.neighbours, radius, config.delta, config.trials,
                          config.confidence, config.protocol, tuple(config.classes))
     key = keys.named(keys.from_seed(config.seed), "lipschitz")
     generator = generators.load(config.generator)
     plan.chosen(generator)
     folder = writable_folder(config.out)
     pieces = Pieces(folder / "pieces", config.resume)
+    if automatic:
+        plan = estimate.auto(key, generator, plan, config.epsilon, label=config.generator)
     found = estimate.estimate(key, generator, plan, name=config.generator, pieces=pieces, label=config.generator)
     record = provenance(
         seed=config.seed, settings=dataclasses.asdict(config), matmul_precision="float32", peak_memory_mib=peak_mib(),

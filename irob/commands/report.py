@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from irob.core.check import InputError, number, writable_folder
+from irob.core.check import InputError, number, unknown, writable_folder
 from irob.core.config import option
 
 
@@ -22,6 +22,7 @@ class Config:
     alpha: float = option(0.015, "natural risk of the limits; the default is the paper's")
     confidence: float = option(0.95, "of every certified end of a limit")
     certified: str = option("lipgan_mnist", "a second generator for the limits, one whose constant is certified")
+    assume_gaussian: bool = option(False, "take a generator of other codes for one of N(0, I) codes; recorded")
     seed: int = option(0, "seed of images, constants and attacks")
     resume: bool = option(True, "use pieces that an earlier run with the same settings left in --out")
 
@@ -39,14 +40,19 @@ def main(config: Config) -> None:
     for name in ("alpha", "confidence"):
         if not 0 < number(name, getattr(config, name)) < 1:
             raise InputError(f"{name}: got {getattr(config, name):g}, wanted a number in (0, 1)")
-    if config.unconditional != Config.unconditional:  # the default one may be missing, one that was asked for may not
+    if config.unconditional != Config.unconditional:  # a default may be missing, one that was asked for may not
         weights.resolve(config.unconditional)
+    if config.certified and config.certified != Config.certified:
+        weights.resolve(config.certified)
+    for name in config.sections:
+        if name not in report.SECTIONS:
+            raise unknown("section", name, report.SECTIONS)
     folder = writable_folder(config.out)
     outcome = report.run(
         chosen, generator=config.generator, unconditional=config.unconditional, models=config.classifier,
         dataset=config.dataset, data_dir=config.data_dir, seed=config.seed, folder=folder / "pieces",
         resume=config.resume, sections=config.sections, alpha=config.alpha, confidence=config.confidence,
-        certified=config.certified)
+        certified=config.certified, assume_gaussian=config.assume_gaussian)
     paths = files.write(
         folder, outcome.report, generator=config.generator, pictures=outcome.pictures,
         discoveries=outcome.discoveries, omitted=outcome.omitted)

@@ -9,8 +9,10 @@ interpolated percentile, as in the published code.  Of 1,000 values its 99.9 % p
 the second largest: it covers the true quantile with probability 0.26 only.
 
 protocol "maximised": as "corrected", but the steepest chord is looked for (`lipschitz.maximised`) and not drawn.
+protocol "certified": as "corrected", but each constant is an upper bound (`lipschitz.certified`), for generators made
+of layers that can be bounded; close for small radii only.
 
-All protocols see the same codes.  Either way the constants are found from below.
+All protocols see the same codes.  But for "certified" the constants are found from below.
 
 Reference: Zhang, Chen, Gu, Evans (2020), Algorithm 1 and Table 1, https://arxiv.org/abs/2003.00378
 """
@@ -25,7 +27,8 @@ import numpy as np
 
 from irob import lipschitz
 from irob.core import check, keys
-from irob.core.evidence import Row
+from irob.core.evidence import Row, Side
+from irob.core.progress import say
 from irob.core.types import Generator
 from irob.evaluation.pieces import Pieces, fingerprint
 from irob.lipschitz.sampling import SMALLEST
@@ -37,7 +40,7 @@ from irob.report.tables import LIPSCHITZ, Cell, Line, Table
 class Protocol:
     """How constants are found and in which units they are given.
 
-    name: in rows.  directions: of the neighbours, or "ascent".  scale: units of [0,1] to its own.
+    name: in rows.  directions: of the neighbours, or "ascent", or "certificate".  scale: units of [0,1] to its own.
     """
 
     name: str
@@ -50,8 +53,9 @@ PROTOCOLS = {
     "corrected": Protocol("default", "ball", 1.0, "order statistic"),
     "paper": Protocol("paper", "orthant", 2.0, "percentile"),
     "maximised": Protocol("maximised", "ascent", 1.0, "order statistic"),
+    "certified": Protocol("certified", "certificate", 1.0, "order statistic"),
 }
-WORDS = {"both": ("corrected", "paper"), "all": tuple(PROTOCOLS), **{p: (p,) for p in PROTOCOLS}}
+WORDS = {"both": ("corrected", "paper"), "all": ("corrected", "paper", "maximised"), **{p: (p,) for p in PROTOCOLS}}
 STEPS, RESTARTS = 30, 4  # of the ascent
 
 
@@ -71,7 +75,7 @@ class Plan:
     radius: of the ball about a code, in latent standard deviations.
     delta: share of codes that the constant may miss, in (0, 1).  confidence: wanted of the order statistic, in (0, 1).
     trials: repetitions on fresh codes.  classes: which ones; all if empty.
-    protocol: "corrected", "paper", "maximised", "both" (the first two) or "all".
+    protocol: "corrected", "paper", "maximised", "certified", "both" (the first two) or "all" (the first three).
 
     >>> Plan(protocol="both").protocols
     ('corrected', 'paper')
@@ -153,27 +157,62 @@ def estimate(
         for i, c in enumerate(chosen):
             shown = c if generator.num_classes > 1 else None
             found = _quantiles(values[word][:, i], p, plan.delta, plan.confidence)
-            rows.append(Row(dataset, name, "none", LIPSCHITZ, found.pop("value"), "lower", False,
+            rows.append(Row(dataset, name, "none", LIPSCHITZ, found.pop("value"), side(p), False,
                             _method(p), n=plan.samples, detail={"class": shown, **detail, **found}))
     return Estimate(tuple(rows), values)
+
+
+def side(protocol: Protocol) -> Side:
+    """What its constants bound at each code; their quantile is a statement of probability on top of that."""
+    return "upper" if protocol.directions == "certificate" else "lower"
 
 
 def _piece(key, generator: Generator, c: int, plan: Plan, directions: str, chunk: int | None, label: str):
     """The constants of one class in one trial, in [0,1] units."""
     z = jax.random.normal(keys.named(key, "codes"), (plan.samples, generator.latent_dim))
-    key, y = keys.named(key, "directions"), np.int32(c)
+    return {"value": _constants(keys.named(key, "directions"), generator, z, c, plan, directions, chunk, label)}
+
+
+def _constants(key, generator: Generator, z, c: int, plan: Plan, directions: str, chunk=None, label="") -> np.ndarray:
+    """f[n], the constants at codes z: f[n,d] of class c, in [0,1] units."""
+    y = np.int32(c)
+    if directions == "certificate":
+        return lipschitz.certified(generator, z, y, radius=plan.radius, label=label).value
     if directions == "ascent":
-        found = lipschitz.maximised(
-            key, generator, z, y, radius=plan.radius, steps=STEPS, restarts=RESTARTS, chunk=chunk, label=label)
-    else:
-        found = lipschitz.sampled(
-            key, generator, z, y, radius=plan.radius, neighbours=plan.neighbours, directions=directions, chunk=chunk,
-            label=label)
-    return {"value": found.value}
+        return lipschitz.maximised(
+            key, generator, z, y, radius=plan.radius, steps=STEPS, restarts=RESTARTS, chunk=chunk, label=label).value
+    return lipschitz.sampled(
+        key, generator, z, y, radius=plan.radius, neighbours=plan.neighbours, directions=directions, chunk=chunk,
+        label=label).value
+
+
+def auto(key: jax.Array, generator: Generator, plan: Plan, epsilon: float, *, codes: int = 20, label: str = "") -> Plan:
+    """The plan with the smallest radius at which Theorem 4.3 may be used in every class: r L(r) >= epsilon.
+
+    L is that of the plan's first protocol, in image units, at some codes of each class.
+
+    Raises:
+        InputError: epsilon not positive; a generator that no radius moves by epsilon.
+    """
+    directions = PROTOCOLS[plan.protocols[0]].directions
+    radii = []
+    for c in plan.chosen(generator):
+        k = jax.random.fold_in(keys.named(key, "radius"), c)
+        z = jax.random.normal(keys.named(k, "codes"), (codes, generator.latent_dim))
+
+        def constants(r: float, c=c, k=k, z=z) -> np.ndarray:
+            return _constants(k, generator, z, c, dataclasses.replace(plan, radius=r), directions)
+
+        found = lipschitz.auto_radius(k, generator, z, np.int32(c), epsilon=epsilon, constants=constants)
+        if label:
+            say(f"{label}, class {c}: r L(r) = {found.radius * found.constant:.3g} at r = {found.radius:.4g}")
+        radii.append(found.radius)
+    return dataclasses.replace(plan, radius=max(radii))
 
 
 def _method(p: Protocol) -> str:
-    return f"maximised, {STEPS} steps, {RESTARTS} restarts" if p.directions == "ascent" else f"sampled, {p.directions}"
+    ways = {"ascent": f"maximised, {STEPS} steps, {RESTARTS} restarts", "certificate": "certified"}
+    return ways.get(p.directions, f"sampled, {p.directions}")
 
 
 def _quantiles(values: np.ndarray, protocol: Protocol, delta: float, confidence: float) -> dict[str, Any]:
@@ -216,7 +255,10 @@ def table(rows: Sequence[Row]) -> Table:
                      f"{r.detail['confidence']:.3f}.")
     notes.append(f"{d['codes']} codes support delta = {d['supported_delta']:.2g} at confidence "
                  f"{d['wanted_confidence']:g}; all trials together {d['pooled_supported_delta']:.2g}.")
-    notes.append("Constants are found from below: the true ones are at least as large.")
+    if below := [_HEADS[p] for p in names if p != "certified"]:
+        notes.append(f"Constants of {', '.join(below)} are found from below: the true ones are at least as large.")
+    if "certified" in names:
+        notes.append("Constants of certified are upper bounds at the codes drawn: the true ones are at most as large.")
     over = f"mean ± standard deviation over {d['trials']} trials" if d["trials"] > 1 else "1 trial"
     title = (f"Local Lipschitz constants of {rows[0].model or 'the generator'}, r = {d['radius']:g}, "
              f"{d['codes']} codes, {d['neighbours']} neighbours, {over}")
@@ -224,7 +266,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 _WAYS = {"ball": "random neighbours in the ball", "orthant": "random neighbours in the positive orthant",
-         "ascent": "power iteration on chords"}
+         "ascent": "power iteration on chords", "certificate": "bounds of chords, layer by layer"}
 _HEADS = {p.name: word for word, p in PROTOCOLS.items()}
 
 

@@ -65,6 +65,17 @@ def measured_risk(rows: Sequence[Row]) -> Risk | None:
     return Risk((round((1 - best.value) * best.n), best.n), f"errors of {best.model} on {best.n:,} images")
 
 
+def noted(rows: Sequence[Row], assumptions: Sequence[str]) -> list[Row]:
+    """The rows, with these assumptions beside those of every bound, which then certifies nothing."""
+    def note(r: Row) -> Row:
+        if r.quantity != tables.BOUND:
+            return r
+        text = "; ".join([t for t in (r.detail.get("assumptions"),) if t] + list(assumptions))
+        return dataclasses.replace(r, certified=False, detail={**r.detail, "assumptions": text})
+
+    return [note(r) for r in rows] if assumptions else list(rows)
+
+
 def limit_rows(
     constants: dict[int, float],
     *,

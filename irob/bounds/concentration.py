@@ -121,7 +121,7 @@ def concentration(
     aim = alpha if aim is None else number("aim", aim, low=alpha, high=1.0)
     radii = [number("epsilon", e, low=0.0) for e in np.atleast_1d(np.asarray(epsilons, dtype=object))]
     gamma = number("gamma", gamma, low=0.0, high=2.0)
-    if not 0 < confidence < 1:
+    if not 0 < number("confidence", confidence) < 1:
         raise InputError(f"confidence: got {confidence!r}, wanted a number in (0, 1)")
     lu = None if uncertainty is None else np.asarray(uncertainty, np.float64)
     if lu is not None and (lu.shape != (len(x),) or not np.all((lu >= 0) & (lu <= 2))):
@@ -130,7 +130,9 @@ def concentration(
         raise InputError(f"gamma: got {gamma:g} without label uncertainty, wanted 0; give uncertainty")
     if family == "boxes" and (lu is not None or gamma > 0):
         raise InputError("uncertainty: got one for boxes, wanted none; use half-spaces or balls")
-    integer("regions", regions, low=1)
+    for name, count in (("regions", regions), ("components", components), ("centres", centres),
+                        ("neighbours", neighbours)):
+        integer(name, count, low=1)
 
     order = np.random.default_rng(seed).permutation(len(x))
     first, second = order[: len(x) // 2], order[len(x) // 2 :]
@@ -142,7 +144,7 @@ def concentration(
         w = directions(a, norm, components, exponents, extra)
         fitted: list[Region | None] = fit_half_spaces(a, w, aim, radii, lu_a, gamma)
     elif family == "balls":
-        fitted = [fit_balls(a, aim, e, regions, centres, lu_a, gamma) for e in radii]
+        fitted = fit_balls(a, aim, radii, regions, centres, lu_a, gamma)
     else:
         fitted = fit_boxes(a, aim, radii, regions, neighbours, seed)
     return [measure(r, a, b, family, norm, alpha, e, confidence, None if lu is None else lu[second])
@@ -164,7 +166,7 @@ def measure(region: Region, fit, held, family, norm, alpha, epsilon, confidence,
 
 def directions(x, norm: str, components: int, exponents=EXPONENTS, extra=None) -> np.ndarray:
     """Directions f[D,m] of dual norm 1, both signs of each; for linf, sparser copies sign(w)|w|^t."""
-    found = principal(x, integer("components", components, low=1))
+    found = principal(x, components)
     if extra is not None:
         extra = np.atleast_2d(np.asarray(extra, np.float64)).T
         found = np.concatenate([found, extra[:, np.abs(extra).max(axis=0) > 0]], axis=1)
@@ -194,16 +196,24 @@ def fit_half_spaces(x, w, aim: float, epsilons, lu=None, gamma: float = 0.0) -> 
     return out
 
 
-def fit_balls(x, aim: float, epsilon: float, count: int, centres: int = 500, lu=None, gamma: float = 0.0):
-    """A union of at most `count` balls that holds ceil(n aim) points; None if no choice has mean uncertainty gamma.
+def fit_balls(
+    x, aim: float, epsilons, count: int, centres: int = 500, lu=None, gamma: float = 0.0
+) -> list[Region | None]:
+    """For each epsilon, at most `count` balls that hold ceil(n aim) points; None if none have mean uncertainty gamma.
 
     Greedy: each step takes, of all centres and of all radii that cover between an equal share of the rest and all of
     it, the ball with the fewest (points newly within epsilon) - (points newly covered).  A ball must leave the mean
     uncertainty of all that is covered at gamma or above.
     """
-    x = np.asarray(x, np.float64)
-    n = len(x)
-    target = math.ceil(n * aim - 1e-9)
+    middles = np.asarray(x[:centres], np.float64)
+    distance = np.concatenate([cdist(part, middles) for _, part in pieces(x)]).T.copy()  # once for all epsilons
+    target = math.ceil(len(x) * aim - 1e-9)
+    return [_greedy_balls(middles, distance, target, e, count, lu, gamma) for e in epsilons]
+
+
+def _greedy_balls(middles, distance, target: int, epsilon: float, count: int, lu, gamma: float) -> Balls | None:
+    """Balls about some of the middles; distance f[centres,n]."""
+    n = distance.shape[1]
     covered, reached = np.zeros(n, bool), np.zeros(n, bool)
     chosen: list[tuple[np.ndarray, float]] = []
     for step in range(count):
@@ -213,18 +223,14 @@ def fit_balls(x, aim: float, epsilon: float, count: int, centres: int = 500, lu=
         least = math.ceil(rest / (count - step))
         open_lu = None if lu is None else lu[~covered]
         best = (np.inf, 0, 0.0)
-        for rows, part in pieces(x[:centres], 250):
-            distance = cdist(part, x)
-            for i, row in enumerate(distance):
-                cost, radius = _best_radius(
-                    row[~covered], row[~reached], least, rest, epsilon, open_lu,
-                    (0.0, 0) if lu is None else (float(lu[covered].sum()), int(covered.sum())), gamma)
-                if cost < best[0]:
-                    best = (cost, rows.start + i, radius)
+        so_far = (0.0, 0) if lu is None else (float(lu[covered].sum()), int(covered.sum()))
+        for i, row in enumerate(distance):
+            cost, radius = _best_radius(row[~covered], row[~reached], least, rest, epsilon, open_lu, so_far, gamma)
+            if cost < best[0]:
+                best = (cost, i, radius)
         if not np.isfinite(best[0]):
             return None
-        centre, radius = x[best[1]], best[2] + EDGE
-        away = cdist(centre[None], x)[0]
+        centre, radius, away = middles[best[1]], best[2] + EDGE, distance[best[1]]
         covered |= away <= radius
         reached |= away <= radius + epsilon
         chosen.append((centre, radius))
@@ -294,4 +300,4 @@ def _cluster(x: np.ndarray, count: int, seed: int, steps: int = 30) -> tuple[np.
         labels = np.searchsorted(used, labels)
     half = np.array([np.abs(x[labels == j] - c).max(axis=0) if np.any(labels == j) else np.zeros(x.shape[1])
                      for j, c in enumerate(centres)])
-    return centres, half + EDGE
+    return centres, half + 2 * EDGE  # twice: where a coordinate never varies, points must lie more than EDGE inside

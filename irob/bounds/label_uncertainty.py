@@ -60,7 +60,7 @@ def constrained_concentration(
     x, lu = np.asarray(x), np.asarray(uncertainty, np.float64)
     if lu.shape != x.shape[:1]:
         raise InputError(f"uncertainty: got shape {lu.shape}, wanted one number for each of {len(x)} points")
-    if family == "half-spaces":
+    if family == "half-spaces" and len(x) >= 4 and np.ndim(x) > 1:
         flat = x.reshape(len(x), -1)
         # The covariance may look at all points only if the held-out half stays fresh: it takes the half of the fit.
         order = np.random.default_rng(options.get("seed", 0)).permutation(len(x))[: len(x) // 2]

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.linalg import eigh
 from scipy.spatial.distance import cdist
 
 CHUNK = 2000
@@ -92,21 +93,24 @@ def project(x: np.ndarray, directions: np.ndarray) -> np.ndarray:
 def principal(x: np.ndarray, count: int, *, most: int = 4096, gram: int = 2000) -> np.ndarray:
     """The first principal directions of x, unit columns f[D,count]; at most min(n - 1, D) of them.
 
-    Up to `most` dimensions through the covariance; beyond, through the inner products of at most `gram` points.
+    Through the covariance; for few points or beyond `most` dimensions, through the inner products of at most `gram`.
     """
     dim = x.shape[1]
-    if dim <= most:
+    if dim <= most and (dim <= len(x) or len(x) > gram):
         mean = np.mean([part.mean(axis=0) for _, part in pieces(x)], axis=0)  # any centre near the mean will do
         scatter, total = np.zeros((dim, dim)), np.zeros(dim)
         for _, part in pieces(x):
             part = part - mean
             scatter += part.T @ part
             total += part.sum(axis=0)
-        _, vectors = np.linalg.eigh(scatter - np.outer(total, total) / len(x))
-        return vectors[:, ::-1][:, : max(1, min(count, len(x) - 1, dim))]
+        keep = max(1, min(count, len(x) - 1, dim))
+        _, vectors = eigh(scatter - np.outer(total, total) / len(x), subset_by_index=(dim - keep, dim - 1))
+        return vectors[:, ::-1]
     part = np.asarray(x[:gram], np.float64)
     part = part - part.mean(axis=0)
     values, vectors = np.linalg.eigh(part @ part.T)
+    if values[-1] <= 0:  # all points are one
+        return np.eye(dim, 1)
     keep = max(1, min(count, int(np.sum(values > 1e-12 * values[-1]))))
     found = part.T @ vectors[:, ::-1][:, :keep]
     return found / np.linalg.norm(found, axis=0)

@@ -64,7 +64,7 @@ def transport(a, b, epsilons: Sequence[float], *, norm: str = "l2", confidence: 
         raise InputError(f"classes: got shapes {a.shape} and {b.shape}, wanted equally many examples of one shape")
     if norm not in METRIC:
         raise unknown("norm", norm, METRIC)
-    if not 0 < confidence < 1:
+    if not 0 < number("confidence", confidence) < 1:
         raise InputError(f"confidence: got {confidence!r}, wanted a number in (0, 1)")
     radii = [number("epsilon", e, low=0.0) for e in np.atleast_1d(np.asarray(epsilons, dtype=object))]
     n = len(a)

@@ -14,6 +14,7 @@ Values are shares that stay right (or, for Fawzi, unchanged) under any move with
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from irob.report.comparison import EARLIER
 from irob.report.tables import BOUND
 
 GAMMA = 0.17  # mean label uncertainty of the errors of CIFAR-10 classifiers, Zhang and Evans (2022)
-HALF_SPACE = "a Gaussian and a half-space"
+HALF_SPACE = "Gaussian, half-space"
 
 
 def comparison_rows(
@@ -42,7 +43,7 @@ def comparison_rows(
     theorem: Sequence[Row] = (),
     probabilities=None,
     gamma: float = GAMMA,
-    pair: tuple[int, int] | None = (3, 7),
+    pair: tuple[int, int] | Literal["auto"] | None = "auto",
     pair_count: int = 200,
     pair_data: Dataset | None = None,
     density: float | None = None,
@@ -61,7 +62,8 @@ def comparison_rows(
             this norm are shown beside, under their method's name.
         probabilities: f[n,K] over labels for each image, people's or a classifier's; None leaves label uncertainty out.
         gamma: least mean uncertainty of a region.  A family without such a region is left out, and that is said.
-        pair, pair_count: two classes and how many images of each; None leaves transport out.
+        pair, pair_count: two classes and how many images of each; None leaves transport out, "auto" takes 3 and 7,
+            or the first two classes that occur, if any.
         pair_data: images to take them from; `data` by default.
         density: largest density of a class in the cube, at least 1; None leaves Shafahi out.
         regions: balls or boxes in a union.  confidence: of intervals.  seed: of the split.
@@ -72,32 +74,34 @@ def comparison_rows(
     check.images(data.x, data.y, num_classes=data.num_classes)
     if norm not in ("l2", "linf"):
         raise check.unknown("norm", norm, ("l2", "linf"))
-    radii = [check.number("epsilon", e, low=0.0) for e in epsilons]
+    radii = [check.number("epsilon", e, low=0.0) for e in np.atleast_1d(np.asarray(epsilons, dtype=object))]
     alpha = check.number("alpha", alpha, low=0.0, high=1.0, open_low=True)
     make = _Maker(data.name, norm, alpha)
     rows = [*_theorem(make, theorem, radii)]
     if lipschitz is not None:
         rows += _fawzi(make, radii, lipschitz, data.num_classes, lipschitz_side)
     x = data.x.reshape(len(data), -1)
-    options = {"norm": norm, "regions": regions, "confidence": confidence, "seed": seed}
+    options: dict[str, Any] = {"norm": norm, "regions": regions, "confidence": confidence, "seed": seed}
     for family in (f for f, norms in FAMILIES.items() if norm in norms):
-        for c in bounds.concentration(x, alpha, radii, family=family, **options):
-            rows.append(make.region(c, f"concentration, {family}"))
+        regions_found = bounds.concentration(x, alpha, radii, family=family, **options)
+        if len(regions_found) < len(radii):
+            say(f"concentration: no {family} of measure {alpha:g} for some of the radii; left out")
+        rows += [make.region(c, f"concentration, {family}") for c in regions_found]
     if probabilities is not None:
         uncertainty = bounds.label_uncertainty(probabilities, data.y)
         for family in ("half-spaces", "balls") if norm == "l2" else ("half-spaces",):
             found = bounds.constrained_concentration(x, uncertainty, alpha, radii, gamma, family=family, **options)
-            if not found:
-                say(f"label uncertainty: none of the {family} of measure {alpha:g} has a mean of {gamma:g}; left out")
+            if len(found) < len(radii):
+                say(f"label uncertainty: no {family} of measure {alpha:g} with mean {gamma:g} for some radii; left out")
             rows += [make.region(c, f"label uncertainty, {family}", gamma) for c in found]
+    pair = _usual_pair(pair_data or data) if isinstance(pair, str) else pair
     if pair is not None:
         rows += _transport(make, pair_data or data, radii, pair, pair_count, confidence)
     if density is not None:
         for e in radii:
             rows.append(make.row("Shafahi et al., cube", e, bounds.shafahi_cube(e, density), "upper", False, {
-                "bounds": "images of a class that stay right",
-                "assumption": f"density of the class at most {density:g}; at least half the cube has other labels",
-                "attained by": "half-cube, as ε → 0", "density": density}))
+                "bounds": "images of a class right", "assumption": f"class density at most {density:g}",
+                "attained by": "half-cube, small ε", "density": density}))
     return rows
 
 
@@ -117,9 +121,9 @@ class _Maker:
     def region(self, c: Concentration, method: str, gamma: float | None = None) -> Row:
         """A region's row.  Certified: the value is what is sure; otherwise it is the share measured."""
         detail = {
-            "bounds": "images that stay right, for the classifier that errs on one region",
-            "assumption": "independent images; the best region of a family",
-            "attained by": HALF_SPACE,
+            "bounds": "images right, if one region is wrong",
+            "assumption": "the best region of a family",
+            "attained by": HALF_SPACE if c.family == "half-spaces" else "not known",
             "risk": c.risk, "risk low": c.risk_low, "risk high": c.risk_high,
             "adversarial risk": c.adversarial_risk, "adversarial risk low": c.adversarial_low,
             "adversarial risk high": c.adversarial_high, "fit risk": c.fit_risk,
@@ -127,7 +131,7 @@ class _Maker:
             "confidence": c.confidence, "family": c.family,
         }
         if gamma is not None:
-            detail |= {"assumption": f"independent images; mean label uncertainty of the region at least {gamma:g}",
+            detail |= {"assumption": f"region's label uncertainty at least {gamma:g}",
                        "attained by": "not known", "gamma": gamma, "uncertainty": _finite(c.uncertainty)}
         # Uncertainty is what the probabilities say it is, so a region chosen by it certifies nothing about it.
         sure = c.certified and gamma is None
@@ -147,9 +151,9 @@ def _theorem(make: _Maker, theorem: Sequence[Row], radii: Sequence[float]) -> li
         same = r.threat == f"{make.norm} {d.get('epsilon', -1):g}" and abs(d.get("alpha", -1) - make.alpha) < 1e-9
         if r.quantity == BOUND and r.side == "upper" and d.get("epsilon") in radii and same:
             out.append(make.row(r.method, d["epsilon"], r.value, "upper", r.certified, {
-                "bounds": "images that stay right, risk at least α", "ours": True,
-                "assumption": "conditional generator, local constant, Gaussian codes",
-                "attained by": "scaled isometry and a half-space", "family": d.get("family")}, n=r.n))
+                "bounds": "images right, risk at least α", "ours": True,
+                "assumption": "local constant, Gaussian codes",
+                "attained by": "isometry, half-space", "family": d.get("family")}, n=r.n))
     return out
 
 
@@ -160,15 +164,25 @@ def _fawzi(make: _Maker, radii, lipschitz: float, classes: int, side: Side) -> l
         for e in radii:
             out.append(make.row(f"Fawzi et al., {form} form", e, bounds.fawzi(classes, e, lipschitz, form), "upper",
                                 side in ("upper", "exact"), {
-                "bounds": "predictions that no move on the image manifold changes", "lipschitz": float(lipschitz),
-                "assumption": f"one generator, global constant {lipschitz:.2f}, {classes} equally likely predictions",
-                "attained by": "identity and a half-space, K = 2" if form == "exact" else "never",
+                "bounds": "predictions unchanged on the manifold", "lipschitz": float(lipschitz),
+                "assumption": f"global constant {lipschitz:.2f}, {classes} equal classes",
+                "attained by": "identity, half-space, K = 2" if form == "exact" else "never",
                 "lipschitz side": side}))
     return out
 
 
+def _usual_pair(data: Dataset) -> tuple[int, int] | None:
+    """Classes 3 and 7 as in the paper, or the first two that occur."""
+    occur = [int(c) for c in np.unique(data.y)]
+    if 3 in occur and 7 in occur:
+        return 3, 7
+    return (occur[0], occur[1]) if len(occur) > 1 else None
+
+
 def _transport(make: _Maker, data: Dataset, radii, pair, count: int, confidence: float) -> list[Row]:
     count = check.integer("pair_count", count, low=1)
+    if np.shape(pair) != (2,):
+        raise InputError(f"pair: got {pair!r}, wanted two classes")
     first, second = (np.flatnonzero(data.y == c)[:count] for c in pair)
     if min(len(first), len(second)) < 1 or pair[0] == pair[1]:
         raise InputError(f"pair: got {pair} with {len(first)} and {len(second)} images, wanted two classes that occur")
@@ -176,10 +190,10 @@ def _transport(make: _Maker, data: Dataset, radii, pair, count: int, confidence:
     out = []
     for t in bounds.transport(data.x[first[:n]], data.x[second[:n]], radii, norm=make.norm, confidence=confidence):
         detail = {
-            "bounds": f"images of classes {pair[0]} and {pair[1]} that stay right",
-            "assumption": f"two equally likely classes; these {n} images of each",
+            "bounds": f"images of {pair[0]} and {pair[1]} right",
+            "assumption": f"these {n} images of each",
             "attained by": "two Gaussians",
-            "pair": list(pair), "matching": t.matching, "confidence": confidence,
+            "pair": [int(c) for c in pair], "matching": t.matching, "confidence": confidence,
             "certified for the distribution": 1 - t.certified,
         }
         out.append(make.row(f"transport, {pair[0]} against {pair[1]}", t.epsilon, 1 - t.error, "exact", False, detail,

@@ -142,11 +142,11 @@ def concentration(
         raise InputError(f"x: got {len(x)} points, wanted at least {math.ceil(2 / aim)} for regions of measure {aim:g}")
     if family == "half-spaces":
         w = directions(a, norm, components, exponents, extra)
-        fitted: list[Region | None] = fit_half_spaces(a, w, aim, radii, lu_a, gamma)
+        fitted: Sequence[Region | None] = fit_half_spaces(a, w, aim, radii, lu_a, gamma)
     elif family == "balls":
-        fitted = fit_balls(a, aim, radii, regions, centres, lu_a, gamma)
+        fitted = exchange(fit_balls(a, aim, radii, regions, centres, lu_a, gamma), a, radii)
     else:
-        fitted = fit_boxes(a, aim, radii, regions, neighbours, seed)
+        fitted = exchange(fit_boxes(a, aim, radii, regions, neighbours, seed), a, radii)
     return [measure(r, a, b, family, norm, alpha, e, confidence, None if lu is None else lu[second])
             for e, r in zip(radii, fitted) if r is not None]
 
@@ -162,6 +162,13 @@ def measure(region: Region, fit, held, family, norm, alpha, epsilon, confidence,
     return Concentration(
         family, norm, alpha, epsilon, region, risk / n, low, high, grown / n, grown_low, grown_high,
         float(np.mean(seen <= 0)), float(np.mean(seen <= epsilon + EDGE)), n, confidence, mean)
+
+
+def exchange(fitted: Sequence[Region | None], x, epsilons) -> list[Region | None]:
+    """For each epsilon, of the regions found for any epsilon the one that grows least: greedy choices miss some."""
+    pool = [r for r in fitted if r is not None]
+    away = [r.distance(x) for r in pool]
+    return [pool[int(np.argmin([np.sum(d <= e + EDGE) for d in away]))] if pool else None for e in epsilons]
 
 
 def directions(x, norm: str, components: int, exponents=EXPONENTS, extra=None) -> np.ndarray:

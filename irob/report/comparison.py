@@ -12,8 +12,6 @@ from irob.report.tables import Cell, Line, Table
 
 EARLIER = "robustness by an earlier bound"
 SIGNS = {"upper": "≤", "lower": "≥", "exact": "=", "estimate": "≈"}
-KINDS = {"upper": "limits any classifier", "lower": "reached by one classifier", "exact": "best on this sample",
-         "estimate": "estimate"}
 
 
 def rows_of(rows: Sequence[Row], dataset: str | None = None) -> list[Row]:
@@ -22,10 +20,13 @@ def rows_of(rows: Sequence[Row], dataset: str | None = None) -> list[Row]:
 
 
 def methods(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Method to its rows by increasing epsilon, methods in the order of their rows."""
+    """Method to its rows by increasing epsilon, methods as they come; of several data sets, each alone."""
     found = rows_of(rows)
-    names = dict.fromkeys(r.detail["method"] for r in found)
-    return {m: sorted((r for r in found if r.detail["method"] == m), key=lambda r: r.detail["epsilon"]) for m in names}
+    several = len({r.dataset for r in found}) > 1
+    out: dict[str, list[Row]] = {}
+    for r in found:
+        out.setdefault(f"{r.dataset}: {r.detail['method']}" if several else r.detail["method"], []).append(r)
+    return {m: sorted(of, key=lambda r: r.detail["epsilon"]) for m, of in out.items()}
 
 
 def comparison_table(rows: Sequence[Row], dataset: str | None = None) -> Table | None:
@@ -51,28 +52,31 @@ def comparison_table(rows: Sequence[Row], dataset: str | None = None) -> Table |
         kind = "ours" if first.get("ours") else "bound"
         lines.append(Line(method, (*cells, *words), kind, _standing(of)))
     names = ", ".join(dict.fromkeys(r.dataset for r in found))
+    risks = " and ".join(f"{100 * a:g}" for a in sorted({r.detail["alpha"] for r in found}))
     notes = [
-        "≤ limits classifiers; ≥ is an explicit error region, so what one classifier would reach, and no limit of "
-        "others; = is the least error of any classifier on the very sample. 100 or more says nothing.",
+        "≤ limits any classifier; ≥ is what one classifier would reach, which errs on one explicit region, and limits "
+        "no other; = is the best that any classifier can do on the very sample. Vacuous: it says nothing.",
         "The lines bound different quantities, so a smaller number is not a better bound.",
     ]
     if any(r.detail.get("certified for alpha") is not None for r in found):
         notes.append("Regions are fitted on one half of the images and measured on the other; exact intervals stand in "
                      "report.json. A region is certified only if its measure surely reaches α.")
     head = ("share, %", *(f"ε = {e:g}" for e in radii), "of what", "assumes", "attained by")
-    return Table("earlier", f"Earlier bounds on the same images ({names})", head, tuple(lines), tuple(notes))
+    title = f"Earlier bounds on the same images ({names}, risk α = {risks} %)"
+    return Table("earlier", title, head, tuple(lines), tuple(notes))
 
 
 def _standing(of: Sequence[Row]) -> str:
-    sure = "certified" if all(r.certified for r in of) else "certified in part" if any(
-        r.certified for r in of) else "not certified"
-    return f"{KINDS[of[0].side]}, {sure}"
+    if of[0].side == "exact":
+        return "exact on this sample"
+    certified = sum(r.certified for r in of)
+    return "certified" if certified == len(of) else "certified in part" if certified else "not certified"
 
 
 def _cell(row: Row | None) -> Cell:
     if row is None:
         return Cell()
-    if row.side == "upper" and row.value >= 1:
+    if (row.side == "upper" and row.value >= 1) or (row.side == "lower" and row.value <= 0):
         return Cell("vacuous", row.value, None, row.low, row.high)
     digits = 2 if 0.9 < row.value < 1 else 1
     return Cell(f"{SIGNS[row.side]} {100 * row.value:.{digits}f}", row.value, None, row.low, row.high)

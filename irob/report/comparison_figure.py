@@ -1,7 +1,8 @@
 """Earlier bounds as a figure: value over epsilon, a line for each method.
 
 Lines that limit classifiers are solid with marks pointing down, regions (what one classifier reaches) dashed with
-marks pointing up, sample optima dotted.  Bars are the rows' intervals.
+marks pointing up, sample optima dotted.  Bars are the rows' intervals.  Limits of 1 and above say nothing: a method
+that has no other is left out, unless all are so.
 """
 
 from collections.abc import Sequence
@@ -15,17 +16,20 @@ STYLES = {"upper": ("-", "v"), "lower": ("--", "^"), "exact": (":", "s"), "estim
 
 
 def comparison_figure(rows: Sequence[Row], dataset: str | None = None) -> Any:
-    """The figure, or None where no row belongs to it.  Values of 1 and above are drawn at 1: they say nothing."""
-    found = rows_of(rows, dataset)
-    if not found:
+    """The figure, or None where no row belongs to it.  Values above 1 are drawn at 1."""
+    every = methods(rows_of(rows, dataset))
+    if not every:
         return None
+    lines = {m: of for m, of in every.items() if any(r.side != "upper" or r.value < 1 for r in of)} or every
     figure = _figure(6.4, 4.4)
     axes = figure.subplots()
-    for i, (method, of) in enumerate(methods(found).items()):
+    for i, (method, of) in enumerate(lines.items()):
         style, mark = STYLES[of[0].side]
         x, y = [r.detail["epsilon"] for r in of], [min(r.value, 1.0) for r in of]
         colour = INK if of[0].detail.get("ours") else COLOURS[i % len(COLOURS)]
-        axes.plot(x, y, linestyle=style, marker=mark, color=colour, linewidth=1.5, markersize=5, label=method, zorder=3)
+        hollow = {"markerfacecolor": "white"} if i >= len(COLOURS) else {}  # colours come round again
+        axes.plot(x, y, linestyle=style, marker=mark, color=colour, linewidth=1.5, markersize=5, label=method, zorder=3,
+                  **hollow)
         ends = [(r.low if r.low is not None else v, min(r.high, 1.0) if r.high is not None else v)
                 for r, v in zip(of, y)]
         if any(high > low for low, high in ends):

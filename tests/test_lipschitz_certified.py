@@ -5,26 +5,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from irob import generators
 from irob.core import layers
 from irob.core.check import InputError
 from irob.core.types import Generator
 from irob.generators import acgan, affine, gan
-from irob.lipschitz import certified, certified_radius, maximised, sampled
+from irob.lipschitz import certified, certified_radius, escape_radius, maximised, sampled
 from irob.lipschitz.parts import norm, part_norm, split
 from irob.lipschitz.slopes import chords
 
 
 class Listed:
-    """A generator's module made of layers; one class."""
-
-    def __init__(self, parts):
-        self.parts = parts
+    """A generator's module whose variables are its layers, so that one program serves all weights; one class."""
 
     def __call__(self, variables, z, y):
-        return layers.run(self.parts, z)
+        return layers.run(variables, z)
 
     def to_layers(self, variables, y):
-        return self.parts
+        return variables
+
+
+LISTED = Listed()
 
 
 def net(key, kind: str) -> Generator:
@@ -43,7 +44,13 @@ def net(key, kind: str) -> Generator:
         layers.Conv(normal(7, 3, 3, 3, 1) / 3, jnp.ones(1), 1, 1), middle,
         layers.Scale(jnp.float32(0.5), jnp.float32(0.5)),
     )
-    return Generator({}, Listed(parts), 5, 1, (4, 4, 1), name=kind)
+    return Generator(parts, LISTED, 5, 1, (4, 4, 1))
+
+
+@jax.jit
+def image(g, z):
+    """f[n,m,5] -> f[n,m,16]."""
+    return jax.vmap(jax.vmap(lambda z: g(z, 0).ravel()))(z)
 
 
 @pytest.mark.parametrize("build", [acgan.build, gan.build])
@@ -74,14 +81,27 @@ def test_no_chord_is_steeper(key, kind):
         v = jax.random.normal(jax.random.fold_in(k, 1), (5, 1000, 5))
         length = radius * jax.random.uniform(jax.random.fold_in(k, 2), (5, 1000, 1))
         v = v * length / jnp.linalg.norm(v, axis=-1, keepdims=True)
-        image = jax.jit(jax.vmap(jax.vmap(lambda z, g=g: g(z, 0).ravel())))
-        gap = np.linalg.norm(image(z[:, None] + v) - image(z[:, None]), axis=-1)
+        gap = np.linalg.norm(image(g, z[:, None] + v) - image(g, z[:, None]), axis=-1)
         # float32 noise of the images is 1e-6
         assert np.all(gap <= found.value[:, None] * length[..., 0] + 5e-6)
         ascent = maximised(k, g, z, 0, radius=radius, restarts=16).value  # many kinks, many basins
         drawn = sampled(k, g, z, 0, radius=radius, neighbours=50).value
         # An ascent in float32 overshoots by its noise over the length of its chord, which is no shorter than 1e-3.
         assert np.all(found.value >= ascent * (1 - 1e-4)) and np.all(ascent >= drawn * (1 - 1e-3))
+
+
+def test_the_shipped_acgan(key):
+    """certified >= maximised >= sampled, and no image leaves within the certified radius."""
+    g = generators.load("acgan_mnist")
+    z, y = jax.random.normal(key, (2, 100)), np.array([3, 8])
+    for radius, worst in ((0.01, 1.2), (0.1, 4.0)):
+        top = certified(g, z, y, radius=radius).value
+        ascent = maximised(key, g, z, y, radius=radius, steps=15, restarts=2).value
+        drawn = sampled(key, g, z, y, radius=radius, neighbours=200).value
+        assert np.all(drawn <= ascent) and np.all(ascent <= top) and np.all(top <= worst * ascent)
+    found = escape_radius(key, g, z, y, epsilon=1.0, steps=10, restarts=2).upper
+    kept = certified_radius(g, z, y, epsilon=1.0, steps=2)
+    assert np.all(0.4 * found <= kept) and np.all(kept <= found)
 
 
 def test_small_balls_give_the_largest_singular_value(key):
@@ -98,8 +118,7 @@ def test_nothing_leaves_within_the_certified_radius(key):
     rho = certified_radius(g, z, 0, epsilon=0.3)
     v = jax.random.normal(jax.random.fold_in(key, 1), (3, 2000, 5))
     v = v / jnp.linalg.norm(v, axis=-1, keepdims=True) * rho[:, None, None]
-    image = jax.vmap(jax.vmap(lambda z: g(z, 0).ravel()))
-    assert np.max(np.linalg.norm(image(z[:, None] + v) - image(z[:, None]), axis=-1)) <= 0.3 * (1 + 1e-5)
+    assert np.max(np.linalg.norm(image(g, z[:, None] + v) - image(g, z[:, None]), axis=-1)) <= 0.3 * (1 + 1e-5)
 
 
 def test_slopes_enclose_chords():
@@ -127,15 +146,15 @@ def test_norms_are_from_above_and_close(key):
 
 def test_sorting_has_the_product_only(key):
     q = jnp.linalg.qr(jax.random.normal(key, (6, 6)))[0]
-    g = Generator({}, Listed((layers.Dense(q, jnp.zeros(6)), layers.GroupSort(), layers.Dense(2 * q, jnp.zeros(6)),
-                              layers.Reshape((2, 3, 1)))), 6, 1, (2, 3, 1))
+    g = Generator((layers.Dense(q, jnp.zeros(6)), layers.GroupSort(), layers.Dense(2 * q, jnp.zeros(6)),
+                   layers.Reshape((2, 3, 1))), LISTED, 6, 1, (2, 3, 1))
     np.testing.assert_allclose(certified(g, jnp.zeros((1, 6)), 0, radius=1.0).value, 2.0, rtol=1e-3)
     with pytest.raises(InputError, match="GroupSort"):
         certified(g, jnp.zeros((1, 6)), 0, radius=1.0, method="local")
 
 
 def test_what_it_does_not_know_is_named(key):
-    g = Generator({}, Listed((layers.Reshape((2, 2, 1)), layers.MaxPool())), 4, 1, (1, 1, 1))
+    g = Generator((layers.Reshape((2, 2, 1)), layers.MaxPool()), LISTED, 4, 1, (1, 1, 1))
     with pytest.raises(InputError, match="MaxPool"):
         certified(g, jnp.zeros((1, 4)), 0, radius=1.0)
     with pytest.raises(InputError, match="radius"):

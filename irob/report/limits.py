@@ -175,7 +175,7 @@ def figure(rows: Sequence[Row], dataset: str, alpha: float) -> Any:
         r.dataset == dataset and (r.detail["alpha"], r.detail["family"]) == (alpha, f) for r in rows_of(rows))]
     radii = sorted({r.detail["epsilon"] for r in rows_of(rows) if r.dataset == dataset})
     drawing = figures._figure(4.6 * max(1, len(families)), 4.4)
-    panels = drawing.subplots(1, max(1, len(families)), sharey=True, squeeze=False)[0]
+    panels = drawing.subplots(1, max(1, len(families)), squeeze=False)[0]
     for axes, family in zip(panels, families):
         brackets = [ends(rows, dataset, alpha, family, e) for e in radii]
         band = [(e, best(low), best(high)) for e, (low, high) in zip(radii, brackets)]
@@ -198,6 +198,10 @@ def figure(rows: Sequence[Row], dataset: str, alpha: float) -> Any:
             axes.plot([h[0] for h in hits], [h[1] for h in hits], color=figures.INK, alpha=max(0.25, 0.9 - 0.17 * i),
                       marker="o", markersize=5, markerfacecolor=figures.INK if hits[0][2] else "none", linewidth=1,
                       linestyle="-" if hits[0][2] else ":", label=f"witness: {witness}")
+        # What lies far below the bracket says little; it stands in the table.
+        floor = min((lo for _, lo, _ in whole), default=0.0)
+        room = 1 - alpha - floor
+        axes.set_ylim(floor - 0.6 * room, 1 - alpha + 0.15 * room)
         axes.axhline(1 - alpha, color="#808080", linewidth=0.8, linestyle="--", label="1 − α")
         axes.set_title(tables.FAMILIES[family], fontsize=11, color=figures.INK)
         axes.set_xlabel("ε (l2, images in [0, 1])", color=figures.INK)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from irob.core.evidence import Row
-from irob.report import published, tables
+from irob.report import limits, published, tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ def gaps(rows: Sequence[Row]) -> list[Gap]:
 
 def cards(rows: Sequence[Row]) -> list[Card]:
     """Up to four headline numbers."""
-    out = []
+    out = [c for c in [_bracket(rows)] if c]
     bound = headline(rows)
     if bound:
         e = bound.detail["epsilon"]
@@ -79,10 +79,24 @@ def cards(rows: Sequence[Row]) -> list[Card]:
                 f"{published.short(inside.model)}: images that the generator draws; {_at_most(inside)}", inside.value))
     constants = tables.select(rows, tables.LIPSCHITZ, protocol="default")
     top = max((r for r in constants if r.detail["class"] is not None), key=lambda r: r.value, default=None)
-    if top:
+    if top and len(out) < 4:
         out.append(Card("generator's constant L", f"≥ {top.value:.1f}", "sampled",
                         f"{top.model}, class {top.detail['class']}, image units per latent unit"))
     return out
+
+
+def _bracket(rows: Sequence[Row]) -> Card | None:
+    """The limit at the largest epsilon from both sides, of the first distribution that has both."""
+    for d in limits.datasets(rows):
+        for alpha in limits.alphas(rows, d)[:1]:
+            e = max(r.detail["epsilon"] for r in limits.rows_of(rows) if r.dataset == d)
+            low, high = (limits.best(found) for found in limits.ends(rows, d, alpha, "overall", e))
+            if low and high:
+                return Card(
+                    f"best possible at ε = {e:g}", f"{100 * low.value:.1f} to {100 * high.value:.1f} %",
+                    " to ".join("certified" if r.certified else "estimate" for r in (low, high)),
+                    f"the limit from both sides, for a natural risk of α = {100 * alpha:.3g} %", high.value)
+    return None
 
 
 def _at_most(row: Row) -> str:
@@ -95,6 +109,8 @@ def lede(rows: Sequence[Row]) -> str:
     """Two or three sentences that say what was found."""
     found = gaps(rows)
     if not found:
+        if limits.datasets(rows):
+            return "How robust a classifier of a given risk can be at best, from both sides."
         return "This run measured no bound and no classifier together; the tables below show what it did measure."
     last = found[-1]
     text = (
@@ -133,8 +149,9 @@ def estimates(rows: Sequence[Row]) -> list[str]:
     """What is only an estimate, and which way it errs."""
     out = []
     if tables.select(rows, tables.BOUND):
-        out.append("Every bound here. It stands on Lipschitz constants found by sampling, which misses the steepest "
-                   "directions: true constants are larger, so the true limit lies higher than printed.")
+        out.append("Every bound that is not marked certified. It stands on Lipschitz constants or escape radii found "
+                   "by sampling or search, which may miss the steepest directions: true constants are at least as "
+                   "large, so the true limit lies as high as printed or higher.")
     if tables.select(rows, tables.IN_DISTRIBUTION):
         out.append("In-distribution robustness. Its attack searches the generator's codes and may miss: "
                    "true values are lower or equal. It can still not be above the true limit.")

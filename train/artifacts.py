@@ -71,12 +71,27 @@ def pieces(config: Config) -> dict[str, list[str]]:
         first[-1] = start
         return {f"{name}_start": first, name: door(method, name, *drawn[:4], "--init", start, *mend)}
 
+    def witnesses(generator: str, epochs: tuple[str, str], width: list[str]) -> dict[str, list[str]]:
+        """A network and half-spaces for each family; matched to the generator by its very weights."""
+        of = ["--generator", f"{config.out}/{generator}"]
+        each = ["--family", "per_class", "--rows", "16000", "--own", "5", "--batch-size", "250"]
+        options = {
+            "half_space": ["--widths", "0", "--rows", "20000", "--epochs", "15"],
+            "overall": ["--rows", "120000", "--epochs", "30"],
+            "per_class_half_space": [*each, "--widths", "0", "--epochs", epochs[0]],
+            "per_class": [*each, "--widths", *width, "--epochs", epochs[1]],
+        }
+        return {f"witness_{generator}/{kind}": door("witness", f"witness_{generator}/{kind}", *of, *more)
+                for kind, more in options.items()}
+
     return {
         "acgan_mnist": door("acgan", "acgan_mnist", *real, "--epochs", ACGAN_EPOCHS[config.recipe], "--half"),
         "gan_mnist": door("gan", "gan_mnist", *real, "--epochs", GAN_EPOCHS[config.recipe], "--half"),
         "mnist_standard": door("standard", "mnist_standard", *real, *standard, "--schedule", "one_cycle"),
         "mnist_gen_standard": door("standard", "mnist_gen_standard", *drawn, *standard, "--schedule", "cosine"),
         **robust("adv"), **robust("trades"),
+        "lipgan_mnist": door("lipgan", "lipgan_mnist", "--data-dir", config.data_dir),
+        **witnesses("acgan_mnist", ("32", "60"), ["64", "32"]), **witnesses("lipgan_mnist", ("32", "30"), ["64", "32"]),
     }
 
 
@@ -93,7 +108,7 @@ def main(config: Config) -> None:
             raise unknown("piece", name, todo)
     end = time.monotonic() + config.minutes * 60 if config.minutes else None
     for name, command in todo.items():
-        mark = marks / f"{name}.done"
+        mark = marks / f"{name.replace('/', '_')}.done"
         if (config.only and name not in config.only) or mark.exists():
             continue
         if "--data-dir" in command and not pathlib.Path(config.data_dir).is_dir():

@@ -242,8 +242,9 @@ def words(rows: Sequence[Row], dataset: str) -> str:
                 out.append(f"Not proved, but as far as search can tell: the limit is {100 * searched.value:.2f} %; a "
                            "steeper chord than any that was found would raise it.")
             if reached and searched:
-                out.append(f"So the true limit lies within {100 * (searched.value - reached.value):.2f} points, and "
-                           "what trained classifiers lose beyond that is not the distribution's fault.")
+                sure = "So" if searched.certified else "If the search missed nothing,"
+                out.append(f"{sure} the true limit lies within {100 * (searched.value - reached.value):.2f} points, "
+                           "and what trained classifiers lose beyond that is not the distribution's fault.")
     return " ".join(out)
 
 

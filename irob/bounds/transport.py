@@ -20,11 +20,10 @@ https://arxiv.org/abs/1909.12272
 """
 
 import dataclasses
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 
@@ -73,11 +72,40 @@ def transport(a, b, epsilons: Sequence[float], *, norm: str = "l2", confidence: 
     slack = np.sqrt(-np.log(1 - confidence) / (4 * n))
     out = []
     for e in radii:
-        edges = csr_matrix(distance <= 2 * e)
-        matching = int(np.sum(maximum_bipartite_matching(edges, perm_type="column") >= 0))
+        matching = largest_matching(distance <= 2 * e)
         error = matching / (2 * n)
         out.append(Transport(e, error, float(max(0.0, error - slack)), matching, n, confidence))
     return out
+
+
+def largest_matching(edges: np.ndarray) -> int:
+    """The number of edges in the largest matching of a bipartite graph, bool[n,m]; at most n m (n + m) steps.
+
+    Augmenting paths by breadth-first search.  What a search without success has seen can never be on such a path, so
+    it is left out for good.  (scipy's maximum_bipartite_matching takes exponential time on some of these graphs.)
+
+    >>> largest_matching(np.array([[True, True], [True, False], [True, False]]))
+    2
+    """
+    column_of, row_of = np.full(edges.shape[0], -1), np.full(edges.shape[1], -1)
+    open_ = np.ones(edges.shape[1], bool)
+    for root in range(len(edges)):
+        unseen, parent, queue = open_.copy(), {}, deque([root])
+        end = -1
+        while queue and end < 0:
+            row = queue.popleft()
+            new = np.flatnonzero(edges[row] & unseen)
+            unseen[new] = False
+            parent.update(dict.fromkeys(new.tolist(), row))
+            free = new[row_of[new] < 0]
+            end = int(free[0]) if len(free) else -1
+            queue.extend(row_of[new].tolist())
+        if end < 0:
+            open_ = unseen
+        while end >= 0:
+            row = parent[end]
+            row_of[end], column_of[row], end = row, end, int(column_of[row])
+    return int(np.sum(row_of >= 0))
 
 
 def transport_gaussian(mean: float, epsilon):

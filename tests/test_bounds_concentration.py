@@ -157,7 +157,8 @@ def test_many_dimensions_and_equal_points_do_not_break_the_directions():
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    ({"x": np.zeros(3)}, "x: got shape (3, 1)"), ({"x": 1.0}, "x: got shape ()"), ({"x": np.zeros((3, 2))}, "at least 4 points"),
+    ({"x": np.zeros(3)}, "x: got shape (3, 1)"), ({"x": 1.0}, "x: got shape ()"),
+    ({"x": np.zeros((3, 2))}, "at least 4 points"),
     ({"x": np.full((8, 2), np.nan)}, "all finite"), ({"alpha": 0.0}, "alpha: got 0"), ({"alpha": 1.5}, "alpha"),
     ({"alpha": 0.001}, "wanted at least 2000 for regions"), ({"aim": 0.01}, "aim: got 0.01"),
     ({"epsilons": [-1.0]}, "epsilon: got -1"), ({"epsilons": ["a"]}, "epsilon: got 'a'"),

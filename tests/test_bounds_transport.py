@@ -44,8 +44,8 @@ def test_two_gaussians_attain_it():
     wanted = bounds.transport_gaussian(1.0, np.array(radii))
     assert wanted == pytest.approx([0.2266, 0.3085, 0.4602, 0.5], abs=5e-5)
     found = bounds.transport(*sample(1500, 1.0), radii)
-    assert [t.error for t in found] == pytest.approx(wanted, abs=0.02)
-    assert all(t.certified <= w for t, w in zip(found, wanted))
+    assert [t.error for t in found] == pytest.approx(wanted, abs=0.03)
+    assert all(t.certified <= w for t, w in zip(found, wanted, strict=True))
     # a classifier attains it: the sign, wrong within epsilon of 0
     x = np.concatenate(sample(20000, 1.0, seed=7) * np.array([[[1.0]], [[-1.0]]]))
     assert [np.mean(x <= e) for e in radii[:3]] == pytest.approx(wanted[:3], abs=0.01)
@@ -94,3 +94,9 @@ def test_bad_input_of_the_closed_form():
         bounds.transport_gaussian(-1.0, 0.5)
     with pytest.raises(InputError, match="epsilon"):
         bounds.transport_gaussian(1.0, [-0.5])
+
+
+def test_dense_graphs_of_many_examples_take_no_exponential_time():
+    """A graph on which scipy 1.17's maximum_bipartite_matching does not return within five minutes."""
+    t, = bounds.transport(*sample(1500, 1.0, seed=2), [0.9])
+    assert t.error == pytest.approx(0.4602, abs=0.03)

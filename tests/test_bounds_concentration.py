@@ -174,3 +174,19 @@ def test_bad_input_is_named_in_one_line(change, said):
     with pytest.raises(InputError) as e:
         bounds.concentration(**(good | change))
     assert said in str(e.value) and "\n" not in str(e.value)
+
+
+def test_regions_are_the_sets_they_are_called():
+    x = np.random.default_rng(6).normal(size=(500, 2)) * 2
+    c, r, half = np.array([[0.0, 0.0], [1.5, 0.0]]), np.array([2.0, 1.0]), np.array([[1.0, 2.0], [2.0, 1.0]])
+    in_ball = np.any(np.linalg.norm(x[:, None] - c, axis=-1) <= r, axis=1)
+    in_box = np.any(np.all(np.abs(x[:, None] - c) <= half, axis=-1), axis=1)
+    assert np.array_equal(Balls(c, r).distance(x) <= 0, in_ball)
+    assert np.array_equal(Balls(c, r, complement=True).distance(x) <= 0, ~in_ball)
+    assert np.array_equal(OutsideBoxes(c, half).distance(x) <= 0, ~in_box)
+
+
+@pytest.mark.parametrize("aim", [0.1, 0.1049, 0.105])
+def test_half_spaces_hold_no_more_points_than_they_must(aim):
+    found, = bounds.concentration(gaussian(400, 2), 0.1, [1.0], aim=aim)
+    assert found.fit_risk == np.ceil(200 * aim) / 200

@@ -70,11 +70,11 @@ def earlier(
     """Earlier bounds on independent images of the same distribution, beside Theorem 4.4's.
 
     Args:
-        upper: rows of the ladder; those of the overall family that count their sample are shown beside.
+        upper: rows of ladders; those of this data set and the overall family that count their sample are shown beside.
         unconditional: generator whose steepest chord over so many `codes` enters Fawzi's bounds, an estimate.
         judge: classifier whose probabilities stand for people's, in label uncertainty.
     """
-    shown = [r for r in upper if r.detail.get("rung") in ("supported", "certified")
+    shown = [r for r in upper if r.dataset == data.name and r.detail.get("rung") in ("supported", "certified")
              and r.detail["family"] == "overall"]
     constant = None
     if unconditional is not None:

@@ -1,4 +1,4 @@
-"""The paper's four architectures, and what holds for every classifier of the room."""
+"""The paper's four architectures and 1-Lipschitz networks, and what holds for every classifier of the room."""
 
 import json
 
@@ -11,13 +11,15 @@ from irob import classifiers
 from irob.core import layers
 from irob.core.check import InputError
 
-SHAPES = {"small_cnn": (28, 28, 1), "lp_cnn": (28, 28, 1), "big_cnn": (32, 32, 3), "lp_cnn_colour": (32, 32, 3)}
+SHAPES = {"small_cnn": (28, 28, 1), "lp_cnn": (28, 28, 1), "big_cnn": (32, 32, 3), "lp_cnn_colour": (32, 32, 3),
+          "one_lipschitz": (28, 28, 1)}
 # By hand, from the layouts: sum over layers of kernel sizes and biases.
 PARAMETERS = {
     "small_cnn": 320 + 9_248 + 18_496 + 36_928 + (1024 * 200 + 200) + (200 * 200 + 200) + 2_010,
     "lp_cnn": (16 * 16 + 16) + (16 * 16 * 32 + 32) + (7 * 7 * 32 * 100 + 100) + 1_010,
     "big_cnn": 896 + 16_416 + 18_496 + 65_600 + (4096 * 512 + 512) + (512 * 512 + 512) + 5_130,
     "lp_cnn_colour": (16 * 48 + 16) + (16 * 16 * 32 + 32) + (8 * 8 * 32 * 100 + 100) + 1_010,
+    "one_lipschitz": (784 * 128 + 128) + (128 * 64 + 64) + (64 * 10 + 10),
 }
 
 

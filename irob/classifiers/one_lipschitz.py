@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob.core.check import InputError
+from irob.core.layers import Dense, Flatten, GroupSort
 from irob.math.orthogonal import group_sort, operator_norm, orthogonal
 
 WIDTHS = (128, 64)
@@ -42,6 +43,16 @@ class OneLipschitz(nn.Module):
             x = x @ orthogonal(kernel) + self.param(f"bias_{i}", nn.initializers.zeros, (width,))
             x = group_sort(x) if i < len(self.widths) else x
         return x
+
+    def to_layers(self, variables) -> tuple:
+        """The explicit layers, for `irob.core.layers.of`."""
+        p, count = variables["params"], len(self.widths) + 1
+        dense = [Dense(orthogonal(p[f"kernel_{i}"]), p[f"bias_{i}"]) for i in range(count)]
+        return (Flatten(), *itertools.chain.from_iterable((d, GroupSort()) for d in dense[:-1]), dense[-1])
+
+    def describe(self) -> tuple[str, ...]:
+        """Kinds of the layers, in order."""
+        return ("Flatten", *("Dense", "GroupSort") * len(self.widths), "Dense")
 
 
 def build(num_classes: int, image_shape: tuple[int, ...]) -> OneLipschitz:

@@ -95,8 +95,10 @@ def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
                 first = next(r for r in hits.values() if r)
                 lines.append(Line(f"one classifier reaches: {witness}", tuple(_percent(hits[e]) for e in radii),
                                   "ours", _grade(first)))
-            lines.append(Line("width of the bracket, points", tuple(
-                _width(best(low), best(high)) for low, high in brackets.values()), "same"))
+            ends_of = [(best(low), best(high)) for low, high in brackets.values()]
+            if any(low and high for low, high in ends_of):
+                lines.append(Line("width of the bracket, points", tuple(
+                    _width(low, high) for low, high in ends_of), "same"))
             sure = [(best(low, True), best(high, True)) for low, high in brackets.values()]
             if all(low and high for low, high in sure):
                 lines.append(Line("width between certified ends, points", tuple(
@@ -108,7 +110,7 @@ def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
         "Percent. Upper ends hold for every classifier of the family, lower ends are reached by an explicit one, which "
         "errs on a region of probability α and nowhere else; its adversarial risk is counted on fresh samples.",
         "Estimates stand on constants found from below: the true limit may be higher. Certified ends hold with the "
-        f"confidence shown, for the sampling of {' and '.join(f'{n:,}' for n in codes)} codes." if codes else
+        f"confidence shown, for the sampling of {', '.join(f'{n:,}' for n in codes)} codes." if codes else
         "Estimates stand on constants found from below: the true limit may be higher.",
         "The width is that between the best certified lower end and the best upper end found by search.",
     )

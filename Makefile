@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # PyTorch serves the tests as a twin to compare with; `make test TORCH=` leaves it and those tests out.
 TORCH ?= torch==2.13.0
+# Files of tests that run at the same time.
+JOBS ?= 2
 OUT ?= out/report
 PRESET ?= quick
 BIN := $(VENV)/bin
@@ -34,7 +36,7 @@ report: $(VENV)/.run
 	$(BIN)/python -m irob report --preset $(PRESET) --out $(OUT)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

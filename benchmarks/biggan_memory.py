@@ -44,13 +44,16 @@ def main(config: Config) -> None:
     code, label = jnp.zeros((1, module.layout.latent_dim)), jnp.zeros(1, jnp.int32)
     shapes = jax.eval_shape(module.init, key, code, label)
     rng = np.random.default_rng(config.seed)
-    variables = jax.tree.map(  # small, and every one on the device at once
-        lambda s: jnp.asarray(rng.standard_normal(s.shape, np.float32) / np.sqrt(max(1, np.prod(s.shape[:-1])))), shapes)
+
+    def drawn(s):
+        return jnp.asarray(rng.standard_normal(s.shape, np.float32) / np.sqrt(max(1, np.prod(s.shape[:-1]))))
+
+    variables = jax.tree.map(drawn, shapes)
     variables = {**variables, "batch_stats": jax.tree.map(jnp.ones_like, variables["batch_stats"])}
     g = biggan.build(variables, layout=module.layout, remat=config.remat, size=config.size, dtype=config.dtype)
     before = peak_mib()
     z = jax.random.normal(key, (config.images, g.latent_dim))
-    value, slope = _slope(g, z, jnp.int32(0))
+    _, slope = _slope(g, z, jnp.int32(0))
     if not np.isfinite(slope).all():
         raise check.InputError("gradient: got NaN or infinity")
     peak = peak_mib()

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from irob import bounds, classifiers, generators
-from irob.core import compile, keys, weights
+from irob.core import batch, compile, keys, memory, weights
 from irob.core.check import InputError, unknown
 from irob.core.evidence import Report, Row
 from irob.core.progress import say
@@ -72,7 +72,8 @@ def grid(key: jax.Array, generator: Generator, rows: int = GRID) -> np.ndarray:
     """Figure 1: images f[rows, classes, H, W, C], every one a fresh draw."""
     y = np.tile(np.arange(generator.num_classes, dtype=np.int32), rows)
     z = jax.random.normal(key, (len(y), generator.latent_dim))
-    return np.asarray(_images(generator, z, y)).reshape(rows, generator.num_classes, *generator.image_shape)
+    x = batch.stream(lambda _, z, y: _images(generator, z, y), z, y, chunk=memory.fitting(generator, len(y)))
+    return x.reshape(rows, generator.num_classes, *generator.image_shape)
 
 
 def present(names: Sequence[str], kind: str, omitted: list[str]) -> list[str]:
@@ -96,6 +97,7 @@ def run(
     models: Sequence[str] = (),
     dataset: str = "mnist_gen",
     data_dir: str = "",
+    resize: str = "",
     seed: int = 0,
     folder: pathlib.Path | None = None,
     resume: bool = True,
@@ -140,13 +142,13 @@ def run(
     if other == [UNCONDITIONAL]:
         other = present(other, "unconditional generator", omitted)
     clock, pieces = Clock(), Pieces(folder, resume)
-    source = generators.load(generator)
+    dataset, source = attack.drawn(dataset, generator, resize)
     assumed = bounds.gaussian_latent(source.latent, assume_gaussian)
     source = dataclasses.replace(source, latent=bounds.GAUSSIAN)
     omitted += assumed
     count = max(preset.natural, preset.trials * max(preset.samples, preset.inside))
     test = clock.section(
-        "test images", attack.load, dataset, count, generator=generator, data_dir=data_dir, seed=seed)
+        "test images", attack.load, dataset, count, generator=source, data_dir=data_dir, seed=seed)
     rows, pictures = measure(
         keys.from_seed(seed), preset, generators={generator: source} | {n: generators.load(n) for n in other},
         models=loaded, checkpoints=along, test=test, pieces=pieces, clock=clock, omitted=omitted,
@@ -323,7 +325,7 @@ def bound_rows(
     rows: Sequence[Row], preset: Preset, generators: dict[str, Generator], dataset: str, omitted: list[str]
 ) -> list[Row]:
     """Theorem 4.4 at the measured risk and at the paper's, and Fawzi's bounds for the unconditional generator."""
-    alphas = {limits.PAPER_ALPHA: (False, "as in the paper")}
+    alphas = {published.settings(dataset).alpha: (False, "as in the paper")}
     measured = limits.measured_alpha(rows)
     if measured is None:
         omitted.append("bound at the measured risk: no classifier was there to measure it.")
@@ -331,7 +333,7 @@ def bound_rows(
         alphas = {measured[0]: (True, measured[1])} | {a: v for a, v in alphas.items() if a != measured[0]}
     name, *others = generators
     out: list[Row] = []
-    for protocol in limits.UNITS:
+    for protocol in limits.PROTOCOLS:
         common: dict[str, Any] = {
             "dataset": dataset, "protocol": protocol, "epsilons": preset.epsilons, "norm": preset.norm}
         found = tables.select(rows, tables.LIPSCHITZ, model=name, protocol=protocol)

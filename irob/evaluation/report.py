@@ -23,7 +23,7 @@ from irob.core.evidence import Report, Row
 from irob.core.progress import say
 from irob.core.provenance import provenance
 from irob.core.types import Classifier, Dataset, Generator
-from irob.evaluation import attack, estimate, limits, robustness, sides
+from irob.evaluation import attack, estimate, limits, robustness, sides, trained
 from irob.evaluation.pieces import Pieces
 from irob.evaluation.presets import Preset
 from irob.report import published, tables
@@ -106,6 +106,7 @@ def run(
     confidence: float = 0.95,
     certified: str = CERTIFIED,
     assume_gaussian: bool = False,
+    train: str = "",
 ) -> Outcome:
     """From names to a report: loads what is there, measures, holds the rows against the laws.
 
@@ -117,6 +118,7 @@ def run(
         sections: "constants" (Table 1), "classifiers" (Table 3), "limits" (the limit from both sides).
         alpha: natural risk of the limits, in (0, 1).  confidence: of every certified end, in (0, 1).
         certified: a second generator for the section "limits", one whose constant is certified; "" for none.
+        train: preset by which classifiers are trained for data sets that none are shipped for; "" for not at all.
 
         assume_gaussian: take a generator of other codes for one of Gaussian ones, and record that with every bound.
 
@@ -128,8 +130,19 @@ def run(
     for section in sections:
         if section not in SECTIONS:
             raise unknown("section", section, SECTIONS)
-    names = list(models) or present([f"{dataset}_{m}" for m in METHODS], "classifier", omitted)
-    names = names if "classifiers" in sections else []
+    clock, pieces = Clock(), Pieces(folder, resume)
+    dataset, source = attack.drawn(dataset, generator, resize)
+    assumed = bounds.gaussian_latent(source.latent, assume_gaussian)
+    source = dataclasses.replace(source, latent=bounds.GAUSSIAN)
+    omitted += assumed
+    names = list(models)
+    if "classifiers" not in sections:
+        names = []
+    elif not names and train and folder and dataset in trained.DATASETS:
+        names = clock.section("classifiers", trained.train, dataset, source, preset=train,
+                              folder=folder.parent / "classifiers", pieces=pieces, seed=seed)
+    elif not names:
+        names = present([f"{dataset}_{m}" for m in METHODS], "classifier", omitted)
     loaded = {name: classifiers.load(name) for name in names}
     along: dict[str, Classifier] = {}
     # Figure 2 follows the robust training methods, as the paper's does.
@@ -141,11 +154,6 @@ def run(
     other = [unconditional] if unconditional and "constants" in sections else []
     if other == [UNCONDITIONAL]:
         other = present(other, "unconditional generator", omitted)
-    clock, pieces = Clock(), Pieces(folder, resume)
-    dataset, source = attack.drawn(dataset, generator, resize)
-    assumed = bounds.gaussian_latent(source.latent, assume_gaussian)
-    source = dataclasses.replace(source, latent=bounds.GAUSSIAN)
-    omitted += assumed
     count = max(preset.natural, preset.trials * max(preset.samples, preset.inside))
     test = clock.section(
         "test images", attack.load, dataset, count, generator=source, data_dir=data_dir, seed=seed)
@@ -247,7 +255,7 @@ def limited(
     rows: of the other sections; the measured risk is taken from them.
     """
     key = keys.from_seed(seed)
-    risks = [limits.Risk(alpha, "as in the paper" if alpha == limits.PAPER_ALPHA else "as asked for")]
+    risks = [limits.Risk(alpha, "as in the paper" if alpha == published.settings(test.name).alpha else "as asked for")]
     risks += [r for r in [limits.measured_risk(rows)] if r]
     second = present([certified], "certified generator", omitted) if certified and certified != name else []
     out: list[Row] = []

@@ -90,8 +90,8 @@ def run(
     if chunk is None:
         chunk = 128 if jax.default_backend() == "cpu" else 1024
     chunk = check.integer("chunk", chunk, low=1)
-    if attack.needs_generator:  # a gradient and a directional derivative at once
-        chunk = memory.fitting(attack.generator, chunk, gradient=True, copies=2)
+    if attack.needs_generator:
+        chunk = memory.fitting(attack.generator, chunk, gradient=True, copies=attack.copies)
     # Every number becomes a float32 array, so that 3, 3.0 and a NumPy scalar share one program.
     number = (int, float, np.number)
     attack = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32) if isinstance(a, number) else a, attack)

@@ -19,7 +19,8 @@ IMAGENET10 = {
               "in_distribution": {"search": "adaptive", "steps": 40}, "fresh": 2000, "chunk": 20},
     # A day on two cores, an hour on an accelerator.
     "standard": {"codes": 50, "neighbours": 500, "lipschitz_trials": 1, "natural": 5000, "samples": 300, "inside": 60,
-                 "checkpoints": 0, "in_distribution": {"search": "adaptive", "steps": 100}, "fresh": 20_000, "chunk": 60},
+                 "checkpoints": 0, "in_distribution": {"search": "adaptive", "steps": 100}, "fresh": 20_000,
+                 "chunk": 60},
     # Accelerators only.  The sizes of Table 2: S = 500, N = 1000.
     "paper": {"codes": 500, "neighbours": 1000, "natural": 10_000, "trials": 1, "fresh": 100_000},
 }

@@ -17,12 +17,13 @@ import jax
 import numpy as np
 
 from irob import bounds, classifiers, generators
-from irob.core import batch, compile, keys, memory, weights
+from irob.core import keys, weights
 from irob.core.check import InputError, unknown
 from irob.core.evidence import Report, Row
 from irob.core.progress import say
 from irob.core.provenance import provenance
 from irob.core.types import Classifier, Dataset, Generator
+from irob.data import generated
 from irob.evaluation import attack, estimate, limits, robustness, sides, trained
 from irob.evaluation.pieces import Pieces
 from irob.evaluation.presets import Preset
@@ -63,17 +64,11 @@ class Clock:
             say(f"{name}: {self.seconds[name]:.1f} s")
 
 
-@compile.jit
-def _images(generator, z, y):
-    return jax.vmap(generator)(z, y)
-
-
 def grid(key: jax.Array, generator: Generator, rows: int = GRID) -> np.ndarray:
     """Figure 1: images f[rows, classes, H, W, C], every one a fresh draw."""
     y = np.tile(np.arange(generator.num_classes, dtype=np.int32), rows)
     z = jax.random.normal(key, (len(y), generator.latent_dim))
-    x = batch.stream(lambda _, z, y: _images(generator, z, y), z, y, chunk=memory.fitting(generator, len(y)))
-    return x.reshape(rows, generator.num_classes, *generator.image_shape)
+    return generated.images(generator, np.asarray(z), y).reshape(rows, generator.num_classes, *generator.image_shape)
 
 
 def present(names: Sequence[str], kind: str, omitted: list[str]) -> list[str]:

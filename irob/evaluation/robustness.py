@@ -189,6 +189,9 @@ def evaluate(
     if len(data) < trials * size:
         raise InputError(f"images: got {len(data)}, wanted {trials} trials x {size}; lower --trials or --samples")
     keys.require(key)
+    if classifier.image_shape is not None and tuple(classifier.image_shape) != tuple(data.image_shape):
+        raise InputError(f"classifier {name or classifier.name}: takes images {tuple(classifier.image_shape)}, got "
+                         f"{tuple(data.image_shape)} of data set {data.name}; choose another with --classifier")
     for plan in plans:  # what cannot be built is said before any work
         attacks.build(plan.attack, LpBall(norm, max(epsilons)), **_with(plan, generator))
     name, pieces = name or classifier.name, pieces or Pieces()

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from irob import data, generators
-from irob.core import memory
+from irob.core import keys, memory
 from irob.core.check import InputError
-from irob.evaluation import costs, pieces, presets, trained
+from irob.evaluation import costs, estimate, pieces, presets, trained
 from irob.evaluation.presets import PRESETS
 from irob.generators import biggan
 from irob.report import published
@@ -122,9 +122,26 @@ def test_table_2_goes_on_after_a_kill(little):
         done = irob(*arguments, "--out", out, "--memory", "64MiB" if out == "quiet" else "1GiB", cwd=little.parent)
         assert done.returncode == 0, done.stderr
     assert before.items() <= {p.name: p.stat().st_mtime_ns for p in kept.glob("*.npz")}.items()  # used, not made again
+    small = run_in_blocks(little)
     again, once = (np.load(little.parent / out / "constants.npz")["paper"] for out in ("killed", "quiet"))
     assert again.shape == (3, 10, 3)
     np.testing.assert_allclose(again, once, rtol=1e-5)
+    np.testing.assert_allclose(small, once[:1, :2], rtol=1e-5)
+
+
+def run_in_blocks(little):
+    """One trial of two classes, one code to a piece, as of a large generator."""
+    g = data.narrowed("imagenet10_gen", generators.load(little))
+    plan = estimate.Plan(3, 9, trials=1, protocol="paper", classes=[0, 1])
+    key = keys.named(keys.from_seed(0), "lipschitz")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimate, "LARGE", 1)
+        patch.setattr(estimate, "EVALUATIONS", 9)
+        assert estimate.at_once(g, plan) == 1
+        kept = pieces.Pieces()
+        found = estimate.estimate(key, g, plan, dataset="imagenet10_gen", pieces=kept)
+    assert kept.computed == 6
+    return found.values["paper"]
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

@@ -41,6 +41,7 @@ def maximised(
     restarts: int = 4,
     chunk: int | None = None,
     label: str = "",
+    start: int = 0,
 ) -> LipschitzEstimate:
     """The steepest chord that power iteration finds at every code: a lower bound on the constant, and a sharp one.
 
@@ -54,6 +55,7 @@ def maximised(
             further pair, at lengths spread over the radius.  0 leaves the largest singular value of the Jacobian.
         chunk: codes at a time; 32 on the CPU, 1024 elsewhere, or what fits.  The result does not depend on it.
         label: shown with the progress; an empty one shows nothing.
+        start: number of the first code, whose randomness depends on it: a part of the codes gets what the whole gets.
 
     Returns:
         LipschitzEstimate with value f[n], side "lower".
@@ -77,7 +79,7 @@ def maximised(
     with jax.default_matmul_precision("float32"):
         value = batch.stream(
             lambda index, z, y: _chunk(key, generator, index, z, y, radius, steps, restarts),
-            z, y, chunk=check.integer("chunk", chunk, low=1), label=label,
+            z, y, chunk=check.integer("chunk", chunk, low=1), label=label, start=start,
         )
     if not np.isfinite(value).all():
         raise check.InputError(f"generator: got NaN or infinity near code {int(np.argmin(np.isfinite(value)))}, "

@@ -38,6 +38,7 @@ def sampled(
     directions: str = "ball",
     chunk: int | None = None,
     label: str = "",
+    start: int = 0,
 ) -> LipschitzEstimate:
     """Algorithm 1 at every code: the largest stretch among random neighbours, a lower bound on the constant.
 
@@ -51,6 +52,7 @@ def sampled(
         chunk: forward passes at a time; 100 on the CPU (what its caches hold), 8192 elsewhere, or what the memory
             holds.  It grows with this, not with the numbers of codes and neighbours; the result does not depend on it.
         label: shown with the progress; an empty one shows nothing.
+        start: number of the first code, whose randomness depends on it: a part of the codes gets what the whole gets.
 
     Returns:
         LipschitzEstimate with value f[n], side "lower".
@@ -79,7 +81,7 @@ def sampled(
     with jax.default_matmul_precision("float32"):
         value = batch.stream(
             lambda index, z, y: _chunk(key, generator, index, z, y, radius, count, directions, passes),
-            z, y, chunk=rows, label=label,
+            z, y, chunk=rows, label=label, start=start,
         )
     if not np.isfinite(value).all():
         raise check.InputError(f"generator: got NaN or infinity near code {int(np.argmin(np.isfinite(value)))}, "

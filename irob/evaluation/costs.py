@@ -3,17 +3,18 @@ millisecond.  And where the paper's own sizes differ: Table 2 has 500 codes a cl
 """
 
 import dataclasses
+from typing import Any
 
 from irob.evaluation.presets import Preset
 
 # BigGAN lists no explicit layers, so nothing about it is certified from above.
-UNCERTIFIED = {"certified": 0, "compared": 0}
-LIMITS = {  # codes in the section "limits", which is left out unless it is asked for
+UNCERTIFIED: dict[str, Any] = {"certified": 0, "compared": 0}
+LIMITS: dict[str, dict[str, Any]] = {  # codes in the section "limits", which is left out unless it is asked for
     "quick": {"sampled": 10, "ascent": 10, "neighbours": 50, **UNCERTIFIED},
     "standard": {"sampled": 50, "ascent": 200, "neighbours": 1000, **UNCERTIFIED},
     "paper": {"sampled": 5000, "ascent": 10_000, "neighbours": 1000, **UNCERTIFIED},
 }
-IMAGENET10 = {
+IMAGENET10: dict[str, dict[str, Any]] = {
     # About an hour on two cores, classifiers included.
     "quick": {"codes": 5, "neighbours": 50, "natural": 500, "samples": 100, "inside": 20, "checkpoints": 0,
               "in_distribution": {"search": "adaptive", "steps": 40}, "fresh": 2000, "chunk": 20},

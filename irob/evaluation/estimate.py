@@ -158,8 +158,7 @@ def estimate(
                     part = f"{where}, code {s.start + 1}" if where and block < plan.samples else where
                     work = functools.partial(_piece, k, generator, c, plan, p.directions, chunk, part, s)
                     done.append(pieces.get("lipschitz", settings, work)["value"])
-        done = np.concatenate(done)
-        values[word] = np.reshape(done, (plan.trials, len(chosen), plan.samples)) * p.scale
+        values[word] = np.reshape(np.concatenate(done), (plan.trials, len(chosen), plan.samples)) * p.scale
         detail = {"protocol": p.name, "directions": p.directions, "units": "[-1,1]" if p.scale == 2 else "[0,1]",
                   "radius": plan.radius, "delta": plan.delta, "codes": plan.samples, "neighbours": plan.neighbours,
                   "trials": plan.trials}

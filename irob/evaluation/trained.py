@@ -7,6 +7,7 @@ blocks and training in checkpoints: a run that was killed goes on.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -74,7 +75,12 @@ def images(dataset: str, generator: Generator, split: str, count: int, seed: int
         s = slice(start, start + BLOCK)
         label = f"{dataset} {split}, images {min(s.stop, count)} of {count}"
         record = {"generator": weights, "codes": fingerprint((z[s], y[s]))}
-        blocks.append(pieces.get("images", record, lambda s=s, label=label: {
-            "x": generated.images(generator, z[s], y[s], label=label)})["x"])
+        work = functools.partial(_drawn, generator, z[s], y[s], label)
+        blocks.append(pieces.get("images", record, work)["x"])
     x = np.concatenate(blocks)
     return Dataset(x, y, z, generator.num_classes, tuple(x.shape[1:]), dataset)
+
+
+def _drawn(generator: Generator, z: np.ndarray, y: np.ndarray, label: str) -> dict[str, np.ndarray]:
+    """A block of images."""
+    return {"x": generated.images(generator, z, y, label=label)}

@@ -92,7 +92,9 @@ def work(name: str, config: Common, *, data: Sequence[Dataset] | None = None, **
     if "steps" in options:
         options = {"threat": threat, **options}
     method = registry.module("irob.training", name, kind="method").build(**options)
-    number("learning rate", config.learning_rate, low=0)  # before the data, which may take a while to generate
+    # Before the data, which may take a while to generate.
+    rate, decay = (number(name.replace("_", " "), getattr(config, name), low=0)
+                   for name in ("learning_rate", "weight_decay"))
     for what, least in (("epochs", 1), ("batch_size", 1), ("checkpoint_every", 1), ("export_every", 0),
                         ("evaluate_count", 1), ("final_count", 0)):
         integer(what.replace("_", " "), getattr(config, what), low=least)
@@ -105,8 +107,8 @@ def work(name: str, config: Common, *, data: Sequence[Dataset] | None = None, **
         config.classifier, train.num_classes, train.image_shape, key=keys.named(key, "weights"))
     per_epoch = len(train) // config.batch_size
     tx = training.optimiser(
-        config.schedule, learning_rate=config.learning_rate, momentum=config.momentum,
-        weight_decay=config.weight_decay, epochs=config.epochs, steps_per_epoch=max(1, per_epoch))
+        config.schedule, learning_rate=rate, momentum=config.momentum,
+        weight_decay=decay, epochs=config.epochs, steps_per_epoch=max(1, per_epoch))
     recipe = {k: v for k, v in dataclasses.asdict(config).items() if k not in FOLDERS and (k, v) != ("resize", "")}
     if config.init:
         recipe["init"] = pathlib.Path(config.init).name

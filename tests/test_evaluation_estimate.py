@@ -147,7 +147,7 @@ def test_command_line(toy, tmp_path):
     bad = call("--radius", "-1")
     assert bad.returncode == 2 and len(bad.stderr.strip().splitlines()) == 1 and "radius" in bad.stderr
     assert not (tmp_path / "out").exists()
-    good = call("--memory")
+    good = call("--show-memory", "--memory", "2GiB")
     assert good.returncode == 0, good.stderr
     assert "largest" in good.stdout and "peak memory" in good.stdout
     report = Report.from_json((tmp_path / "out" / "estimate.json").read_text())

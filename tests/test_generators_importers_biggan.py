@@ -100,8 +100,8 @@ def test_tensorflow_names_give_the_same_generator():
         biggan_tfhub.convert({**dump, **short})
 
 
-def test_two_commands_to_table_2(tmp_path):
-    """biggan128-release.pt to the ten classes at 32x32, as a file of the same layout with random weights."""
+def test_the_published_file_to_ten_classes(tmp_path):
+    """biggan128-release.pt, as a file of the same layout with random weights."""
     torch = pytest.importorskip("torch")
     torch.save({k: torch.tensor(v) for k, v in released().items()}, tmp_path / "biggan128-release.pt")
     done = irob("biggan128", "--source", "biggan128-release.pt", "--classes", "imagenet10", "--out", "g", cwd=tmp_path)
@@ -146,6 +146,22 @@ def test_another_layout_is_named(tmp_path):
     with pytest.raises(InputError, match="layout biggan128, wanted biggan_pytorch"):
         importers.load("biggan_pytorch", tmp_path / "t.npz")
     assert _biggan.looks_like({"something.weight": np.zeros(1)}) is None
+
+
+def test_a_damaged_file_is_said(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"linear.weight": torch.zeros(4, 4)}, tmp_path / "s.pt")
+    whole = (tmp_path / "s.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
+    done = irob("biggan128", "--source", "cut.pt", "--out", "w", cwd=tmp_path)
+    one_line(done, "source 'cut.pt'", f"the file is cut off after {len(whole) // 2} bytes")
+    assert not (tmp_path / "w").exists()
+    (tmp_path / "text.pt").write_text("a page that says that the file is not here")
+    with pytest.raises(InputError, match="it does not begin as PyTorch's files do"):
+        importers.read(tmp_path / "text.pt")
+    (tmp_path / "damaged.npz").write_bytes(save(tmp_path / "s.npz", {"a": np.zeros(9)}).read_bytes()[:100])
+    with pytest.raises(InputError, match=r"not an \.npz file"):
+        importers.read(tmp_path / "damaged.npz")
 
 
 def test_what_is_missing_is_said():

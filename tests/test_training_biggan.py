@@ -16,7 +16,7 @@ from irob.training import biggan, spectral
 from irob.training import fit as fit_module
 from train import biggan as door
 
-SMALL = biggan.Recipe(width=1, num_classes=3, batch_size=4, discriminator_steps=2, average_start=1,
+SMALL = biggan.Recipe(width=1, num_classes=10, batch_size=4, discriminator_steps=2, average_start=1,
                       generator_rate=2e-3, discriminator_rate=2e-3)
 
 
@@ -73,7 +73,7 @@ def test_the_kept_generator_is_normalised_and_measured(key):
         assert np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2) == pytest.approx(1, abs=0.02)
     # Statistics are those of the codes: standardised activations of a fresh batch have about mean 0, deviation 1.
     z = jax.random.normal(jax.random.key(9), (300, 128))
-    y = jnp.arange(300) % 3
+    y = jnp.arange(300) % SMALL.num_classes
     images = jax.jit(jax.vmap(g))(z, y)
     trained, _ = jax.jit(lambda v: g.module.apply(v, z, y, train=True, mutable=["batch_stats"]))(g.variables)
     assert np.abs(2 * images - 1 - trained).mean() < 0.05
@@ -116,6 +116,7 @@ def test_the_door_trains_and_resumes(tmp_path, monkeypatch):
     def train(name, epochs, resume=False):
         door.main(door.Config(
             data_dir=str(tmp_path), epochs=epochs, batch_size=4, discriminator_steps=2, width=1, checkpoint_every=1,
+            average_start=1, generator_rate=2e-3, discriminator_rate=2e-3,  # as SMALL, whose program is compiled
             workdir=str(tmp_path / name / "run"), out=str(tmp_path / name / "g"), resume=resume))
         return (tmp_path / name / "g" / "weights.safetensors").read_bytes()
 

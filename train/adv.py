@@ -13,6 +13,7 @@ class Config(door.Inner):
 
 def main(config: Config) -> None:
     """Trains and saves."""
+    config = door.paper(config)
     door.work("adv", config, steps=config.steps, step_size=config.step_size, start=config.start)
 
 

@@ -32,7 +32,7 @@ from irob.attacks.inversion import invert
 from irob.attacks.lagrangian import adaptive, binary
 from irob.attacks.pgd import odds
 from irob.attacks.referee import margin
-from irob.attacks.walk import walk
+from irob.attacks.walk import BLOCK, walk
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Generator, Proposal, value
@@ -129,6 +129,11 @@ class InDistribution:
     protocol: str
 
     needs_generator = True
+
+    @property
+    def copies(self) -> int:
+        """Evaluations of the generator at once for one example: columns of the Jacobian are many."""
+        return BLOCK if self.search == "metric" else 2
 
     def require(self, x: np.ndarray, z: np.ndarray | None) -> None:
         """Raises `InputError` unless the codes are there where they are needed and the generator draws such images."""

@@ -12,9 +12,10 @@ class Config:
     """Attacked accuracy of one classifier over a list of epsilons; an attack bounds robust accuracy from above."""
 
     classifier: str = option("mnist_gen_adv", "shipped name or folder of the classifier, name@epoch for a checkpoint")
-    dataset: str = option("mnist_gen", "data set whose test images are attacked")
+    dataset: str = option("", "data set whose test images are attacked; default: the one that --generator draws")
     data_dir: str = option("", "folder of the data set's files, for real data")
     generator: str = option("acgan_mnist", "shipped name or folder of the generator, for generated data and codes")
+    resize: str = option("", "to 32x32 (BigGAN): area (default), nearest (as published) or bilinear")
     attack: list[str] = option(["pgd"], "attacks: pgd, in_distribution")
     epsilon: list[float] = option([1.0, 2.0, 3.0], "radii of the ball", unit="image units, [0,1] pixels")
     norm: str = option("l2", "norm of the ball: l2, linf, l1")
@@ -25,22 +26,27 @@ class Config:
     samples: int = option(200, "images for each trial")
     trials: int = option(1, "trials, each on images of its own; mean and standard deviation over them")
     seed: int = option(0, "seed of data and attacks")
+    memory: str = option("", "what may be filled, such as 8GiB; sets the chunks; default: what the device has")
     out: str = option("out/attack", "folder for attack.json, attack.csv and pieces of unfinished work")
     resume: bool = option(True, "use pieces that an earlier run with the same settings left in --out")
 
 
 def main(config: Config) -> None:
     """Checks the folder, attacks, prints, writes."""
+    from irob.core import memory
+
+    memory.parse(config.memory or "1")
     folder = writable_folder(config.out)
     from irob.evaluation import attack
     from irob.report import csv, tables, text
 
-    report = attack.run(
-        classifier=config.classifier, dataset=config.dataset, attack=config.attack, epsilon=config.epsilon,
-        norm=config.norm, protocol=config.protocol,
-        options={"steps": config.steps, "step_size": config.step_size, "restarts": config.restarts},
-        samples=config.samples, trials=config.trials, generator=config.generator, data_dir=config.data_dir,
-        seed=config.seed, folder=folder / "pieces", resume=config.resume)
+    with memory.limited(config.memory):
+        report = attack.run(
+            classifier=config.classifier, dataset=config.dataset, attack=config.attack, epsilon=config.epsilon,
+            norm=config.norm, protocol=config.protocol, resize=config.resize,
+            options={"steps": config.steps, "step_size": config.step_size, "restarts": config.restarts},
+            samples=config.samples, trials=config.trials, generator=config.generator, data_dir=config.data_dir,
+            seed=config.seed, folder=folder / "pieces", resume=config.resume)
     write_atomically(folder / "attack.json", report.to_json())
     write_atomically(folder / "attack.csv", csv.text(report.rows))
     print(text.render(tables.attacked(report.rows)))

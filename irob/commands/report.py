@@ -15,31 +15,39 @@ class Config:
     generator: str = option("acgan_mnist", "shipped name or folder of the conditional generator")
     unconditional: str = option("gan_mnist", "shipped name or folder of the unconditional generator to compare with")
     classifier: list[str] = option([], "shipped names or folders; default: those shipped for the data set")
-    dataset: str = option("mnist_gen", "data set whose test images are classified")
+    dataset: str = option("", "data set whose test images are classified; default: the one that --generator draws")
+    resize: str = option("", "to 32x32 (BigGAN): area (default), nearest (as published) or bilinear")
     data_dir: str = option("", "folder of the data set's files, for real data")
-    sections: list[str] = option(["constants", "classifiers", "limits"],
-                                 "what to measure: constants (Table 1), classifiers (Table 3), limits (both sides)")
-    alpha: float = option(0.015, "natural risk of the limits; the default is the paper's")
+    sections: list[str] = option([], "what to measure: constants (Tables 1, 2), classifiers (Table 3), limits (both "
+                                 "sides); default: all, of ImageNet10 without limits, which take hours")
+    alpha: float | None = option(None, "natural risk of the limits; default: the paper's, 0.015, for ImageNet10 0.15")
     confidence: float = option(0.95, "of every certified end of a limit")
     certified: str = option("lipgan_mnist", "a second generator for the limits, one whose constant is certified")
     assume_gaussian: bool = option(False, "take a generator of other codes for one of N(0, I) codes; recorded")
     seed: int = option(0, "seed of images, constants and attacks")
+    memory: str = option("", "what may be filled, such as 8GiB; sets the chunks; default: what the device has")
     resume: bool = option(True, "use pieces that an earlier run with the same settings left in --out")
 
 
 def main(config: Config) -> None:
     """Checks names and folder, computes, writes, and says where the page is."""
     from irob import data
-    from irob.core import keys, weights
-    from irob.evaluation import presets, report
-    from irob.report import comparison, files, limits, tables, text
+    from irob.core import keys, memory, weights
+    from irob.evaluation import attack, costs, presets, report
+    from irob.report import comparison, files, limits, published, tables, text
 
     chosen = presets.preset(config.preset)
-    data.takes(config.dataset)
+    memory.parse(config.memory or "1")
+    if config.dataset:
+        data.takes(config.dataset)
+    dataset = config.dataset or attack.drawn("", config.generator)[0]
+    chosen = costs.fitted(chosen, config.preset, dataset)
+    sections = config.sections or (costs.SECTIONS if dataset == "imagenet10_gen" else report.SECTIONS)
+    alpha = published.settings(dataset).alpha if config.alpha is None else config.alpha
     keys.from_seed(config.seed)
-    for name in ("alpha", "confidence"):
-        if not 0 < number(name, getattr(config, name)) < 1:
-            raise InputError(f"{name}: got {getattr(config, name):g}, wanted a number in (0, 1)")
+    for name, value in (("alpha", alpha), ("confidence", config.confidence)):
+        if not 0 < number(name, value) < 1:
+            raise InputError(f"{name}: got {value:g}, wanted a number in (0, 1)")
     if config.unconditional != Config.unconditional:  # a default may be missing, one that was asked for may not
         weights.resolve(config.unconditional)
     if config.certified and config.certified != Config.certified:
@@ -47,12 +55,16 @@ def main(config: Config) -> None:
     for name in config.sections:
         if name not in report.SECTIONS:
             raise unknown("section", name, report.SECTIONS)
+    # The default ones to compare with are of generated MNIST.
+    others = {name: value if dataset == "mnist_gen" or value != getattr(Config, name) else ""
+              for name in ("unconditional", "certified") for value in [getattr(config, name)]}
     folder = writable_folder(config.out)
-    outcome = report.run(
-        chosen, generator=config.generator, unconditional=config.unconditional, models=config.classifier,
-        dataset=config.dataset, data_dir=config.data_dir, seed=config.seed, folder=folder / "pieces",
-        resume=config.resume, sections=config.sections, alpha=config.alpha, confidence=config.confidence,
-        certified=config.certified, assume_gaussian=config.assume_gaussian)
+    with memory.limited(config.memory):
+        outcome = report.run(
+            chosen, generator=config.generator, models=config.classifier, dataset=dataset, data_dir=config.data_dir,
+            resize=config.resize, seed=config.seed, folder=folder / "pieces", resume=config.resume, sections=sections,
+            alpha=alpha, confidence=config.confidence, assume_gaussian=config.assume_gaussian, train=config.preset,
+            **others)
     paths = files.write(
         folder, outcome.report, generator=config.generator, pictures=outcome.pictures,
         discoveries=outcome.discoveries, omitted=outcome.omitted)

@@ -21,6 +21,9 @@ class Config:
     labels: str = option("turns", "turns: 0, 1, 2, ... in turn; uniform: drawn at random, as mnist_gen has them")
     split: str = option("test", "stream of random numbers: train or test; with uniform labels these are mnist_gen's")
     seed: int = option(0, "seed of labels and codes")
+    narrow: str = option("", "to a data set's classes: imagenet10_gen makes BigGAN one of ten classes at 32x32")
+    resize: str = option("", "to 32x32 (BigGAN): area (default), nearest (as published) or bilinear")
+    memory: str = option("", "what may be filled, such as 8GiB; sets the chunks; default: what the device has")
     quality: bool = option(False, "also write quality.json: intended labels and diversity, judged by --classifier")
     quality_samples: int = option(10_000, "images generated for --quality")
     classifier: str = option("mnist_standard", "classifier trained on real images, for --quality")
@@ -33,6 +36,7 @@ def main(config: Config) -> None:
     import numpy as np
 
     from irob import classifiers, data, generators
+    from irob.core import memory
     from irob.core.provenance import provenance
     from irob.data import generated, npz
     from irob.evaluation.pieces import fingerprint
@@ -43,7 +47,10 @@ def main(config: Config) -> None:
         raise unknown("labels", config.labels, LABELS)
     count, judged = integer("samples", config.samples, low=1), integer("quality_samples", config.quality_samples, low=1)
     key = generated.stream(config.seed, config.split)
+    memory.parse(config.memory or "1")
     generator = generators.load(config.generator)
+    if config.narrow or config.resize:
+        generator = data.narrowed(config.narrow or data.drawn_by(generator), generator, config.resize)
     if config.quality:
         classifier = classifiers.load(config.classifier)
         real = data.load(config.dataset, "test", data_dir=config.data_dir) if config.data_dir else None
@@ -59,8 +66,9 @@ def main(config: Config) -> None:
     z, y = generated.codes(key, count, generator.latent_dim, classes)
     if config.labels == "turns":
         y = (np.arange(count) % classes).astype(np.int32)
-    x = generated.images(generator, z, y, label="sample")
-    measured = quality(key, generator, classifier, real, judged) if config.quality else None
+    with memory.limited(config.memory):
+        x = generated.images(generator, z, y, label="sample")
+        measured = quality(key, generator, classifier, real, judged) if config.quality else None
 
     print(npz.save(path, x=x, y=y, z=z, provenance=np.array(json.dumps(record))))
     tiles = generated.by_class(x, y, classes, ROWS)

@@ -5,13 +5,16 @@ once, or, for a gradient, the sum of all arrays that the way back may need.  Arr
 as weights, are not counted.  XLA fuses, so less is stored; a convolution has scratch space of its own, so half of
 the budget is left alone.
 
-Results do not depend on the chunk.
+Results do not depend on the chunk.  A door sets the budget once, `with limited("8GiB"):`; without one it is what the
+device has.
 """
 
+import contextlib
+import contextvars
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +26,7 @@ from irob.core.types import Generator
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 SHARE = 0.5  # of the budget that arrays may fill
 FALLBACK = 4 * 2**30
+_budget: contextvars.ContextVar[int | None] = contextvars.ContextVar("memory budget", default=None)
 
 
 def parse(text: str) -> int:
@@ -41,8 +45,25 @@ def parse(text: str) -> int:
     return int(size)
 
 
+@contextlib.contextmanager
+def limited(text: str | None) -> Iterator[None]:
+    """Within it, work is cut into chunks that this many bytes hold; "" or None leaves it to the device.
+
+    >>> with limited("1 GiB"):
+    ...     available() == 2**30
+    True
+    """
+    token = _budget.set(parse(text) if text else _budget.get())
+    try:
+        yield
+    finally:
+        _budget.reset(token)
+
+
 def available() -> int:
-    """Bytes that this process may fill: the accelerator's own limit, or half of what the machine has free."""
+    """Bytes that this process may fill: those of `limited`, the accelerator's own limit, or half of what is free."""
+    if (budget := _budget.get()) is not None:
+        return budget
     stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0))
@@ -85,6 +106,24 @@ def chunk(generator: Generator, budget: int | None = None, *, gradient: bool = F
         raise InputError(f"memory: got {budget / 2**20:.0f} MiB, wanted at least "
                          f"{(weights + one) / 2**20:.0f} MiB for the weights and one image; give more with --memory")
     return max(1, min(count, most))
+
+
+def fitting(generator: Generator, most: int, *, gradient: bool = False, copies: int = 1) -> int:
+    """`most` codes at a time, what is fast, or a power of two below it where the memory holds fewer.
+
+    copies: evaluations of the generator that one code takes at once.  Powers of two, so that programs are met again.
+
+    Raises:
+        InputError: the memory does not hold the weights and one image.
+
+    >>> g = Generator((), lambda _, z, y: z.reshape(1, 1, 250), 250, 1, (1, 1, 250))
+    >>> with limited("41000"):
+    ...     fitting(g, 1000), fitting(g, 1000, copies=5), fitting(g, 7)
+    (8, 2, 7)
+    """
+    most = max(1, most)
+    holds = chunk(generator, gradient=gradient, most=most * copies) // copies
+    return most if holds >= most else 2 ** (max(1, holds).bit_length() - 1)
 
 
 def _size(v) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from irob.core import check, registry
 from irob.core.check import InputError, unknown
-from irob.core.types import Dataset
+from irob.core.types import Dataset, Generator
 
 SPLITS = ("train", "test")
 
@@ -56,6 +56,32 @@ def load(name: str, split: str, **options: Any) -> Dataset:
             flag, known = option.replace("_", "-"), ", ".join(takes(name))
             raise InputError(f"data set {name!r} takes no {option}: it takes {known}; leave out --{flag}")
     return build(split, **given)
+
+
+def drawn_by(generator: Generator) -> str:
+    """The data set that a generator draws, as far as its kind tells; mnist_gen if it does not.
+
+    >>> drawn_by(Generator((), None, 100, 10, (28, 28, 1)))
+    'mnist_gen'
+    """
+    for name in ("imagenet10_gen", "cifar10_gen"):
+        if registry.module(__name__, name, kind="data set").draws(generator):
+            return name
+    return "mnist_gen"
+
+
+def narrowed(name: str, generator: Generator, resize: str | None = None) -> Generator:
+    """The generator as a data set takes it: BigGAN of all classes becomes one of ImageNet10's, at 32x32.
+
+    Raises:
+      InputError: an unknown name; --resize where nothing is brought to another size.
+    """
+    room = registry.module(__name__, name, kind="data set")
+    if hasattr(room, "narrowed"):
+        return room.narrowed(generator, resize or None)
+    if resize:
+        raise InputError(f"data set {name!r} takes no resize: its images are as the generator draws them")
+    return generator
 
 
 def from_bytes(x: np.ndarray, y: np.ndarray, *, num_classes: int, name: str, count: int | None = None) -> Dataset:

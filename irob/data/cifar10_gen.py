@@ -4,7 +4,7 @@ The generator is a BigGAN that `python -m train.biggan --dataset cifar10` has tr
 classes, z ~ N(0, I).  See `generated` for why labels and codes are the same on every machine.
 """
 
-from irob.core import memory, registry
+from irob.core import registry
 from irob.core.check import InputError
 from irob.core.types import Dataset, Generator
 from irob.data import generated
@@ -38,5 +38,9 @@ def build(
         raise InputError(f"data set 'cifar10_gen': got a generator of {g.num_classes} classes and images "
                          f"{g.image_shape}, wanted 10 and {SHAPE}; {HOW}")
     count = COUNT[split] if count is None else count
-    chunk = memory.chunk(g) if chunk is None else chunk
     return generated.dataset(g, split, count, seed=seed, chunk=chunk, name="cifar10_gen")
+
+
+def draws(g: Generator) -> bool:
+    """Whether this is a generator of such data."""
+    return g.name == "biggan" and (g.num_classes, g.image_shape) == (10, SHAPE)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtri
 
-from irob.core import batch, check, keys
+from irob.core import batch, check, keys, memory
 from irob.core.check import InputError, unknown
 from irob.core.compile import jit
 from irob.core.types import Dataset, Generator
@@ -63,10 +63,16 @@ def _images(generator: Generator, z: jax.Array, y: jax.Array) -> jax.Array:
     return jax.vmap(generator)(z, y)
 
 
-def images(generator: Generator, z: np.ndarray, y: np.ndarray, *, chunk: int = 1000, label: str = "") -> np.ndarray:
-    """Images f[n,H,W,C] of codes f[n,d] and labels i[n], `chunk` at a time, in float32 products everywhere."""
+def images(
+    generator: Generator, z: np.ndarray, y: np.ndarray, *, chunk: int | None = None, label: str = ""
+) -> np.ndarray:
+    """Images f[n,H,W,C] of codes f[n,d] and labels i[n], `chunk` at a time, in float32 products everywhere.
+
+    chunk: default 1000, or what the memory holds.
+    """
     if generator.latent != "normal":
         raise InputError(f"generator: got latent {generator.latent!r}, wanted 'normal' to draw codes for it")
+    chunk = memory.fitting(generator, 1000) if chunk is None else chunk
     with jax.default_matmul_precision("float32"):
         x = batch.stream(lambda _, z, y: _images(generator, z, y), z, y, chunk=chunk, label=label)
     check.images(x)
@@ -85,9 +91,10 @@ def by_class(x: np.ndarray, y: np.ndarray, num_classes: int, rows: int) -> np.nd
 
 
 def dataset(
-    generator: Generator, split: str, count: int, *, seed: int = 0, chunk: int = 1000, name: str = ""
+    generator: Generator, split: str, count: int, *, seed: int = 0, chunk: int | None = None, name: str = ""
 ) -> Dataset:
     """`count` labelled images of a generator, with their codes."""
     z, y = codes(stream(seed, split), count, generator.latent_dim, generator.num_classes)
+    chunk = memory.fitting(generator, 1000) if chunk is None else chunk
     x = images(generator, z, y, chunk=chunk, label=f"{name or 'generated'} {split}" if count > chunk else "")
     return Dataset(x, y, z, max(1, generator.num_classes), tuple(x.shape[1:]), name)

@@ -7,14 +7,14 @@ ten and down-sampled; one that has been imported with --classes imagenet10 is ta
 Reference: Zhang, Chen, Gu, Evans (2020), section 5, https://arxiv.org/abs/2003.00378
 """
 
-from irob.core import memory, registry
+from irob.core import registry
 from irob.core.check import InputError
 from irob.core.types import Dataset, Generator
 from irob.data import generated
 
 COUNT = {"train": 50_000, "test": 10_000}
 SHAPE = (32, 32, 3)
-HOW = ("python -m irob import biggan128 --source biggan128-release.pt --classes imagenet10 --out DIR, "
+HOW = ("python -m irob import biggan128 --source biggan128-release.pt --out DIR, "
        "then --generator DIR")
 
 
@@ -22,7 +22,7 @@ def build(
     split: str,
     *,
     generator: Generator | str | None = None,
-    resize: str = "area",
+    resize: str | None = None,
     seed: int = 0,
     count: int | None = None,
     chunk: int | None = None,
@@ -32,7 +32,7 @@ def build(
     Args:
       split: "train" or "test"; their codes are separate streams.
       generator: a `Generator` or a folder of weights; none is shipped.
-      resize: how a generator of all classes is brought to 32x32: area, nearest or bilinear.
+      resize: see `narrowed`.
       seed: of labels and codes.
       count: only the first `count` examples; they are the same in a set of any length.
       chunk: images generated at once; default what the memory holds.
@@ -40,11 +40,30 @@ def build(
     if generator is None:
         raise InputError(f"data set 'imagenet10_gen': got no generator, and none is shipped; make one: {HOW}")
     g = generator if isinstance(generator, Generator) else registry.room("generators").load(generator)
-    if g.name == "biggan" and g.num_classes == 1000:
-        g = registry.room("generators.biggan").imagenet10(g, resize=resize)
+    g = narrowed(g, resize)
     if (g.num_classes, g.image_shape) != (10, SHAPE):
         raise InputError(f"data set 'imagenet10_gen': got a generator of {g.num_classes} classes and images "
                          f"{g.image_shape}, wanted 10 and {SHAPE}; {HOW}")
     count = COUNT[split] if count is None else count
-    chunk = memory.chunk(g) if chunk is None else chunk
     return generated.dataset(g, split, count, seed=seed, chunk=chunk, name="imagenet10_gen")
+
+
+def draws(g: Generator) -> bool:
+    """Whether this is a generator of these data: BigGAN with all classes, or narrowed to the ten."""
+    return g.name == "biggan" and (g.num_classes == 1000 or tuple(g.module.classes) == classes())
+
+
+def narrowed(g: Generator, resize: str | None = None) -> Generator:
+    """The generator of these data: of all classes the ten, at 32x32; one that has been narrowed stays as it is.
+
+    resize: how it is brought to 32x32: area (the mean of pixels, the default), nearest (as the published code), or
+    bilinear; None keeps what a narrowed generator has.
+    """
+    if not draws(g) or (g.num_classes == len(classes()) and resize is None):
+        return g
+    return registry.room("generators.biggan").imagenet10(g, resize=resize or "area")
+
+
+def classes() -> tuple[int, ...]:
+    """The ten of ImageNet's thousand."""
+    return registry.room("generators.biggan").IMAGENET10

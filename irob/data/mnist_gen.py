@@ -17,7 +17,7 @@ def build(
     generator: Generator | str = "acgan_mnist",
     seed: int = 0,
     count: int | None = None,
-    chunk: int = 1000,
+    chunk: int | None = None,
 ) -> Dataset:
     """Generated MNIST as a `Dataset` with latent codes.
 
@@ -26,7 +26,7 @@ def build(
       generator: a `Generator`, a shipped name, or a folder of weights.
       seed: of labels and codes.
       count: only the first `count` examples; they are the same in a set of any length.
-      chunk: images generated at once; bounds the memory and does not change the result.
+      chunk: images generated at once; default 1000, or what the memory holds; the result does not depend on it.
     """
     g = generator if isinstance(generator, Generator) else registry.room("generators").load(generator)
     count = COUNT[split] if count is None else count

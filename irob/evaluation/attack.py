@@ -12,6 +12,7 @@ from irob.core import keys, registry
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.evidence import Report
 from irob.core.provenance import provenance
+from irob.core.types import Generator
 from irob.evaluation import robustness
 from irob.evaluation.pieces import Pieces, fingerprint
 
@@ -56,6 +57,7 @@ def run(
     epsilon: Sequence[float],
     norm: str = "l2",
     protocol: str = "default",
+    resize: str = "",
     options: dict[str, Any] | None = None,
     samples: int = 100,
     trials: int = 1,
@@ -67,7 +69,8 @@ def run(
 ) -> Report:
     """Attacks `trials` x `samples` test images of a data set at every epsilon; see `robustness.evaluate`.
 
-    folder: where finished pieces are kept, so that a run that was killed goes on.
+    dataset: "" is the one that the generator draws.  resize: how its images are brought to another size, see
+    `data.narrowed`.  folder: where finished pieces are kept, so that a run that was killed goes on.
     """
     if not epsilon:
         raise InputError("epsilon: got none, wanted at least one radius")
@@ -77,8 +80,9 @@ def run(
     key = keys.from_seed(seed)
     model = classifiers.load(classifier)
     latent = any(name in robustness.LATENT for name in attack)
-    source = generators.load(generator) if latent else None
-    test = load(dataset, count, generator=generator, data_dir=data_dir, seed=seed)
+    dataset, source = drawn(dataset, generator, resize) if latent or not dataset or resize else (dataset, None)
+    test = load(dataset, count, generator=source or generator, data_dir=data_dir, seed=seed)
+    source = source if latent else None
     pieces = Pieces(folder, resume)
     rows, _ = robustness.evaluate(
         keys.named(key, "attack"), model, test, todo, epsilons=radii, norm=norm, trials=trials, name=classifier,
@@ -92,7 +96,14 @@ def run(
     return report
 
 
-def load(dataset: str, count: int, *, generator: str, data_dir: str, seed: int, split: str = "test"):
+def drawn(dataset: str, generator: str, resize: str = "") -> tuple[str, Generator]:
+    """A data set's name, by default that of the one that the generator draws, and the generator as it takes it."""
+    found = generators.load(generator)
+    name = dataset or data.drawn_by(found)
+    return name, data.narrowed(name, found, resize)
+
+
+def load(dataset: str, count: int, *, generator: Generator | str, data_dir: str, seed: int, split: str = "test"):
     """The first `count` test images of a data set by name."""
     options: dict[str, Any] = {}
     if dataset.endswith("_gen"):

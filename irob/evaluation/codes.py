@@ -22,7 +22,7 @@ import numpy as np
 from irob import lipschitz
 from irob.core import check, keys
 from irob.core.types import Generator
-from irob.evaluation.pieces import Pieces, fingerprint
+from irob.evaluation.pieces import Pieces, fingerprint, whole
 
 BLOCK = 200  # codes in a piece on disk, a minute or less of work that a kill can lose
 PILOT = 0.8  # share of the pilot's smallest certified radius: most codes shall keep within it
@@ -100,7 +100,7 @@ def measure(
     keys.require(key)
     pieces, classes = pieces or Pieces(), max(1, generator.num_classes)
     z, y = draw(keys.named(key, "codes"), generator, max(plan.sampled, plan.ascent, plan.certified, plan.compared))
-    weights = fingerprint(generator.variables)
+    weights = whole(generator)
 
     def blocks(method: str, count: int, work: Callable, codes=(z, y), **settings) -> np.ndarray:
         done = []

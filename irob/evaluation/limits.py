@@ -18,7 +18,7 @@ PAPER_ALPHA = 0.015  # Zhang et al. (2020), section 5.3
 FAMILIES = ("overall", "per_class")
 FORMS = ("simplified", "classes", "exact")  # "classes" wants five or more
 ALPHAS = np.concatenate([np.geomspace(1e-4, 0.02, 20), np.linspace(0.025, 0.5, 39)])
-UNITS = {"default": 1.0, "paper": 2.0}  # the published protocol measures images in [-1, 1]
+PROTOCOLS = ("default", "paper")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,8 @@ def limit_rows(
     """
     as_published = protocol == "paper"
     values = np.asarray([constants[c] for c in sorted(constants)])
-    reach = radius / UNITS[protocol]  # reach * L is radius times the constant in image units
+    units = published.settings(dataset).scale if as_published else 1.0
+    reach = radius / units  # reach * L is radius times the constant in image units
     rows = []
     for epsilon, (alpha, (measured, source)), family in itertools.product(epsilons, alphas.items(), FAMILIES):
         taken = np.full_like(values, values.max()) if as_published and family == "per_class" else values

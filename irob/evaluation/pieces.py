@@ -21,6 +21,7 @@ import numpy as np
 
 import irob
 from irob.core.check import write_atomically
+from irob.core.types import Generator
 
 _IGNORED = {"report", "commands"}  # how numbers are shown does not change them
 
@@ -48,6 +49,13 @@ def fingerprint(tree: Any) -> str:
         h.update(f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode())
         h.update(np.ascontiguousarray(array).tobytes())
     return h.hexdigest()
+
+
+def whole(generator: Generator) -> str:
+    """A digest of a generator: its weights, and what is static of it (classes, truncation, down-sampling)."""
+    m = generator.module
+    static = (getattr(m, "__qualname__", None) or m, generator.stages, generator.latent)
+    return fingerprint((generator.variables, np.frombuffer(repr(static).encode(), np.uint8)))
 
 
 def _is_key(leaf: Any) -> bool:

@@ -120,7 +120,7 @@ def quality(
         raise InputError(f"quality: got real images {tuple(real.image_shape)}, wanted the generator's {shape}")
     count = check.integer("count", count, low=1)
     z, y = generated.codes(key, count, generator.latent_dim, generator.num_classes)
-    x = generated.images(generator, z, y, chunk=CHUNK, label="generated")
+    x = generated.images(generator, z, y, label="generated")
     predicted, fake = seen(classifier, x, label="classified")
     result: dict[str, Any] = {"count": count}
     if generator.num_classes:

@@ -17,13 +17,14 @@ import jax
 import numpy as np
 
 from irob import bounds, classifiers, generators
-from irob.core import compile, keys, weights
+from irob.core import keys, weights
 from irob.core.check import InputError, unknown
 from irob.core.evidence import Report, Row
 from irob.core.progress import say
 from irob.core.provenance import provenance
 from irob.core.types import Classifier, Dataset, Generator
-from irob.evaluation import attack, estimate, limits, robustness, sides
+from irob.data import generated
+from irob.evaluation import attack, estimate, limits, robustness, sides, trained
 from irob.evaluation.pieces import Pieces
 from irob.evaluation.presets import Preset
 from irob.report import published, tables
@@ -63,16 +64,11 @@ class Clock:
             say(f"{name}: {self.seconds[name]:.1f} s")
 
 
-@compile.jit
-def _images(generator, z, y):
-    return jax.vmap(generator)(z, y)
-
-
 def grid(key: jax.Array, generator: Generator, rows: int = GRID) -> np.ndarray:
     """Figure 1: images f[rows, classes, H, W, C], every one a fresh draw."""
     y = np.tile(np.arange(generator.num_classes, dtype=np.int32), rows)
     z = jax.random.normal(key, (len(y), generator.latent_dim))
-    return np.asarray(_images(generator, z, y)).reshape(rows, generator.num_classes, *generator.image_shape)
+    return generated.images(generator, np.asarray(z), y).reshape(rows, generator.num_classes, *generator.image_shape)
 
 
 def present(names: Sequence[str], kind: str, omitted: list[str]) -> list[str]:
@@ -96,6 +92,7 @@ def run(
     models: Sequence[str] = (),
     dataset: str = "mnist_gen",
     data_dir: str = "",
+    resize: str = "",
     seed: int = 0,
     folder: pathlib.Path | None = None,
     resume: bool = True,
@@ -104,6 +101,7 @@ def run(
     confidence: float = 0.95,
     certified: str = CERTIFIED,
     assume_gaussian: bool = False,
+    train: str = "",
 ) -> Outcome:
     """From names to a report: loads what is there, measures, holds the rows against the laws.
 
@@ -115,6 +113,7 @@ def run(
         sections: "constants" (Table 1), "classifiers" (Table 3), "limits" (the limit from both sides).
         alpha: natural risk of the limits, in (0, 1).  confidence: of every certified end, in (0, 1).
         certified: a second generator for the section "limits", one whose constant is certified; "" for none.
+        train: preset by which classifiers are trained for data sets that none are shipped for; "" for not at all.
 
         assume_gaussian: take a generator of other codes for one of Gaussian ones, and record that with every bound.
 
@@ -126,8 +125,19 @@ def run(
     for section in sections:
         if section not in SECTIONS:
             raise unknown("section", section, SECTIONS)
-    names = list(models) or present([f"{dataset}_{m}" for m in METHODS], "classifier", omitted)
-    names = names if "classifiers" in sections else []
+    clock, pieces = Clock(), Pieces(folder, resume)
+    dataset, source = attack.drawn(dataset, generator, resize)
+    assumed = bounds.gaussian_latent(source.latent, assume_gaussian)
+    source = dataclasses.replace(source, latent=bounds.GAUSSIAN)
+    omitted += assumed
+    names = list(models)
+    if "classifiers" not in sections:
+        names = []
+    elif not names and train and folder and dataset in trained.DATASETS:
+        names = clock.section("classifiers", trained.train, dataset, source, preset=train,
+                              folder=folder.parent / "classifiers", pieces=pieces, seed=seed)
+    elif not names:
+        names = present([f"{dataset}_{m}" for m in METHODS], "classifier", omitted)
     loaded = {name: classifiers.load(name) for name in names}
     along: dict[str, Classifier] = {}
     # Figure 2 follows the robust training methods, as the paper's does.
@@ -139,14 +149,9 @@ def run(
     other = [unconditional] if unconditional and "constants" in sections else []
     if other == [UNCONDITIONAL]:
         other = present(other, "unconditional generator", omitted)
-    clock, pieces = Clock(), Pieces(folder, resume)
-    source = generators.load(generator)
-    assumed = bounds.gaussian_latent(source.latent, assume_gaussian)
-    source = dataclasses.replace(source, latent=bounds.GAUSSIAN)
-    omitted += assumed
     count = max(preset.natural, preset.trials * max(preset.samples, preset.inside))
     test = clock.section(
-        "test images", attack.load, dataset, count, generator=generator, data_dir=data_dir, seed=seed)
+        "test images", attack.load, dataset, count, generator=source, data_dir=data_dir, seed=seed)
     rows, pictures = measure(
         keys.from_seed(seed), preset, generators={generator: source} | {n: generators.load(n) for n in other},
         models=loaded, checkpoints=along, test=test, pieces=pieces, clock=clock, omitted=omitted,
@@ -245,7 +250,7 @@ def limited(
     rows: of the other sections; the measured risk is taken from them.
     """
     key = keys.from_seed(seed)
-    risks = [limits.Risk(alpha, "as in the paper" if alpha == limits.PAPER_ALPHA else "as asked for")]
+    risks = [limits.Risk(alpha, "as in the paper" if alpha == published.settings(test.name).alpha else "as asked for")]
     risks += [r for r in [limits.measured_risk(rows)] if r]
     second = present([certified], "certified generator", omitted) if certified and certified != name else []
     out: list[Row] = []
@@ -323,7 +328,7 @@ def bound_rows(
     rows: Sequence[Row], preset: Preset, generators: dict[str, Generator], dataset: str, omitted: list[str]
 ) -> list[Row]:
     """Theorem 4.4 at the measured risk and at the paper's, and Fawzi's bounds for the unconditional generator."""
-    alphas = {limits.PAPER_ALPHA: (False, "as in the paper")}
+    alphas = {published.settings(dataset).alpha: (False, "as in the paper")}
     measured = limits.measured_alpha(rows)
     if measured is None:
         omitted.append("bound at the measured risk: no classifier was there to measure it.")
@@ -331,7 +336,7 @@ def bound_rows(
         alphas = {measured[0]: (True, measured[1])} | {a: v for a, v in alphas.items() if a != measured[0]}
     name, *others = generators
     out: list[Row] = []
-    for protocol in limits.UNITS:
+    for protocol in limits.PROTOCOLS:
         common: dict[str, Any] = {
             "dataset": dataset, "protocol": protocol, "epsilons": preset.epsilons, "norm": preset.norm}
         found = tables.select(rows, tables.LIPSCHITZ, model=name, protocol=protocol)

@@ -20,7 +20,7 @@ from irob.core.check import InputError, integer
 from irob.core.evidence import EvidenceError, Row
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Dataset, Generator
-from irob.evaluation.pieces import Pieces, fingerprint
+from irob.evaluation.pieces import Pieces, fingerprint, whole
 from irob.report.tables import IN_DISTRIBUTION, NATURAL, ROBUST
 
 SHOWN = 8  # adversarial images kept for figures
@@ -101,7 +101,7 @@ def attacked(
         "attack": plan.attack, "options": plan.options, "norm": norm, "key": fingerprint(key),
         "classifier": fingerprint(classifier.variables), "module": classifier.name,
         "data": fingerprint((data.x, data.y, data.z)),
-        "generator": fingerprint(generator.variables) if needs and generator else None,
+        "generator": whole(generator) if needs and generator else None,
     }
     runs = [radii[-1]] if needs else radii
     alive = np.ones(len(data), bool)
@@ -189,6 +189,9 @@ def evaluate(
     if len(data) < trials * size:
         raise InputError(f"images: got {len(data)}, wanted {trials} trials x {size}; lower --trials or --samples")
     keys.require(key)
+    if classifier.image_shape is not None and tuple(classifier.image_shape) != tuple(data.image_shape):
+        raise InputError(f"classifier {name or classifier.name}: takes images {tuple(classifier.image_shape)}, got "
+                         f"{tuple(data.image_shape)} of data set {data.name}; choose another with --classifier")
     for plan in plans:  # what cannot be built is said before any work
         attacks.build(plan.attack, LpBall(norm, max(epsilons)), **_with(plan, generator))
     name, pieces = name or classifier.name, pieces or Pieces()

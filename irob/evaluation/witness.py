@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob.classifiers import one_lipschitz
-from irob.core import batch, check, keys, weights
+from irob.core import batch, check, keys, memory, weights
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.types import Generator, value
@@ -192,7 +192,7 @@ def moments(x: np.ndarray, y: np.ndarray, num_classes: int) -> Moments:
     return Moments(np.asarray([len(g) for g in groups], np.float64), mean, cov)
 
 
-def draw(key: jax.Array, generator: Generator, count: int, what: Any, *, priors=None, chunk: int = 1000,
+def draw(key: jax.Array, generator: Generator, count: int, what: Any, *, priors=None, chunk: int | None = None,
          label: str = "", start: int = 0) -> tuple[Any, np.ndarray]:
     """(what(x) of fresh images, their labels i[n]), in chunks: images themselves are not kept unless `what` does.
 
@@ -206,6 +206,7 @@ def draw(key: jax.Array, generator: Generator, count: int, what: Any, *, priors=
         raise InputError(f"generator: got latent {generator.latent!r}, wanted 'normal': a witness is held against "
                          "bounds for Gaussian codes")
     p = jnp.asarray(check.priors(priors, max(1, generator.num_classes)), jnp.float32)
+    chunk = memory.fitting(generator, chunk or 1000)
     generator, what = jax.device_put((generator, what))
     with jax.default_matmul_precision("float32"):
         return batch.stream(

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core import batch, check, compile, keys
+from irob.core import batch, check, compile, keys, memory
 from irob.core.evidence import EvidenceError
 from irob.core.types import Generator, value
 from irob.lipschitz.sampling import SMALLEST, codes
@@ -81,7 +81,7 @@ def escape_radius(
         reach: longest move that is tried, in latent standard deviations; a Gaussian grows by that much from any
             share worth the name to all of itself, so that longer moves change no bound.
         certify: also the certified lower side, for generators whose layers are known; slow, see `certified`.
-        chunk: codes at a time; 32 on the CPU, 1024 elsewhere.  The result does not depend on it.
+        chunk: codes at a time; 32 on the CPU, 1024 elsewhere, or what fits.  The result does not depend on it.
         label: shown with the progress; an empty one shows nothing.
 
     Returns:
@@ -102,7 +102,8 @@ def escape_radius(
     reach = check.number("reach", reach, low=SMALLEST, high=1e6)
     steps, restarts = check.integer("steps", steps, low=1), check.integer("restarts", restarts, low=1)
     if chunk is None:
-        chunk = 32 if jax.default_backend() == "cpu" else 1024
+        most = 32 if jax.default_backend() == "cpu" else 1024
+        chunk = memory.fitting(generator, most, gradient=True, copies=max(1, restarts))
     generator = jax.device_put(generator)
     with jax.default_matmul_precision("float32"):
         upper, point, finite = batch.stream(

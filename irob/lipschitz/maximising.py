@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core import batch, check, compile, keys
+from irob.core import batch, check, compile, keys, memory
 from irob.core.evidence import LipschitzEstimate
 from irob.core.types import Generator
 from irob.lipschitz.sampling import SMALLEST, codes
@@ -41,6 +41,7 @@ def maximised(
     restarts: int = 4,
     chunk: int | None = None,
     label: str = "",
+    start: int = 0,
 ) -> LipschitzEstimate:
     """The steepest chord that power iteration finds at every code: a lower bound on the constant, and a sharp one.
 
@@ -52,8 +53,9 @@ def maximised(
         steps: iterations at the code, and again of each restart.
         restarts: chords to start from: along plus and minus the top singular vector, turned a little more in each
             further pair, at lengths spread over the radius.  0 leaves the largest singular value of the Jacobian.
-        chunk: codes at a time; 32 on the CPU, 1024 elsewhere.  The result does not depend on it.
+        chunk: codes at a time; 32 on the CPU, 1024 elsewhere, or what fits.  The result does not depend on it.
         label: shown with the progress; an empty one shows nothing.
+        start: number of the first code, whose randomness depends on it: a part of the codes gets what the whole gets.
 
     Returns:
         LipschitzEstimate with value f[n], side "lower".
@@ -71,12 +73,13 @@ def maximised(
     radius = check.number("radius", radius, low=SMALLEST, high=1e6)
     steps, restarts = check.integer("steps", steps, low=1), check.integer("restarts", restarts)
     if chunk is None:
-        chunk = 32 if jax.default_backend() == "cpu" else 1024
+        most = 32 if jax.default_backend() == "cpu" else 1024
+        chunk = memory.fitting(generator, most, gradient=True, copies=max(1, restarts))
     generator = jax.device_put(generator)
     with jax.default_matmul_precision("float32"):
         value = batch.stream(
             lambda index, z, y: _chunk(key, generator, index, z, y, radius, steps, restarts),
-            z, y, chunk=check.integer("chunk", chunk, low=1), label=label,
+            z, y, chunk=check.integer("chunk", chunk, low=1), label=label, start=start,
         )
     if not np.isfinite(value).all():
         raise check.InputError(f"generator: got NaN or infinity near code {int(np.argmin(np.isfinite(value)))}, "

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core import batch, check, compile, keys
+from irob.core import batch, check, compile, keys, memory
 from irob.core.evidence import LipschitzEstimate
 from irob.core.types import Generator
 
@@ -38,6 +38,7 @@ def sampled(
     directions: str = "ball",
     chunk: int | None = None,
     label: str = "",
+    start: int = 0,
 ) -> LipschitzEstimate:
     """Algorithm 1 at every code: the largest stretch among random neighbours, a lower bound on the constant.
 
@@ -48,9 +49,10 @@ def sampled(
         radius: of the ball about each code, in latent standard deviations, at least 1e-5.
         neighbours: draws for each code, at least 1.
         directions: "ball" or "orthant".
-        chunk: forward passes at a time; 100 on the CPU (what its caches hold), 8192 elsewhere.  Memory grows with it,
-            not with the numbers of codes and neighbours; the result does not depend on it.
+        chunk: forward passes at a time; 100 on the CPU (what its caches hold), 8192 elsewhere, or what the memory
+            holds.  It grows with this, not with the numbers of codes and neighbours; the result does not depend on it.
         label: shown with the progress; an empty one shows nothing.
+        start: number of the first code, whose randomness depends on it: a part of the codes gets what the whole gets.
 
     Returns:
         LipschitzEstimate with value f[n], side "lower".
@@ -71,7 +73,7 @@ def sampled(
     if directions not in DIRECTIONS:
         raise check.unknown("directions", directions, DIRECTIONS)
     if chunk is None:
-        chunk = 100 if jax.default_backend() == "cpu" else 8192
+        chunk = memory.fitting(generator, 100 if jax.default_backend() == "cpu" else 8192)
     # Forward passes at a time = codes at a time x neighbours at a time.
     passes = min(check.integer("chunk", chunk, low=1), count)
     rows = max(1, chunk // count)
@@ -79,7 +81,7 @@ def sampled(
     with jax.default_matmul_precision("float32"):
         value = batch.stream(
             lambda index, z, y: _chunk(key, generator, index, z, y, radius, count, directions, passes),
-            z, y, chunk=rows, label=label,
+            z, y, chunk=rows, label=label, start=start,
         )
     if not np.isfinite(value).all():
         raise check.InputError(f"generator: got NaN or infinity near code {int(np.argmin(np.isfinite(value)))}, "

@@ -18,9 +18,6 @@ BOUND = "intrinsic robustness"
 INTENDED = "intended-label share"
 PREDICTIONS = "in-distribution stability of predictions"
 PROTOCOLS = {"default": "measured here", "paper": "published protocol, here"}
-MEANING = {
-    "default": "directions of the ball, images in [0,1]", "paper": "directions of the orthant, images in [−1,1]"
-}
 FAMILIES = {"overall": "risk ≥ α overall", "per_class": "risk ≥ α in each class"}
 
 
@@ -97,9 +94,25 @@ def epsilons(rows: Iterable[Row]) -> list[float]:
     return sorted({r.detail["epsilon"] for r in rows if r.quantity in (ROBUST, IN_DISTRIBUTION, BOUND)})
 
 
-def is_paper_setting(rows: Sequence[Row]) -> bool:
-    """Whether the paper's MNIST numbers may stand beside these: generated MNIST under l2."""
-    return any(r.dataset == "mnist_gen" for r in rows) and not any(r.threat.startswith("linf") for r in rows)
+def paper(rows: Sequence[Row]) -> published.Benchmark | None:
+    """The paper's numbers that may stand beside these: generated MNIST or ImageNet10, under l2."""
+    if any(r.threat.startswith("linf") for r in rows):
+        return None
+    return next((b for r in rows if (b := published.of(r.dataset))), None)
+
+
+def meaning(protocol: str, rows: Sequence[Row]) -> str:
+    """Directions and units of a protocol; the published code measured ImageNet10 in [0,1], MNIST not."""
+    if protocol == "default":
+        return "directions of the ball, images in [0,1]"
+    known = paper(rows)
+    return f"directions of the orthant, images in {'[0,1]' if known and known.scale == 1 else '[−1,1]'}"
+
+
+def class_names(count: int, rows: Sequence[Row]) -> tuple[str, ...]:
+    """The classes' names, where the paper has some, or their numbers."""
+    found = paper(rows)
+    return found.names if found and len(found.names) == count else tuple(map(str, range(count)))
 
 
 def table1(rows: Sequence[Row], model: str) -> Table | None:
@@ -113,10 +126,11 @@ def table1(rows: Sequence[Row], model: str) -> Table | None:
         if found:
             top = max(found.values(), key=lambda r: r.value)
             cells = tuple(_constant(found.get(c)) for c in classes)
-            lines.append(Line(label, (*cells, _constant(top)), note=MEANING[protocol]))
-    if is_paper_setting(rows) and len(classes) == len(published.LIPSCHITZ):
-        numbers = (*published.LIPSCHITZ, max(published.LIPSCHITZ))
-        lines.append(Line("paper, Table 1", tuple(Cell(f"{v:.1f}", v) for v in numbers), "paper"))
+            lines.append(Line(label, (*cells, _constant(top)), note=meaning(protocol, rows)))
+    known = paper(rows)
+    if known and len(classes) == len(known.lipschitz):
+        numbers = (*known.lipschitz, max(known.lipschitz))
+        lines.append(Line(f"paper, {known.table}", tuple(Cell(f"{v:.1f}", v) for v in numbers), "paper"))
     first = select(rows, LIPSCHITZ, model=model)[0].detail
     notes = [
         f"Quantile at 1 − δ = {1 - first['delta']:g} over {first['codes']} codes a class, {first['neighbours']} "
@@ -124,11 +138,14 @@ def table1(rows: Sequence[Row], model: str) -> Table | None:
         + ("s: mean ± standard deviation." if first["trials"] > 1 else ".")
         + f" {first['codes']} codes cover that quantile with a probability of {first['confidence']:.2g} only.",
         "Sampling finds constants from below: the true ones are at least as large.",
-        "The published protocol draws directions from the positive orthant only and measures outputs in [−1,1], "
-        "which doubles every figure; ε, data and classifiers live in [0,1].",
+        "The published protocol draws directions from the positive orthant only"
+        + (" and measures outputs in [−1,1], which doubles every figure; ε, data and classifiers live in [0,1]."
+           if known is None or known.scale == 2 else "."),
     ]
-    head = (f"{model}, class", *(str(c) for c in classes), "largest")
-    return Table("table1", "Table 1. Local Lipschitz constants of the generator", head, tuple(lines), tuple(notes))
+    called = class_names(max(classes) + 1, rows)
+    head = (f"{model}, class", *(called[c] for c in classes), "largest")
+    number = known.table if known else "Table 1"
+    return Table("table1", f"{number}. Local Lipschitz constants of the generator", head, tuple(lines), tuple(notes))
 
 
 def _constant(row: Row | None) -> Cell:
@@ -149,16 +166,17 @@ def comparison(rows: Sequence[Row], conditional: str) -> Table | None:
             name = whole[0].model
             a, b = whole[0], max(classes, key=lambda r: r.value)
             ratio = Cell(f"{a.value / b.value:.2f}", a.value / b.value)
-            lines.append(Line(label, (_constant(a), _constant(b), ratio), note=MEANING[protocol]))
+            lines.append(Line(label, (_constant(a), _constant(b), ratio), note=meaning(protocol, rows)))
     if not lines:
         return None
-    if is_paper_setting(rows):
-        gan, acgan = published.LIPSCHITZ_GAN, max(published.LIPSCHITZ)
+    known = paper(rows)
+    if known and known.unconditional:
+        gan, acgan = known.unconditional, max(known.lipschitz)
         cells = (Cell(f"{gan:.2f}", gan), Cell(f"{acgan:.1f}", acgan), Cell(f"{gan / acgan:.2f}", gan / acgan))
         lines.append(Line("paper, two samplers", cells, "paper"))
     head = ("", f"{name} (unconditional)", f"{conditional}, largest class", "ratio")
     notes = ["Each line uses one sampler for both generators."]
-    if is_paper_setting(rows):
+    if known and known.unconditional:
         notes.append("The paper's 27.01 was drawn with directions of the whole sphere, its conditional figures with "
                      "directions of the positive orthant, both in [−1,1]: two estimators.")
     return Table("comparison", "Unconditional against conditional generator", head, tuple(lines), tuple(notes))
@@ -174,7 +192,8 @@ def fawzi(rows: Sequence[Row]) -> Table | None:
     for protocol, label in PROTOCOLS.items():
         of = select(found, PREDICTIONS, protocol=protocol)
         if of:
-            lines.append(Line(f"{label}, L = {of[0].detail['lipschitz']:.2f} ({MEANING[protocol]})", kind="group"))
+            said = meaning(protocol, rows)
+            lines.append(Line(f"{label}, L = {of[0].detail['lipschitz']:.2f} ({said})", kind="group"))
         for method in dict.fromkeys(r.method for r in of):
             hits = [next(iter(select(of, PREDICTIONS, method=method, epsilon=e)), None) for e in radii]
             cells = tuple(Cell() if r is None else Cell(f"{100 * r.value:.1f}" if r.value < 1 else "vacuous", r.value)
@@ -191,20 +210,20 @@ def fawzi(rows: Sequence[Row]) -> Table | None:
 
 def table3(rows: Sequence[Row]) -> Table | None:
     """Table 3: accuracy of classifiers, clean and attacked, against the bound that no classifier passes."""
-    radii, names, paper = epsilons(rows), models(rows), is_paper_setting(rows)
+    radii, names, known = epsilons(rows), models(rows), paper(rows)
     bounds, fails = _bound_lines(rows, radii)
     if not names and not bounds:
         return None
     counts: dict[str, set[int]] = {}
-    lines = [Line("Under attack: any image within ε", kind="group")] if names or paper else []
+    lines = [Line("Under attack: any image within ε", kind="group")] if names or known else []
     for name in names:
         attacked = [largest(rows, ROBUST, model=name, epsilon=e) for e in radii]
         counts.setdefault("unconstrained", set()).update(r.n for r in attacked if r and r.n)
         natural = largest(rows, NATURAL, model=name)
         counts.setdefault("natural", set()).update([natural.n] if natural and natural.n else [])
         lines.append(Line(*_named(name, (percent(natural), *(percent(r) for r in attacked)))))
-    if paper:
-        for method, values in published.ROBUST.items():
+    if known:
+        for method, values in known.robust.items():
             cells = tuple(printed(*values.get(e, (None, None))) for e in [0.0, *radii])
             lines.append(Line(f"paper, {method}", cells, "paper"))
     inside = [n for n in names if select(rows, IN_DISTRIBUTION, model=n)]
@@ -222,9 +241,9 @@ def table3(rows: Sequence[Row]) -> Table | None:
                 cells = (Cell(), *(percent(r) for r in free))
                 lines.append(Line(f"{published.short(name)}, any image", cells, "same", "the same clean images"))
     lines += bounds
-    if paper and bounds:
-        cells = (Cell(), *(printed(published.BOUND.get(e)) for e in radii))
-        lines.append(Line(f"paper, “Our Bound”, α = {published.ALPHA:g}", cells, "paper"))
+    if known and bounds:
+        cells = (Cell(), *(printed(known.bound.get(e)) for e in radii))
+        lines.append(Line(f"paper, “Our Bound”, α = {known.alpha:g}", cells, "paper"))
     together = any("+" in r.method for r in select(rows, ROBUST))
     sizes = "; ".join(f"{k}: {', '.join(f'{n:,}' for n in sorted(v))} images" for k, v in counts.items() if v)
     trials = max((r.detail.get("trials", 1) for r in select(rows, ROBUST)), default=1)
@@ -256,7 +275,7 @@ def _bound_lines(rows: Sequence[Row], radii: Sequence[float]) -> tuple[list[Line
     lines, fails = [], False
     for protocol in [p for p in PROTOCOLS if select(found, BOUND, protocol=p)]:
         what = {"default": "Limit of any classifier, an estimate", "paper": "The same by the published protocol"}
-        lines.append(Line(f"{what[protocol]} ({MEANING[protocol]})", kind="group"))
+        lines.append(Line(f"{what[protocol]} ({meaning(protocol, rows)})", kind="group"))
         order = sorted(select(found, BOUND, protocol=protocol), key=lambda r: not r.detail["measured"])
         for alpha, family in dict.fromkeys((r.detail["alpha"], r.detail["family"]) for r in order):
             hits = {e: next(iter(select(order, BOUND, alpha=alpha, family=family, epsilon=e)), None) for e in radii}

@@ -4,6 +4,7 @@ Each class takes narrow widths too, and `randomise` gives every weight and stati
 Images are NCHW in [-1, 1].
 """
 
+import copy
 import itertools
 
 import torch
@@ -29,8 +30,11 @@ class Spectral(nn.Module):
         w = self.weight_orig
         return (w.permute(0, 2, 3, 1) if w.dim() == 4 else w).reshape(len(w), -1)
 
+    def normalised(self):
+        return self.weight_orig / torch.dot(self.weight_u, self.matrix() @ self.weight_v)
+
     def forward(self, x):
-        weight = self.weight_orig / torch.dot(self.weight_u, self.matrix() @ self.weight_v)
+        weight = self.folded if hasattr(self, "folded") else self.normalised()
         bias = getattr(self, "bias", None)
         if weight.dim() == 2:
             return F.linear(x, weight, bias)
@@ -377,6 +381,17 @@ def randomise(model, seed=0):
     out = torch.atanh(model(torch.randn(2, model.latent), torch.tensor([0, 1])).clamp(-0.999, 0.999))
     for p in last.values():
         p.mul_(0.5 / float(out.std()))
+    return model
+
+
+def fold(model, memory_format=torch.contiguous_format):
+    """A copy with weight / sigma computed once, and not at every call as published."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, Spectral):
+            weight = module.normalised()
+            weight = weight.contiguous(memory_format=memory_format) if weight.dim() == 4 else weight
+            module.register_buffer("folded", weight)
     return model
 
 

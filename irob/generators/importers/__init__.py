@@ -116,12 +116,21 @@ def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
             warnings.simplefilter("ignore")  # a refusal is one line
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # damaged files and refused pickles raise many types
-        reason = _line(e).split(". ")[0]
+        reason = _damage(path) or _line(e).split(". ")[0]
         raise InputError(f"source {path.name!r}: not a state dict that is safe to read ({reason})") from None
     if not hasattr(state, "items") or not all(isinstance(t, torch.Tensor) for t in state.values()):
         raise InputError(f"source {path.name!r}: got {type(state).__name__}, wanted a state dict of tensors; "
                          "store model.state_dict() alone")
     return {name: tensor.numpy() for name, tensor in state.items()}
+
+
+def _damage(path: pathlib.Path) -> str:
+    """What is wrong with a file before PyTorch's reader has its say; "" if nothing is."""
+    with open(path, "rb") as file:
+        head = file.read(4)
+    if head == b"PK\x03\x04":
+        return "" if zipfile.is_zipfile(path) else f"the file is cut off after {path.stat().st_size} bytes"
+    return "" if head[:1] == b"\x80" else "it does not begin as PyTorch's files do"
 
 
 def _line(error: Exception) -> str:

@@ -12,6 +12,7 @@ W is (out, everything else); the order of "everything else" is that of the store
 import dataclasses
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -128,7 +129,8 @@ def convert(state: State, a: Layout, names: Names, *, source: str, notes: list[s
     flat: State = {}
     for part in progress(list(parts(a)), label="import"):
         flat |= read(part, shaped, a, names)
-    return biggan.build(weights.unflatten({n: jnp.asarray(v, jnp.float32) for n, v in flat.items()}), layout=a)
+    arrays: dict[str, Any] = {n: jnp.asarray(v, jnp.float32) for n, v in flat.items()}
+    return biggan.build(weights.unflatten(arrays), layout=a)
 
 
 def wanted_names(a: Layout, names: Names) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -38,6 +38,8 @@ def test_the_best_ends_are_the_certified_witness_and_the_best_search(rows):
     assert limits.best(high).detail["rung"] == "escape"
     assert limits.best(high, certified=True).detail["rung"] == "certified"
     assert limits.best([]) is None
+    tighter = end("upper", 1.0, 0.97, True, rung="certified")  # more than the search says
+    assert limits.best([*high, tighter]) is tighter
 
 
 def test_the_width_is_that_between_the_best_ends(rows):

@@ -54,7 +54,7 @@ def best(found: Sequence[Row], certified: bool = False) -> Row | None:
     """The end that says most: the largest lower end, certified ones first, or the tightest upper one.
 
     Of upper ends that are estimates the last of the ladder counts, since it leaves least to chance; if its codes are
-    too few for it to say anything, the one before.
+    too few for it to say anything, the one before; a certified end where that is lower still.
     """
     found = [r for r in found if (r.certified or not certified) and r.detail.get("rung") != "paper"]
     if not found:
@@ -67,7 +67,9 @@ def best(found: Sequence[Row], certified: bool = False) -> Row | None:
     order = list(RUNGS)
     estimates = [r for r in found if not r.certified]
     estimates = [r for r in estimates if r.value < 1 - r.detail["alpha"] - 1e-12] or estimates
-    return max(estimates, key=lambda r: order.index(r.detail["rung"]), default=None) or best(found, True)
+    proved = best(found, True)
+    last = max(estimates, key=lambda r: order.index(r.detail["rung"]), default=proved)
+    return proved if proved and last and proved.value < last.value else last
 
 
 def ladder(rows: Sequence[Row], dataset: str) -> Table | None:

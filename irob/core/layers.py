@@ -311,7 +311,8 @@ def of_generator(generator: Generator, y: int) -> tuple[Any, ...]:
             name = getattr(part, "__name__", type(part).__name__)
             raise InputError(f"generator: got {name}, which lists no layers; wanted a module and stages with to_layers")
     parts = generator.module.to_layers(generator.variables, y)
-    return (*parts, *(layer for stage in generator.stages for layer in stage.to_layers()))
+    stages: tuple[Any, ...] = generator.stages
+    return (*parts, *(layer for stage in stages for layer in stage.to_layers()))
 
 
 def of(classifier: Classifier) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ L(s)): a few pilot codes, which count nowhere else, choose it.
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -24,6 +25,7 @@ from irob.core import check, keys
 from irob.core.types import Generator
 from irob.evaluation.pieces import Pieces, fingerprint, whole
 
+K = TypeVar("K")
 BLOCK = 200  # codes in a piece on disk, a minute or less of work that a kill can lose
 PILOT = 0.8  # share of the pilot's smallest certified radius: most codes shall keep within it
 
@@ -111,7 +113,7 @@ def measure(
             record = {"method": method, "key": fingerprint(k), "codes": fingerprint(codes[0][s]), "classes": classes,
                       "generator": weights, **settings}
             call = functools.partial(work, k, codes[0][s], codes[1][s], label=shown)
-            done.append(pieces.get("limits", record, lambda call=call: {"value": call()})["value"])
+            done.append(pieces.get("limits", record, _value(call))["value"])
         return np.concatenate(done) if done else np.empty(0)
 
     def certified(radius: float) -> Callable:
@@ -142,5 +144,14 @@ def measure(
                 codes=draw(keys.named(key, "pilot codes"), generator, plan.pilot), epsilon=e)
             s = PILOT * float(pilot.min())
             kept[e] = np.minimum(s, e / blocks(f"certified {e:g}", plan.certified, certified(s), radius=s))
-    return Measured(plan, y, *({k: v for k, v in d.items() if len(v)} for d in (constants, found, kept)),
+    return Measured(plan, y, _some(constants), _some(found), _some(kept),
                     {r: pair for r, pair in compared.items() if len(pair[0])})
+
+
+def _value(call: Callable[[], np.ndarray]) -> Callable[[], dict[str, np.ndarray]]:
+    return lambda: {"value": call()}
+
+
+def _some(found: dict[K, np.ndarray]) -> dict[K, np.ndarray]:
+    """Those that are not empty."""
+    return {k: v for k, v in found.items() if len(v)}

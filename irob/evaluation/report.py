@@ -170,8 +170,8 @@ def run(
         seconds=clock.seconds, **{"pieces reused": pieces.reused, "pieces computed": pieces.computed})
     report = Report(tuple(limits.noted(rows, assumed)), record)
     report.check()
-    found = (*robustness.discoveries(rows), *limits.discoveries(rows))
-    return Outcome(report, pictures, found, tuple(omitted))
+    discovered = (*robustness.discoveries(rows), *limits.discoveries(rows))
+    return Outcome(report, pictures, discovered, tuple(omitted))
 
 
 def measure(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from irob import bounds
-from irob.core.evidence import Bound, EvidenceError, Row
+from irob.core.evidence import Bound, EvidenceError, Row, Side
 from irob.evaluation.codes import Measured
 from irob.evaluation.limits import FAMILIES, Risk
 from irob.math.quantiles import quantile
@@ -48,8 +48,9 @@ def lawful(m: Measured) -> None:
 def constant_rows(m: Measured, *, dataset: str, model: str) -> list[Row]:
     """Sampled, maximised and certified constants of each class: largest and median over its codes."""
     rows = []
-    named = (("ball", f"{SAMPLED}, {m.plan.neighbours} neighbours", "lower"), ("maximised", MAXIMISED, "lower"),
-             ("certified", CERTIFIED, "upper"))
+    named: tuple[tuple[str, str, Side], ...] = (
+        ("ball", f"{SAMPLED}, {m.plan.neighbours} neighbours", "lower"),
+        ("maximised", MAXIMISED, "lower"), ("certified", CERTIFIED, "upper"))
     for name, method, side in named:
         for c, values in enumerate(m.by_class(m.constants.get(name, np.empty(0)))):
             if len(values):
@@ -94,7 +95,9 @@ def rung_rows(
             for rung, growth in {**searched, "escape": found}.items():
                 if len(growth):
                     rows.append(estimated(m, rung, growth, risk.alpha, family, e, dataset=dataset, common=common))
-        for rung, growth, side in (("supported", found, "lower"), ("certified", kept, "upper")):
+        counted: tuple[tuple[str, np.ndarray, Side], ...] = (
+            ("supported", found, "lower"), ("certified", kept, "upper"))
+        for rung, growth, side in counted:
             if len(growth):
                 s = bounds.with_confidence(m.by_class(growth), risk.alpha, confidence=confidence, family=family)
                 bound = s.bound(e, side)

@@ -107,7 +107,8 @@ class _Classes:
     """Parts and products of each class, made when first asked for."""
 
     def __init__(self, generator: Generator):
-        self.generator, self.made = generator, {}
+        self.generator = generator
+        self.made: dict[int, tuple[tuple[Part, ...] | None, float, Exception | None]] = {}
 
     def of(self, y: int) -> tuple[tuple[Part, ...] | None, float, Exception | None]:
         """(parts or None, product of norms, why there are no parts)."""
@@ -124,8 +125,8 @@ class _Classes:
         parts, whole, why = self.of(y)
         if method == "product" or (parts is None and method == "best"):
             return whole
-        if why:
-            raise why
+        if parts is None:
+            raise why or AssertionError("unreachable: where there are no parts, there is a reason")
         found = local(parts, z, radius)
         return found if method == "local" else min(found, whole)
 

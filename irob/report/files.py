@@ -36,8 +36,10 @@ def write(
     if html.radii(rows):
         drawn["figure2"] = figures.robustness(rows, pictures.get("pairs"))
     for i, d in enumerate(limits.datasets(rows)):
+        table = limits.ladder(rows, d)
+        assert table is not None
         drawn[f"figure{3 + i}"] = limits.figure(rows, d, limits.alphas(rows, d)[0])
-        files[f"limits_{pathlib.PurePath(d).name}.tex"] = latex.tabular(limits.ladder(rows, d))
+        files[f"limits_{pathlib.PurePath(d).name}.tex"] = latex.tabular(table)
     earlier = comparison.comparison_table(rows)
     if earlier is not None:
         drawn[f"figure{3 + len(limits.datasets(rows))}"] = comparison_figure.comparison_figure(rows)

@@ -98,7 +98,7 @@ def chunk(generator: Generator, budget: int | None = None, *, gradient: bool = F
     >>> chunk(g, 41_000)
     10
     """
-    weights = sum(int(np.size(a)) * np.asarray(a).dtype.itemsize for a in jax.tree.leaves(generator.variables))
+    weights = sum(int(np.size(a)) * jnp.result_type(a).itemsize for a in jax.tree.leaves(generator.variables))
     budget = available() if budget is None else budget
     one = max(1, needed(generator, jnp.zeros(generator.latent_dim), jnp.zeros((), jnp.int32), gradient=gradient))
     count = int(SHARE * (budget - weights) / one)

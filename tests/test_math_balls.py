@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 from irob.core.compile import jit
 from irob.math import balls, norms
 
-VECTORS = hnp.arrays(np.float32, 6, elements=st.floats(-50, 50, width=32, allow_subnormal=False))  # XLA flushes those to 0
+# XLA flushes subnormal numbers to zero.
+VECTORS = hnp.arrays(np.float32, 6, elements=st.floats(-50, 50, width=32, allow_subnormal=False))
 RADII = st.sampled_from([0.0, 1e-3, 0.5, 3.0, 40.0])
 project = functools.cache(lambda order: jit(functools.partial(balls.project, order=order)))
 

@@ -4,8 +4,6 @@ The generator is a BigGAN that `python -m train.biggan --dataset cifar10` has tr
 classes, z ~ N(0, I).  See `generated` for why labels and codes are the same on every machine.
 """
 
-from irob.core import registry
-from irob.core.check import InputError
 from irob.core.types import Dataset, Generator
 from irob.data import generated
 
@@ -31,12 +29,7 @@ def build(
       count: only the first `count` examples; they are the same in a set of any length.
       chunk: images generated at once; default what the memory holds.
     """
-    if generator is None:
-        raise InputError(f"data set 'cifar10_gen': got no generator, and none is shipped; {HOW}")
-    g = generator if isinstance(generator, Generator) else registry.room("generators").load(generator)
-    if (g.num_classes, g.image_shape) != (10, SHAPE):
-        raise InputError(f"data set 'cifar10_gen': got a generator of {g.num_classes} classes and images "
-                         f"{g.image_shape}, wanted 10 and {SHAPE}; {HOW}")
+    g = generated.loaded(generator, "cifar10_gen", shape=SHAPE, how=HOW)
     count = COUNT[split] if count is None else count
     return generated.dataset(g, split, count, seed=seed, chunk=chunk, name="cifar10_gen")
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtri
 
-from irob.core import batch, check, keys, memory
+from irob.core import batch, check, keys, memory, registry
 from irob.core.check import InputError, unknown
 from irob.core.compile import jit
 from irob.core.types import Dataset, Generator
@@ -98,3 +98,21 @@ def dataset(
     chunk = memory.fitting(generator, 1000) if chunk is None else chunk
     x = images(generator, z, y, chunk=chunk, label=f"{name or 'generated'} {split}" if count > chunk else "")
     return Dataset(x, y, z, max(1, generator.num_classes), tuple(x.shape[1:]), name)
+
+
+def loaded(
+    generator: Generator | str | None, name: str, *, shape: tuple[int, ...], how: str, classes: int = 10, narrow=None
+) -> Generator:
+    """The generator of a data set, by value, shipped name or folder; narrow: to the data set's classes and size.
+
+    Raises:
+        InputError: none was given, or it draws other classes or images.
+    """
+    if generator is None:
+        raise InputError(f"data set {name!r}: got no generator, and none is shipped; {how}")
+    g = generator if isinstance(generator, Generator) else registry.room("generators").load(generator)
+    g = narrow(g) if narrow else g
+    if (g.num_classes, g.image_shape) != (classes, shape):
+        raise InputError(f"data set {name!r}: got a generator of {g.num_classes} classes and images "
+                         f"{g.image_shape}, wanted {classes} and {shape}; {how}")
+    return g

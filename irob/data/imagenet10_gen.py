@@ -8,13 +8,12 @@ Reference: Zhang, Chen, Gu, Evans (2020), section 5, https://arxiv.org/abs/2003.
 """
 
 from irob.core import registry
-from irob.core.check import InputError
 from irob.core.types import Dataset, Generator
 from irob.data import generated
 
 COUNT = {"train": 50_000, "test": 10_000}
 SHAPE = (32, 32, 3)
-HOW = ("python -m irob import biggan128 --source biggan128-release.pt --out DIR, "
+HOW = ("make one: python -m irob import biggan128 --source biggan128-release.pt --out DIR, "
        "then --generator DIR")
 
 
@@ -37,13 +36,8 @@ def build(
       count: only the first `count` examples; they are the same in a set of any length.
       chunk: images generated at once; default what the memory holds.
     """
-    if generator is None:
-        raise InputError(f"data set 'imagenet10_gen': got no generator, and none is shipped; make one: {HOW}")
-    g = generator if isinstance(generator, Generator) else registry.room("generators").load(generator)
-    g = narrowed(g, resize)
-    if (g.num_classes, g.image_shape) != (10, SHAPE):
-        raise InputError(f"data set 'imagenet10_gen': got a generator of {g.num_classes} classes and images "
-                         f"{g.image_shape}, wanted 10 and {SHAPE}; {HOW}")
+    g = generated.loaded(
+        generator, "imagenet10_gen", shape=SHAPE, how=HOW, narrow=lambda g: narrowed(g, resize))
     count = COUNT[split] if count is None else count
     return generated.dataset(g, split, count, seed=seed, chunk=chunk, name="imagenet10_gen")
 

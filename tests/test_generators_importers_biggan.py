@@ -16,7 +16,7 @@ import pytest
 from irob import generators
 from irob.core.check import InputError
 from irob.generators import biggan, importers
-from irob.generators.importers import _biggan, biggan128, biggan_pytorch, biggan_tfhub, download
+from irob.generators.importers import _biggan, _layouts, biggan128, biggan_pytorch, biggan_tfhub, download
 
 
 @functools.cache
@@ -145,7 +145,7 @@ def test_another_layout_is_named(tmp_path):
         importers.load("biggan_deep128", save(tmp_path / "t.npz", released()))
     with pytest.raises(InputError, match="layout biggan128, wanted biggan_pytorch"):
         importers.load("biggan_pytorch", tmp_path / "t.npz")
-    assert _biggan.looks_like({"something.weight": np.zeros(1)}) is None
+    assert _layouts.looks_like({"something.weight": np.zeros(1)}) is None
 
 
 def test_a_damaged_file_is_said(tmp_path):

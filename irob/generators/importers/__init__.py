@@ -17,6 +17,7 @@ import numpy as np
 from irob.core import registry
 from irob.core.check import InputError, unknown
 from irob.core.types import Generator
+from irob.generators.importers import _layouts
 
 PACKAGE = "irob.generators.importers"
 SUFFIXES = (".pt", ".pth", ".bin", ".npz", ".safetensors")
@@ -48,7 +49,9 @@ def load(layout: str, source, *, config=None, notes: list[str] | None = None) ->
         more["config"] = configuration(source, config)
     elif config:
         raise InputError(f"config: layout {layout!r} has no configuration of its own; leave out --config")
-    return convert(read(source), source=pathlib.Path(source).name, **more)
+    state, name = read(source), pathlib.Path(source).name
+    _layouts.expect(state, layout, name)
+    return convert(state, source=name, **more)
 
 
 def configuration(source, config=None) -> dict[str, Any] | None:

@@ -39,7 +39,6 @@ NAMES = Names(prefix, pixels_first=True, unused=r"(num_batches_tracked|running_m
 
 def of(resolution: int, state: State, *, source: str, notes: list[str] | None) -> Generator:
     """The generator of a state dict at this resolution."""
-    _biggan.expect(state, f"biggan{resolution}", source)
     width = _biggan.size(state, "scaledcrossreplicabn.weight", 0, 96)
     classes = _biggan.size(state, "linear.weight", 0, 1000)
     state = {re.sub(r"^module\.", "", n): a for n, a in state.items()}  # as DataParallel saves it

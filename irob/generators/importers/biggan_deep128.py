@@ -40,7 +40,6 @@ def prefix(path: str, *, attention: int) -> str:
 def of(resolution: int, state: State, *, source: str, config: dict[str, Any] | None,
        notes: list[str] | None) -> Generator:
     """The generator of a state dict at this resolution."""
-    _biggan.expect(state, f"biggan_deep{resolution}", source)
     width = _biggan.size(state, "generator.bn.weight", 0, 128)
     classes = _biggan.size(state, "embeddings.weight", 1, 1000)
     layout = biggan.deep(resolution, width, classes)

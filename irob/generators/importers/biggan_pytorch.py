@@ -73,7 +73,6 @@ def convert(state: State, *, source: str = "state dict", notes: list[str] | None
     Raises:
         InputError: names or shapes that are not the published ones.
     """
-    _biggan.expect(state, "biggan_pytorch", source)
     state = standing({re.sub(r"^module\.", "", n): a for n, a in state.items()})
     normalised = any(n.endswith(".u0") for n in state)
     names = Names(

@@ -103,7 +103,6 @@ def convert(state: State, *, source: str = "state dict", notes: list[str] | None
     Raises:
         InputError: names or shapes that are not the published ones.
     """
-    _biggan.expect(state, "biggan_tfhub", source)
     state = plain(state)
     a = layout(state)
     names = Names(

@@ -1,6 +1,5 @@
 """From names to rows: one classifier, attacked as asked.  The work behind `python -m irob attack`."""
 
-import inspect
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from irob import classifiers, data, generators
-from irob.core import keys, registry
+from irob.core import keys
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.evidence import Report
 from irob.core.provenance import provenance
@@ -21,8 +20,7 @@ PROTOCOLS = ("default", "paper")
 
 def options_of(attack: str) -> list[str]:
     """The options that an attack takes."""
-    make = registry.module("irob.attacks", attack, kind="attack").build
-    return [p for p in inspect.signature(make).parameters if p not in ("threat", "generator")]
+    return [p for p in robustness.takes(attack) if p != "generator"]
 
 
 def plans(
@@ -79,7 +77,7 @@ def run(
     todo = plans(attack, [samples] * len(attack), protocol, options or {})
     key = keys.from_seed(seed)
     model = classifiers.load(classifier)
-    latent = any(name in robustness.LATENT for name in attack)
+    latent = any(robustness.latent(name) for name in attack)
     dataset, source = drawn(dataset, generator, resize) if latent or not dataset or resize else (dataset, None)
     test = load(dataset, count, generator=source or generator, data_dir=data_dir, seed=seed)
     source = source if latent else None

@@ -7,6 +7,7 @@ An attack that fails proves nothing: its robust accuracy bounds the true one fro
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from irob import attacks
-from irob.core import batch, compile, keys
+from irob.core import batch, compile, keys, registry
 from irob.core.check import InputError, integer
 from irob.core.evidence import EvidenceError, Row
 from irob.core.threat import LpBall
@@ -92,18 +93,19 @@ def attacked(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Robust examples bool[epsilons, n] and adversarial images f[epsilons, m, H, W, C] of one trial.
 
-    An attack in the latent space finds small moves by itself: one run at the largest epsilon serves them all.
+    A minimum-norm attack looks for the nearest success: one run at the largest epsilon serves them all.
     """
     pieces = pieces or Pieces()
     radii = sorted(epsilons)
-    needs = attacks.build(plan.attack, LpBall(norm, radii[0]), **_with(plan, generator)).needs_generator
+    attack = attacks.build(plan.attack, LpBall(norm, radii[0]), **_with(plan, generator))
+    needs, nearest = attack.needs_generator, getattr(attack, "minimum_norm", attack.needs_generator)
     identity = {
         "attack": plan.attack, "options": plan.options, "norm": norm, "key": fingerprint(key),
         "classifier": fingerprint(classifier.variables), "module": classifier.name,
         "data": fingerprint((data.x, data.y, data.z)),
         "generator": whole(generator) if needs and generator else None,
     }
-    runs = [radii[-1]] if needs else radii
+    runs = [radii[-1]] if nearest else radii
     alive = np.ones(len(data), bool)
     robust, images = [], []
     for epsilon in runs:
@@ -112,7 +114,7 @@ def attacked(
             _one, key, classifier, data, chosen, plan, LpBall(norm, epsilon), generator if needs else None,
             f"{label} {plan.attack} ε={epsilon:g}" if label else "")
         found = pieces.get(section, {**identity, "epsilon": epsilon, "examples": fingerprint(chosen)}, work)
-        for radius in radii if needs else [epsilon]:
+        for radius in radii if nearest else [epsilon]:
             # LpBall.contains grants the same slack for float noise.
             fooled = found["success"] & (found["distance"] <= radius + 1e-5)
             left = np.ones(len(data), bool)
@@ -123,12 +125,24 @@ def attacked(
     return np.stack(robust), np.stack(images)
 
 
+def takes(name: str) -> list[str]:
+    """The options of an attack, `generator` among them if it attacks in the latent space.
+
+    >>> "generator" in takes("in_distribution"), "generator" in takes("pgd")
+    (True, False)
+    """
+    make = registry.module("irob.attacks", name, kind="attack").build
+    return [p for p in inspect.signature(make).parameters if p != "threat"]
+
+
+def latent(name: str) -> bool:
+    """Whether an attack stays among the images that a generator draws."""
+    return "generator" in takes(name)
+
+
 def _with(plan: Plan, generator: Generator | None) -> dict[str, Any]:
     """The options of the plan, and the generator for those attacks that take one."""
-    return {**plan.options, **({"generator": generator} if plan.attack in LATENT else {})}
-
-
-LATENT = ("in_distribution",)
+    return {**plan.options, **({"generator": generator} if latent(plan.attack) else {})}
 
 
 def _one(key, classifier, data, chosen, plan, threat, generator, label) -> dict[str, Any]:
@@ -227,7 +241,7 @@ def evaluate(
         rows.append(row(NATURAL, right[None], "clean"))
     rows += [row(NATURAL, clean[:, :n], "clean") for n in sorted({p.samples for p in plans}, reverse=True)]
     for o in outcomes:
-        quantity = IN_DISTRIBUTION if o.plan.attack in LATENT else ROBUST
+        quantity = IN_DISTRIBUTION if latent(o.plan.attack) else ROBUST
         for i, epsilon in enumerate(radii):
             rows.append(row(quantity, o.robust[:, i], o.plan.attack, epsilon, risk=1 - rows[0].value, **o.plan.options))
     rows += _together(outcomes, radii, functools.partial(row, risk=1 - rows[0].value))
@@ -236,23 +250,35 @@ def evaluate(
 
 
 def _together(outcomes: Sequence[Outcome], radii: Sequence[float], row) -> list[Row]:
-    """Unconstrained accuracy under all attacks together, on the examples that all of them saw.
+    """Accuracy under several attacks together, on the examples that all of them saw: those in distribution, those
+    that may use any image, and all.
 
     An in-distribution example is an image within epsilon like any other, so it counts; `missed` says on how many
-    images it succeeded where the attack that may use every image did not.
+    images it succeeded where the attacks that may use every image did not.
     """
-    inside = [o for o in outcomes if o.plan.attack in LATENT]
-    outside = [o for o in outcomes if o.plan.attack not in LATENT]
-    if not inside or not outside:
-        return []
-    n = min(o.plan.samples for o in outcomes)
+    inside = [o for o in outcomes if latent(o.plan.attack)]
+    outside = [o for o in outcomes if not latent(o.plan.attack)]
     out = []
     for i, epsilon in enumerate(radii):
-        free = np.all([o.robust[:, i, :n] for o in outside], axis=0)
-        caught = np.all([o.robust[:, i, :n] for o in inside], axis=0)
-        method = " + ".join(o.plan.attack for o in (*outside, *inside))
-        out.append(row(ROBUST, free & caught, method, epsilon, missed=int(np.sum(free & ~caught))))
+        for quantity, group in ((IN_DISTRIBUTION, inside), (ROBUST, outside)):
+            if len(group) > 1:
+                out.append(row(quantity, _left(group, i), _named(group), epsilon))
+        if inside and outside:
+            n = min(o.plan.samples for o in outcomes)
+            free, caught = _left(outside, i)[:, :n], _left(inside, i)[:, :n]
+            out.append(row(ROBUST, free & caught, _named([*outside, *inside]), epsilon,
+                           missed=int(np.sum(free & ~caught))))
     return out
+
+
+def _left(group: Sequence[Outcome], i: int) -> np.ndarray:
+    """bool[trials, n]: what all attacks of a group left, on the examples that all of them saw."""
+    n = min(o.plan.samples for o in group)
+    return np.all([o.robust[:, i, :n] for o in group], axis=0)
+
+
+def _named(group: Sequence[Outcome]) -> str:
+    return " + ".join(o.plan.attack for o in group)
 
 
 def hold(rows: Sequence[Row]) -> None:
@@ -264,7 +290,8 @@ def hold(rows: Sequence[Row]) -> None:
     for a in rows:
         for b in rows:
             same = (a.dataset, a.model, a.threat, a.n) == (b.dataset, b.model, b.threat, b.n)
-            both = same and a.quantity == IN_DISTRIBUTION and b.quantity == ROBUST and a.method in b.method
+            both = same and a.quantity == IN_DISTRIBUTION and b.quantity == ROBUST and (
+                set(a.method.split(" + ")) <= set(b.method.split(" + ")))
             if both and a.value < b.value - 1e-9:
                 raise EvidenceError(f"{a.model} at {a.threat}: in-distribution {a.value:g} is below unconstrained "
                                     f"{b.value:g} on the same {a.n} images")

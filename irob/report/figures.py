@@ -132,8 +132,15 @@ def drawn(rows: Sequence[Row]) -> list[Row]:
     return points
 
 
+def weaker(rows: Sequence[Row], point: Row) -> list[Row]:
+    """What single attacks leave of the same classifier on the same images, where it is more than the point shows."""
+    same = tables.select(
+        rows, point.quantity, model=point.model, epsilon=point.detail["epsilon"], n=point.n)
+    return [r for r in same if " + " not in r.method and r.value > point.value]
+
+
 def panel(rows: Sequence[Row], epsilon: float, axes: Any) -> None:
-    """Robustness over natural risk at one epsilon, with 95 % intervals; curves are bounds."""
+    """Robustness over natural risk at one epsilon, with 95 % intervals; curves are bounds, dashes weaker attacks."""
     points = [r for r in drawn(rows) if r.detail["epsilon"] == epsilon]
     right = max([0.05, *(1.15 * r.detail["risk"] for r in points)])
     for r in tables.select(rows, tables.BOUND, epsilon=epsilon):
@@ -150,6 +157,9 @@ def panel(rows: Sequence[Row], epsilon: float, axes: Any) -> None:
         mark, label = MARKS[r.quantity]
         filled = r.quantity == tables.ROBUST
         name = f"{published.short(base)}, {label}"
+        for w in weaker(rows, r):
+            axes.plot([r.detail["risk"]] * 2, [r.value, w.value], color=colour, linewidth=0.7, alpha=0.5, zorder=2)
+            axes.plot(r.detail["risk"], w.value, "_", color=colour, markersize=9, zorder=2)
         spread = None if r.low is None or r.high is None else [[r.value - r.low], [r.high - r.value]]
         axes.errorbar(
             r.detail["risk"], r.value, yerr=spread, fmt=mark, color=colour, markersize=7 if filled else 6, alpha=0.95,

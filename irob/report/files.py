@@ -6,7 +6,7 @@ from typing import Any
 
 from irob.core.check import write_atomically
 from irob.core.evidence import Report
-from irob.report import comparison, comparison_figure, csv, figures, html, latex, limits, tables
+from irob.report import attacks, comparison, comparison_figure, csv, figures, html, latex, limits, tables
 
 
 def write(
@@ -19,13 +19,14 @@ def write(
     omitted: Sequence[str] = (),
     title: str = "How robust can any classifier be?",
 ) -> list[pathlib.Path]:
-    """Writes report.json, report.csv, table1.tex, table3.tex, figure1 and figure2 (PNG, SVG) and report.html;
+    """Writes report.json, report.csv, report.html, table1.tex, table3.tex, attacks.tex, figure1 and figure2 (PNG, SVG);
     for each distribution whose limit was bracketed also limits_NAME.tex and a figure, and one for earlier bounds.
 
     What the rows do not hold is left out.  Returns the paths written, report.html last.
     """
     folder, rows, pictures = pathlib.Path(folder), report.rows, pictures or {}
-    made = (tables.table3(rows), tables.table1(rows, generator), tables.comparison(rows, generator), tables.fawzi(rows))
+    made = (tables.table3(rows), attacks.table(rows), tables.table1(rows, generator),
+            tables.comparison(rows, generator), tables.fawzi(rows))
     tabled = [t for t in made if t is not None]
     files: dict[str, bytes | str] = {"report.json": report.to_json(), "report.csv": csv.text(rows)}
     files |= {f"{t.name}.tex": latex.tabular(t) for t in tabled}

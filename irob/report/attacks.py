@@ -1,0 +1,57 @@
+"""What every attack leaves of a classifier on the same images: what an accuracy under attack is worth.
+
+The weakest attack of a line of claims makes a classifier look best; a reader sees here how much of it is the attack.
+"""
+
+from collections.abc import Sequence
+
+from irob.core.evidence import Row
+from irob.report import published, tables
+from irob.report.tables import IN_DISTRIBUTION, ROBUST, Cell, Line, Table
+
+NAMES = {
+    "pgd": "PGD", "autoattack": "AutoAttack", "manifold": "manifold attack", "on_manifold": "on-manifold (latent ball)",
+    "in_distribution": "latent search", "apgd_ce": "APGD-CE", "apgd_dlr": "APGD-DLR", "apgd_t": "APGD-T",
+    "fab": "FAB", "fab_t": "FAB-T", "square": "Square",
+}
+GROUPS = {ROBUST: "any image within ε", IN_DISTRIBUTION: "images within ε that the generator draws"}
+
+
+def named(row: Row) -> str:
+    """The field's name of the attack of a row, or of several together.
+
+    >>> row = Row("d", "m", "l2 1", ROBUST, 0.5, "upper", False, "pgd + autoattack")
+    >>> named(row)
+    'PGD + AutoAttack'
+    """
+    if row.method == "in_distribution" and row.detail.get("protocol") == "paper":
+        return "the paper's attack"
+    return " + ".join(NAMES.get(m, m) for m in row.method.split(" + "))
+
+
+def table(rows: Sequence[Row]) -> Table | None:
+    """A group for each classifier and set of images, a line for each attack; None where one attack stands alone."""
+    radii = sorted({r.detail["epsilon"] for r in rows if r.quantity in GROUPS})
+    lines, sizes = [], set()
+    for model in tables.models(rows):
+        for quantity, among in GROUPS.items():
+            found = tables.select(rows, quantity, model=model)
+            methods = list(dict.fromkeys((r.method, r.n) for r in found))
+            if len(methods) < 2:
+                continue
+            lines.append(Line(f"{published.short(model)}: {among}", kind="group"))
+            for method, n in methods:
+                own = [next(iter(tables.select(found, quantity, method=method, n=n, epsilon=e)), None) for e in radii]
+                cells = tuple(tables.percent(r) for r in own)
+                one = next(r for r in own if r)
+                lines.append(Line(named(one), (Cell(f"{n:,}", n), *cells), "same" if " + " in method else "ours"))
+                sizes.add(n)
+    if not lines:
+        return None
+    notes = (
+        "Every figure bounds the true accuracy from above: of two attacks the one that leaves less is nearer to it. "
+        "Attacks on the same number of images were run on the same images; what several leave together counts an "
+        "image as robust if all of them failed on it.",
+    )
+    head = ("accuracy left, %", "images", *(f"ε = {e:g}" for e in radii))
+    return Table("attacks", "What each attack leaves", head, tuple(lines), notes)

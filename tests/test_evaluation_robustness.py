@@ -115,6 +115,21 @@ def test_all_attacks_together_are_the_strongest(both):
     assert robustness.discoveries(rows) == []  # PGD is exact here
 
 
+def test_attacks_of_one_kind_count_together():
+    """An image is robust under several attacks if it is under each, of those images that all of them saw."""
+    free = [robustness.Plan("pgd", n, {**PGD, "steps": steps}, chunk=20) for n, steps in ((20, 20), (30, 1))]
+    inside = [robustness.Plan("in_distribution", 20, {"steps": steps}, chunk=20) for steps in (60, 1)]
+    rows, outcomes = evaluate(dataset(30), [*free, *inside])
+    for i, e in enumerate(EPSILONS):
+        for quantity, group in ((tables.ROBUST, outcomes[:2]), (tables.IN_DISTRIBUTION, outcomes[2:])):
+            method = " + ".join(o.plan.attack for o in group)
+            (row,) = tables.select(rows, quantity, epsilon=e, method=method)
+            left = group[0].robust[0, i, :20] & group[1].robust[0, i, :20]
+            assert row.value == left.mean() and row.n == 20
+        every = tables.select(rows, tables.ROBUST, epsilon=e, method="pgd + pgd + in_distribution + in_distribution")
+        assert every[0].value == np.all([o.robust[0, i, :20] for o in outcomes], axis=0).mean()
+
+
 def test_the_law_can_be_broken(both):
     _, rows, _ = both
     bad = [dataclasses.replace(r, value=0.0, low=0.0) if r.quantity == tables.IN_DISTRIBUTION else r for r in rows]

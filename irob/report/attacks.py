@@ -17,35 +17,38 @@ NAMES = {
 GROUPS = {ROBUST: "any image within ε", IN_DISTRIBUTION: "images within ε that the generator draws"}
 
 
-def named(row: Row) -> str:
-    """The field's name of the attack of a row, or of several together.
+def named(row: Row, alone: Sequence[str] = ()) -> str:
+    """The field's name of the attack of a row; of several together, whether others than those `alone` are among them.
 
-    >>> row = Row("d", "m", "l2 1", ROBUST, 0.5, "upper", False, "pgd + autoattack")
-    >>> named(row)
-    'PGD + AutoAttack'
+    >>> named(Row("d", "m", "l2 1", ROBUST, 0.5, "upper", False, "pgd"))
+    'PGD'
     """
+    methods = row.method.split(" + ")
+    if len(methods) > 1:
+        return "together" if set(methods) <= set(alone) else "together with the attacks in distribution"
     if row.method == "in_distribution" and row.detail.get("protocol") == "paper":
         return "the paper's attack"
-    return " + ".join(NAMES.get(m, m) for m in row.method.split(" + "))
+    return NAMES.get(row.method, row.method)
 
 
 def table(rows: Sequence[Row]) -> Table | None:
     """A group for each classifier and set of images, a line for each attack; None where one attack stands alone."""
     radii = sorted({r.detail["epsilon"] for r in rows if r.quantity in GROUPS})
-    lines, sizes = [], set()
+    lines = []
     for model in tables.models(rows):
         for quantity, among in GROUPS.items():
             found = tables.select(rows, quantity, model=model)
             methods = list(dict.fromkeys((r.method, r.n) for r in found))
             if len(methods) < 2:
                 continue
+            alone = [m for m, _ in methods if " + " not in m]
             lines.append(Line(f"{published.short(model)}: {among}", kind="group"))
             for method, n in methods:
                 own = [next(iter(tables.select(found, quantity, method=method, n=n, epsilon=e)), None) for e in radii]
                 cells = tuple(tables.percent(r) for r in own)
                 one = next(r for r in own if r)
-                lines.append(Line(named(one), (Cell(f"{n:,}", n), *cells), "same" if " + " in method else "ours"))
-                sizes.add(n)
+                kind = "same" if " + " in method else "ours"
+                lines.append(Line(named(one, alone), (Cell(f"{n:,}", n), *cells), kind))
     if not lines:
         return None
     notes = (

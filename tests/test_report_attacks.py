@@ -1,0 +1,52 @@
+"""What each attack leaves: a line for every attack, on the same images, and dashes in Figure 2."""
+
+import pytest
+
+from irob.core.evidence import Row
+from irob.report import attacks, figures, tables
+
+LEFT = {
+    (tables.ROBUST, "pgd"): 0.8, (tables.ROBUST, "autoattack"): 0.7, (tables.ROBUST, "pgd + autoattack"): 0.69,
+    (tables.ROBUST, "pgd + autoattack + in_distribution + manifold"): 0.69,
+    (tables.IN_DISTRIBUTION, "in_distribution"): 0.9, (tables.IN_DISTRIBUTION, "manifold"): 0.75,
+    (tables.IN_DISTRIBUTION, "in_distribution + manifold"): 0.74,
+}
+
+
+def accuracies(left):
+    yield Row("mnist_gen", "mnist_gen_adv", "none", tables.NATURAL, 0.97, "exact", False, "clean", 0.9, 1.0, 100)
+    for e in (1.0, 2.0):
+        for (quantity, method), value in left.items():
+            detail = {"epsilon": e, "norm": "l2", "risk": 0.03, "trials": 1}
+            if method == "in_distribution":
+                detail["protocol"] = "paper"
+            kept = value / e
+            yield Row("mnist_gen", "mnist_gen_adv", f"l2 {e:g}", quantity, kept, "upper", False, method, kept - 0.1,
+                      kept + 0.1, 100, detail)
+
+
+def test_every_attack_has_its_line():
+    table = attacks.table(tuple(accuracies(LEFT)))
+    assert [c.text for line in table.lines if line.label == "together" for c in line.cells][:3] == [
+        "100", "69.0", "34.5"]
+    shown = {line.label: [c.text for c in line.cells] for line in table.lines if line.kind != "group"}
+    assert shown == {
+        "PGD": ["100", "80.0", "40.0"], "AutoAttack": ["100", "70.0", "35.0"],
+        "together": ["100", "74.0", "37.0"], "together with the attacks in distribution": ["100", "69.0", "34.5"],
+        "the paper's attack": ["100", "90.0", "45.0"], "manifold attack": ["100", "75.0", "37.5"],
+    }
+    assert [line.label for line in table.lines if line.kind == "group"] == [
+        "Adv-Train: any image within ε", "Adv-Train: images within ε that the generator draws"]
+
+
+def test_one_attack_alone_needs_no_table():
+    assert attacks.table(tuple(accuracies({(tables.ROBUST, "pgd"): 0.8}))) is None
+
+
+@pytest.mark.parametrize(("quantity", "weak"), [
+    (tables.ROBUST, ["pgd", "autoattack"]), (tables.IN_DISTRIBUTION, ["in_distribution", "manifold"])])
+def test_weaker_attacks_stand_above_the_point(quantity, weak):
+    rows = tuple(accuracies(LEFT))
+    (point,) = [r for r in figures.drawn(rows) if r.quantity == quantity and r.detail["epsilon"] == 1]
+    assert point.value == min(v for (q, _), v in LEFT.items() if q == quantity)
+    assert [r.method for r in figures.weaker(rows, point)] == weak

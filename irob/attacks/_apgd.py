@@ -8,8 +8,8 @@ best point with the gradient stored there, if
   (1) the loss rose in at most 3/4 of the steps since the last checkpoint, or
   (2) the step was not halved at the last checkpoint and the best loss has not changed since.
 
-In the l1 ball a step goes to the k largest entries of the gradient, equally, and P is the projection onto the ball within
-the box.  k follows the sparsity of the best point; three stages at 3, 2 and 1 epsilon take 30, 30 and 40 % of the steps.
+In the l1 ball a step goes to the k largest entries of the gradient, equally, and P is the projection onto the ball
+within the box.  k follows the sparsity of the best point; stages at 3, 2, 1 epsilon take 30, 30, 40 % of the steps.
 
 Losses, with z_(1) >= z_(2) >= ... the sorted logits:
   "ce"        log sum_{k != y} e^z_k - z_y; cross entropy is softplus of it, which changes neither the direction of a

@@ -23,6 +23,7 @@ largest margin: a misclassified one if it met any, and of those the one that rou
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -84,14 +85,14 @@ def schedule(steps: int, norm: str) -> Plan:
         parts = [math.ceil(share * steps) for _, share in L1_STAGES[:-1]]
         parts.append(max(steps - sum(parts), 1))
         stages = [(radius, part) for (radius, _), part in zip(L1_STAGES, parts)]
-    rows = []
+    rows: list[tuple[float, bool, bool, int]] = []
     for radius, part in stages:
         every = max(int(L1_EVERY * part), 1)
         marks = list(range(every, part + 1, every)) if norm == "l1" else checkpoints(part)
         gaps = dict(zip(marks, np.diff([0, *marks])))
         rows += [(radius, t == 0, t == part, gaps.get(t, 0)) for t in range(part + 1)]
-    radius, begin, end, since = (np.array(column) for column in zip(*rows))
-    return Plan(radius.astype(np.float32), begin, end, since.astype(np.int32))
+    kinds = (np.float32, bool, bool, np.int32)
+    return Plan(*(np.array(column, kind) for column, kind in zip(zip(*rows), kinds)))
 
 
 @value()
@@ -195,7 +196,8 @@ def ascend(evaluate, x: jax.Array, x_start: jax.Array, threat: LpBall, steps: in
     count = x.size
 
     def at(plan: Plan) -> LpBall:
-        return dataclasses.replace(threat, epsilon=plan.radius * threat.epsilon)
+        radius: Any = plan.radius
+        return dataclasses.replace(threat, epsilon=radius * threat.epsilon)
 
     def pick(condition, new, old):
         return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)

@@ -95,7 +95,7 @@ def run(
     least = getattr(attack, "least_classes", 2)
     if classifier.num_classes < least:
         got = classifier.num_classes
-        raise check.InputError(f"classes: got {got}, this attack's loss wants at least {least}; use apgd_ce or autoattack")
+        raise check.InputError(f"classes: got {got}, the loss wants at least {least}; take apgd_ce or autoattack")
     if chunk is None:
         chunk = 128 if jax.default_backend() == "cpu" else 1024
     chunk = check.integer("chunk", chunk, low=1)

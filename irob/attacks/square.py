@@ -107,27 +107,25 @@ def _both(pattern: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return out
 
 
-def _place(key: jax.Array, shape: tuple[int, ...], size: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """A random position of a window: its first row, first column, and where it is, bool[H,W,1]."""
-    a, b = jax.random.split(key)
-    top = jax.random.randint(a, (), 0, shape[0] - size + 1)
-    left = jax.random.randint(b, (), 0, shape[1] - size + 1)
+def _place(u: jax.Array, shape: tuple[int, ...], size: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The window at a uniform u f[2]: its first row, first column, and where it is, bool[H,W,1]."""
+    top, left = (jnp.floor(u[i] * (shape[i] - size + 1)).astype(jnp.int32) for i in (0, 1))
     rows, columns = jnp.arange(shape[0])[:, None, None] - top, jnp.arange(shape[1])[None, :, None] - left
     return top, left, (rows >= 0) & (rows < size) & (columns >= 0) & (columns < size)
 
 
-def _signs(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    return jax.random.rademacher(key, shape).astype(jnp.float32)
+def _sign(u: jax.Array) -> jax.Array:
+    return jnp.where(u < 0.5, -1.0, 1.0)
 
 
 def _stripes(key, threat, x):
-    return threat.project(x, x + threat.epsilon * _signs(key, (1, *x.shape[1:])))
+    return threat.project(x, x + threat.epsilon * _sign(jax.random.uniform(key, (1, *x.shape[1:]))))
 
 
 def _square(key, threat, x, x_adv, size, patterns):
-    where, which = jax.random.split(key)
-    *_, inside = _place(where, x.shape, size)
-    return threat.project(x, x_adv + 2 * threat.epsilon * inside * _signs(which, (x.shape[2],)))
+    u = jax.random.uniform(key, (2 + x.shape[2],))  # one draw: each call of the generator is a program of its own
+    *_, inside = _place(u[:2], x.shape, size)
+    return threat.project(x, x_adv + 2 * threat.epsilon * inside * _sign(u[2:]))
 
 
 def _full(threat, x, delta):
@@ -140,19 +138,18 @@ def _tiles(key, threat, x):
     h, w, c = x.shape
     side = max(min(h, w) // 5, 1)
     pattern = jnp.asarray(_pattern(side, threat.norm))
-    which, turned = jax.random.split(key)
-    grid = (h // side, w // side)
-    turn = jax.random.bernoulli(turned, 0.5, (*grid, 1, 1))
-    tiles = jnp.where(turn, pattern.T, pattern)[..., None] * _signs(which, (*grid, 1, 1, c))
-    delta = tiles.transpose(0, 2, 1, 3, 4).reshape(grid[0] * side, grid[1] * side, c)
-    top, left = (h - grid[0] * side) // 2, (w - grid[1] * side) // 2
-    return _full(threat, x, jnp.zeros_like(x).at[top : top + len(delta), left : left + delta.shape[1]].set(delta))
+    rows, columns = h // side, w // side
+    u = jax.random.uniform(key, (rows, columns, 1, 1, 1 + c))
+    tiles = jnp.where(u[..., 0] < 0.5, pattern.T, pattern)[..., None] * _sign(u[..., 1:])
+    delta = tiles.transpose(0, 2, 1, 3, 4).reshape(rows * side, columns * side, c)
+    border = [((n % side) // 2, n % side - (n % side) // 2) for n in (h, w)]
+    return _full(threat, x, jnp.pad(delta, [*border, (0, 0)]))
 
 
 def _moved(key, threat, x, x_adv, size, patterns):
-    here, there, which, turned = jax.random.split(key, 4)
-    top, left, inside = _place(here, x.shape, size)
-    *_, source = _place(there, x.shape, size)
+    u = jax.random.uniform(key, (5 + x.shape[2],))
+    top, left, inside = _place(u[:2], x.shape, size)
+    *_, source = _place(u[2:4], x.shape, size)
     power = 2 if threat.norm == "l2" else 1
 
     def mass(v):
@@ -160,10 +157,8 @@ def _moved(key, threat, x, x_adv, size, patterns):
         return jnp.sum(jnp.abs(v) ** power, axis=(0, 1))
 
     delta = x_adv - x
-    pattern = jnp.where(jax.random.bernoulli(turned), *patterns)
-    pattern = jnp.roll(pattern, (top, left), (0, 1))[..., None] * _signs(which, (x.shape[2],))
-    old = delta * inside
-    new = pattern + old / (TINY + mass(old) ** (1 / power))
+    pattern = jnp.roll(jnp.where(u[4] < 0.5, *patterns), (top, left), (0, 1))[..., None] * _sign(u[5:])
+    new = pattern + delta * inside / (TINY + mass(delta * inside) ** (1 / power))
     spare = jnp.maximum(threat.epsilon**power - jnp.sum(mass(delta)), 0.0) / x.shape[2]
     budget = (spare + mass(delta * (inside | source))) ** (1 / power)
     new = new * budget / (TINY + mass(new) ** (1 / power))

@@ -4,18 +4,18 @@
     result = run(attack, key, classifier, x, y)          # AttackResult(x_adv, z_adv, success, distance)
 
 An attack is a frozen pytree with `threat`, `generator` (or None), `needs_generator` and
-`perturb(key, classifier, x, y, *, z=None) -> Proposal` for one example, with a leading axis of restarts.
+`perturb(key, classifier, x, y, *, z=None) -> Proposal` for one example, with a leading axis of restarts.  An ensemble
+has `run(key, classifier, x, y, z, *, chunk, label, state) -> AttackResult` and `names` instead (autoattack.py).
 Adding one is adding a file with `build(threat, **options)`; the file's name is its name.
 """
 
 import inspect
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from irob.attacks import referee
-from irob.core import batch, check, compile, keys, memory, registry
+from irob.attacks import _trial
+from irob.core import batch, check, keys, memory, registry
 from irob.core.threat import LpBall
 from irob.core.types import AttackResult, Classifier
 
@@ -49,7 +49,7 @@ def build(name: str, threat: LpBall | None = None, **options):
 
 
 def run(
-    attack, key, classifier: Classifier, x, y, z=None, *, chunk: int | None = None, label: str = ""
+    attack, key, classifier: Classifier, x, y, z=None, *, chunk: int | None = None, label: str = "", state=None
 ) -> AttackResult:
     """Attacks every example and judges the outcome, in chunks, under float32 matrix products.
 
@@ -60,59 +60,58 @@ def run(
         attack: from `build`.
         key: typed key.
         classifier: logits of one image.
-        x: f[n,H,W,C] in [0,1].  y: i[n] in [0, num_classes).
+        x: f[n,H,W,C] in [0,1]; what is outside by no more than float noise (1e-6) is clipped.
+        y: i[n] in [0, num_classes).
         z: f[n,d], the codes of x, for attacks in the latent space that start from them.
         chunk: examples at a time; 128 on the CPU, 1024 elsewhere; fewer where they do not fit.
             Memory grows with it, not with n.
         label: shown with the progress; an empty one shows nothing.
+        state: a file in which an ensemble keeps what is finished, so that a run that was killed goes on from there.
 
     Returns:
         AttackResult of numpy arrays.  success: misclassified within the threat set, naturally wrong points included.
         distance: of x_adv from x; among successes the smallest that was found (0 where naturally wrong).
+        broken_by: of an ensemble, the index into `attack.names`, -1 where it is robust.
 
     Raises:
-        InputError: wrong shapes, pixels outside [0,1], labels out of range, missing codes, NaN logits.
+        InputError: wrong shapes, pixels outside [0,1], labels out of range, missing codes, too few classes, logits of
+            the wrong shape or NaN, a state file of another run or for an attack that has no parts.
     """
     keys.require(key)
     attack.threat.validate()
     check.images(x, y, num_classes=classifier.num_classes)
-    x, y = np.asarray(x, np.float32), np.asarray(y, np.int32)
+    x, y = np.clip(np.asarray(x, np.float32), 0.0, 1.0), np.asarray(y, np.int32)
     if len(y) == 0:
         raise check.InputError("images: got none, wanted at least one")
     if classifier.image_shape is not None and x.shape[1:] != tuple(classifier.image_shape):
         raise check.InputError(f"images: got {x.shape[1:]}, the classifier wants {tuple(classifier.image_shape)}")
+    _trial.logits(classifier, x.shape[1:])
     if z is not None:
         z = np.asarray(z, np.float32)
         if z.ndim != 2 or len(z) != len(x):
             raise check.InputError(f"codes z: got shape {z.shape}, wanted ({len(x)}, latent_dim)")
     if hasattr(attack, "require"):
         attack.require(x, z)
+    least = getattr(attack, "least_classes", 2)
+    if classifier.num_classes < least:
+        got = classifier.num_classes
+        raise check.InputError(f"classes: got {got}, the loss wants at least {least}; take apgd_ce or autoattack")
     if chunk is None:
         chunk = 128 if jax.default_backend() == "cpu" else 1024
     chunk = check.integer("chunk", chunk, low=1)
     if attack.needs_generator:
         chunk = memory.fitting(attack.generator, chunk, gradient=True, copies=attack.copies)
-    # Every number becomes a float32 array, so that 3, 3.0 and a NumPy scalar share one program.
-    number = (int, float, np.number)
-    attack = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32) if isinstance(a, number) else a, attack)
-    attack, classifier = jax.device_put((attack, classifier))  # weights move once, not once a chunk
+    attack, classifier = jax.device_put((_trial.numbers(attack), classifier))  # weights move once, not once a chunk
 
     with jax.default_matmul_precision("float32"):
-        result, finite = batch.stream(
-            lambda index, x, y, z: _chunk(key, attack, classifier, index, x, y, z), x, y, z, chunk=chunk, label=label
-        )
-    if not finite.all():
-        first = int(np.argmin(finite))
-        raise check.InputError(f"logits: got NaN or infinity on clean image {first}, wanted finite numbers")
-    return result
+        if hasattr(attack, "run"):
+            return attack.run(key, classifier, x, y, z, chunk=chunk, label=label, state=state)
+        if state is not None:
+            raise check.InputError("state: got a file for a single attack, wanted none; only an ensemble resumes")
 
+        def one(index, x, y, z):
+            result, finite = _trial.chunk(key, attack, classifier, index, x, y, z)
+            _trial.finite(finite, index)
+            return result
 
-@compile.jit
-def _chunk(key, attack, classifier, index, x, y, z):
-    """Attack and judge the examples of one chunk.  index: i[c]."""
-
-    def one(key, x, y, z):
-        proposal = attack.perturb(key, classifier, x, y, z=z)
-        return referee.judge(classifier, attack.threat, x, y, proposal, z, attack.generator)
-
-    return jax.vmap(one)(keys.for_examples(key, index), x, y, z)
+        return batch.stream(one, x, y, z, chunk=chunk, label=label)

@@ -109,12 +109,16 @@ class Proposal:
 
 @value()
 class AttackResult:
-    """What the referee found.  success: misclassified within the threat set, naturally wrong points included."""
+    """What the referee found.  success: misclassified within the threat set, naturally wrong points included.
+
+    broken_by: of an ensemble, which of its `names` broke the example, -1 where none did; None of a single attack.
+    """
 
     x_adv: jax.Array
     z_adv: jax.Array | None
     success: jax.Array
     distance: jax.Array
+    broken_by: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)

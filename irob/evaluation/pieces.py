@@ -6,7 +6,6 @@ stale is ever read.
 """
 
 import dataclasses
-import functools
 import hashlib
 import io
 import json
@@ -19,36 +18,11 @@ from typing import Any
 import jax
 import numpy as np
 
-import irob
 from irob.core.check import write_atomically
+from irob.core.digest import fingerprint, source
 from irob.core.types import Generator
 
-_IGNORED = {"report", "commands"}  # how numbers are shown does not change them
-
-
-@functools.cache
-def source() -> str:
-    """A digest of the code that computes."""
-    root = pathlib.Path(irob.__file__).parent
-    files = (f for f in sorted(root.rglob("*.py")) if f.relative_to(root).parts[0] not in _IGNORED)
-    h = hashlib.sha256()
-    for f in files:
-        h.update(f.relative_to(root).as_posix().encode() + b"\0" + f.read_bytes() + b"\0")
-    return h.hexdigest()
-
-
-def fingerprint(tree: Any) -> str:
-    """A digest of the arrays of a pytree and of their places in it (a model, images).
-
-    >>> fingerprint([np.zeros(2)]) == fingerprint([np.zeros(2)]) != fingerprint([np.ones(2)])
-    True
-    """
-    h = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-        h.update(f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode())
-        h.update(np.ascontiguousarray(array).tobytes())
-    return h.hexdigest()
+__all__ = ["Pieces", "fingerprint", "source", "whole"]
 
 
 def whole(generator: Generator) -> str:
@@ -56,10 +30,6 @@ def whole(generator: Generator) -> str:
     m = generator.module
     static = (getattr(m, "__qualname__", None) or m, generator.stages, generator.latent)
     return fingerprint((generator.variables, np.frombuffer(repr(static).encode(), np.uint8)))
-
-
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 @dataclasses.dataclass

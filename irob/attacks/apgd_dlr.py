@@ -1,0 +1,23 @@
+"""Auto-PGD on the difference of logits ratio; see irob.attacks._apgd."""
+
+from irob.attacks import _apgd
+from irob.core.threat import LpBall
+
+
+def build(threat: LpBall, *, steps: int = 100, restarts: int = 1, eot: int = 1) -> _apgd.APGD:
+    """Ascends (max_{k != y} z_k - z_y) / (z_(1) - z_(3)), which a scale of the logits does not hide; three classes.
+
+    Args:
+        steps: moves of one ascent.
+        restarts: random starts.
+        eot: evaluations whose gradients are averaged at each step, for a randomised classifier.
+
+    Raises:
+        InputError: a number below 1; when it runs, a classifier of fewer than 3 classes.
+
+    >>> build(LpBall("linf", 0.3), restarts=5).runs
+    5
+
+    Reference: Croce and Hein, 2020, https://arxiv.org/abs/2003.01690
+    """
+    return _apgd.build(threat, "dlr", steps=steps, restarts=restarts, targets=1, eot=eot)

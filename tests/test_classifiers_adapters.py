@@ -1,6 +1,5 @@
 """One network five ways: Linen, NNX, Equinox, a function and PyTorch give the same logits and gradients."""
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -101,8 +100,10 @@ def test_a_rebuilt_model_does_not_retrace(kind):
             "nnx": lambda: classifiers.from_nnx(NNX, image_shape=SHAPE),
             "equinox": lambda: classifiers.from_equinox(EQX, image_shape=SHAPE)}[kind]
     NNX, EQX = (nnx() if kind == "nnx" else None), (equinox() if kind == "equinox" else None)
-    f = jax.jit(chex.assert_max_traces(lambda f, x: f(x), n=1))
+    traces = []
+    f = jax.jit(lambda f, x: (traces.append(kind), f(x))[1])
     np.testing.assert_array_equal(f(make(), X[0]), f(make(), X[0]))
+    assert traces == [kind]
 
 
 def test_the_user_may_go_on_training():
@@ -125,7 +126,7 @@ def test_attack_on_pytorch_is_the_attack_on_its_twin(key):
     sizes = []
     f.module.call.module.register_forward_hook(lambda m, i, o: sizes.append(len(i[0])))
     attacks.run(attack, key, f, X, y, chunk=4)
-    assert max(sizes) == 4 * 3 and 8 in sizes  # 2 restarts x 4 images; the referee judges the clean ones too
+    assert min(sizes) == 4 and max(sizes) == 4 * 3  # the referee judges 2 restarts and the clean image of each
 
 
 def test_torch_gradient_against_autograd(key):

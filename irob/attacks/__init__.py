@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob.attacks import referee
-from irob.core import batch, check, compile, keys, memory, registry
+from irob.core import batch, check, compile, keys, memory, mesh, registry
 from irob.core.threat import LpBall
 from irob.core.types import AttackResult, Classifier
 
@@ -62,7 +62,7 @@ def run(
         classifier: logits of one image.
         x: f[n,H,W,C] in [0,1].  y: i[n] in [0, num_classes).
         z: f[n,d], the codes of x, for attacks in the latent space that start from them.
-        chunk: examples at a time; 128 on the CPU, 1024 elsewhere; fewer where they do not fit.
+        chunk: examples at a time; 128 on the CPU, 1024 for each device elsewhere; fewer where they do not fit.
             Memory grows with it, not with n.
         label: shown with the progress; an empty one shows nothing.
 
@@ -88,14 +88,14 @@ def run(
     if hasattr(attack, "require"):
         attack.require(x, z)
     if chunk is None:
-        chunk = 128 if jax.default_backend() == "cpu" else 1024
+        chunk = 128 if jax.default_backend() == "cpu" else 1024 * mesh.count()
     chunk = check.integer("chunk", chunk, low=1)
     if attack.needs_generator:
         chunk = memory.fitting(attack.generator, chunk, gradient=True, copies=attack.copies)
     # Every number becomes a float32 array, so that 3, 3.0 and a NumPy scalar share one program.
     number = (int, float, np.number)
     attack = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32) if isinstance(a, number) else a, attack)
-    attack, classifier = jax.device_put((attack, classifier))  # weights move once, not once a chunk
+    attack, classifier = mesh.everywhere((attack, classifier))  # weights move once, not once a chunk
 
     with jax.default_matmul_precision("float32"):
         result, finite = batch.stream(

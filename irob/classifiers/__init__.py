@@ -21,8 +21,8 @@ from irob.core import keys, layers, registry, weights
 from irob.core.check import InputError, integer
 from irob.core.types import Classifier
 
-__all__ = ["build", "ensemble", "from_callable", "from_equinox", "from_function", "from_layers", "from_linen", "from_nnx",
-           "from_torch", "load", "names", "save", "wrap"]
+__all__ = ["build", "ensemble", "from_callable", "from_equinox", "from_function", "from_layers", "from_linen",
+           "from_nnx", "from_torch", "load", "names", "save", "wrap"]
 
 
 def names() -> tuple[str, ...]:

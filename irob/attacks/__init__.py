@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from irob.attacks import _trial
-from irob.core import batch, check, keys, memory, registry
+from irob.core import batch, check, keys, memory, mesh, registry
 from irob.core.threat import LpBall
 from irob.core.types import AttackResult, Classifier
 
@@ -63,7 +63,7 @@ def run(
         x: f[n,H,W,C] in [0,1]; what is outside by no more than float noise (1e-6) is clipped.
         y: i[n] in [0, num_classes).
         z: f[n,d], the codes of x, for attacks in the latent space that start from them.
-        chunk: examples at a time; 128 on the CPU, 1024 elsewhere; fewer where they do not fit.
+        chunk: examples at a time; 128 on the CPU, 1024 for each device elsewhere; fewer where they do not fit.
             Memory grows with it, not with n.
         label: shown with the progress; an empty one shows nothing.
         state: a file in which an ensemble keeps what is finished, so that a run that was killed goes on from there.
@@ -97,11 +97,11 @@ def run(
         got = classifier.num_classes
         raise check.InputError(f"classes: got {got}, the loss wants at least {least}; take apgd_ce or autoattack")
     if chunk is None:
-        chunk = 128 if jax.default_backend() == "cpu" else 1024
+        chunk = 128 if jax.default_backend() == "cpu" else 1024 * mesh.count()
     chunk = check.integer("chunk", chunk, low=1)
     if attack.needs_generator:
         chunk = memory.fitting(attack.generator, chunk, gradient=True, copies=attack.copies)
-    attack, classifier = jax.device_put((_trial.numbers(attack), classifier))  # weights move once, not once a chunk
+    attack, classifier = mesh.everywhere((_trial.numbers(attack), classifier))  # weights move once, not once a chunk
 
     with jax.default_matmul_precision("float32"):
         if hasattr(attack, "run"):

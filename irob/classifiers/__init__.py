@@ -2,6 +2,7 @@
 
     f = load("mnist_gen_adv")          # shipped; "mnist_gen_adv@4" is a checkpoint along its training
     logits = f(x)                      # x: f[H,W,C] in [0,1] -> f[K]; vmap it over a batch
+    f = wrap(model, image_shape=(28, 28, 1))          # Linen, NNX, Equinox, PyTorch, a function, a list of models
 
 Adding one is adding a file with `build(num_classes, image_shape) -> Linen module` that takes `train=False`.
 """
@@ -14,11 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from irob.classifiers.adapters import ensemble, from_callable, from_equinox, from_linen, from_nnx, wrap
+from irob.classifiers.pytorch import from_torch
 from irob.core import keys, layers, registry, weights
 from irob.core.check import InputError, integer
 from irob.core.types import Classifier
 
-__all__ = ["build", "from_function", "from_layers", "load", "names", "save"]
+__all__ = ["build", "ensemble", "from_callable", "from_equinox", "from_function", "from_layers", "from_linen",
+           "from_nnx", "from_torch", "load", "names", "save", "wrap"]
 
 
 def names() -> tuple[str, ...]:

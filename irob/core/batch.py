@@ -6,9 +6,9 @@ Per-example code is written once without a batch axis; these two functions are w
 from collections.abc import Callable, Iterator
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from irob.core import mesh
 from irob.core.progress import progress
 
 
@@ -27,15 +27,19 @@ def stream(function: Callable, *arrays, chunk: int, label: str = "", start: int 
 
     The last chunk is filled up with copies of its first row, so that one compiled program serves all;
     the copies are cut off again.  `index` is each example's number in the whole data set (from `start`),
-    for `keys.for_examples`.  Returns a pytree of numpy arrays [n, ...].
+    for `keys.for_examples`.  Where there are several devices, every chunk is divided over them and is a multiple of
+    their number.  Returns a pytree of numpy arrays [n, ...].
     """
     n = len(jax.tree.leaves(arrays)[0])
     chunk = max(1, min(chunk, n))
+    size = mesh.whole(chunk)
+    chunk = min(size, n)
     pieces = []
     for s in progress(slices(n, chunk), total=-(-n // chunk), label=label):
         count = s.stop - s.start
-        rows = np.concatenate([np.arange(s.start, s.stop), np.full(chunk - count, s.start)])
-        part = jax.tree.map(lambda a, rows=rows: jnp.asarray(np.asarray(a)[rows]), arrays)
-        result = function(jnp.asarray(rows + start, jnp.int32), *part)
+        rows = np.concatenate([np.arange(s.start, s.stop), np.full(size - count, s.start)])
+        index, *part = mesh.divided((
+            (rows + start).astype(np.int32), *jax.tree.map(lambda a, rows=rows: np.asarray(a)[rows], arrays)))
+        result = function(index, *part)
         pieces.append(jax.tree.map(lambda a, count=count: np.asarray(a)[:count], result))
     return jax.tree.map(lambda *a: np.concatenate(a), *pieces)

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core import batch, check, compile, keys, memory
+from irob.core import batch, check, compile, keys, memory, mesh
 from irob.core.evidence import EvidenceError
 from irob.core.types import Generator, value
 from irob.lipschitz.sampling import SMALLEST, codes
@@ -104,7 +104,7 @@ def escape_radius(
     if chunk is None:
         most = 32 if jax.default_backend() == "cpu" else 1024
         chunk = memory.fitting(generator, most, gradient=True, copies=max(1, restarts))
-    generator = jax.device_put(generator)
+    generator = mesh.everywhere(generator)
     with jax.default_matmul_precision("float32"):
         upper, point, finite = batch.stream(
             lambda index, z, y: _chunk(key, generator, index, z, y, epsilon, reach, steps, restarts),

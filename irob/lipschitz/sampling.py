@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core import batch, check, compile, keys, memory
+from irob.core import batch, check, compile, keys, memory, mesh
 from irob.core.evidence import LipschitzEstimate
 from irob.core.types import Generator
 
@@ -77,7 +77,7 @@ def sampled(
     # Forward passes at a time = codes at a time x neighbours at a time.
     passes = min(check.integer("chunk", chunk, low=1), count)
     rows = max(1, chunk // count)
-    generator = jax.device_put(generator)
+    generator = mesh.everywhere(generator)
     with jax.default_matmul_precision("float32"):
         value = batch.stream(
             lambda index, z, y: _chunk(key, generator, index, z, y, radius, count, directions, passes),

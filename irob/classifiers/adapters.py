@@ -1,0 +1,319 @@
+"""Any model as a `Classifier`: Linen, NNX, Equinox, a plain function, a PyTorch module, an ensemble.
+
+    f = wrap(model, image_shape=(28, 28, 1))                       # recognises what it is given
+    f = from_torch(net, image_shape=(32, 32, 3), mean=(0.49, 0.48, 0.45), std=(0.25, 0.24, 0.26))
+
+irob hands over one image x: f[H,W,C] in [0,1] and wants logits f[K].  A model that wants something else says so:
+  layout: "HWC", "CHW" for one image, "NHWC", "NCHW" for a batch (it then sees a batch of one, vmapped by irob);
+  mean, std: its own normalisation, (x - mean) / std for each channel, so that epsilon keeps the units of [0,1].
+Logits are wanted, not probabilities.  Models are taken in inference mode (no dropout, stored batch statistics).
+"""
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from irob.core.check import InputError, integer, unknown
+from irob.core.types import Classifier
+
+LAYOUTS = ("HWC", "CHW", "NHWC", "NCHW")
+AVERAGES = ("logits", "probabilities")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What is static of a wrapped model, compared by value: how to call it, and how it wants its images.
+
+    call: (variables, image or batch of one) -> logits.
+    """
+
+    call: Callable[[Any, jax.Array], jax.Array]
+    layout: str = "HWC"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __call__(self, variables: Any, x: jax.Array) -> jax.Array:
+        """x: f[H,W,C] in [0,1] -> logits f[K]."""
+        if self.mean:
+            x = x - jnp.asarray(self.mean, x.dtype)
+        if self.std:
+            x = x / jnp.asarray(self.std, x.dtype)
+        if self.layout.endswith("CHW"):
+            x = jnp.moveaxis(x, -1, 0)
+        return self.call(variables, x[None])[0] if self.layout.startswith("N") else self.call(variables, x)
+
+
+def fitted(call, variables, *, num_classes, image_shape, layout="HWC", mean=None, std=None, name="") -> Classifier:
+    """A `Classifier` of a call; the classes are counted where `image_shape` is known.
+
+    Raises:
+        InputError: an unknown layout; statistics that are not one for each channel; neither image_shape nor
+            num_classes; a model that fails on an image or does not give one logit a class.
+    """
+    if layout not in LAYOUTS:
+        raise unknown("layout", layout, LAYOUTS)
+    shape = None if image_shape is None else tuple(integer("image_shape", side, low=1) for side in image_shape)
+    if shape is not None and len(shape) != 3:
+        raise InputError(f"image_shape: got {shape}, wanted (height, width, channels), also where layout is {layout}")
+    channels = shape[-1] if shape else None
+    model = Fitted(call, layout, _statistics("mean", mean, channels), _statistics("std", std, channels))
+    if any(s <= 0 for s in model.std):
+        raise InputError(f"std: got {model.std}, wanted positive numbers")
+    if shape is None:
+        if num_classes is None:
+            raise InputError("classifier: got neither image_shape nor num_classes, wanted one; "
+                             "give image_shape=(height, width, channels)")
+        return Classifier(variables, model, integer("num_classes", num_classes, low=2), None, None, name)
+    logits = shape_of(lambda v, x: model(v, x), variables, shape)
+    if len(logits) != 1 or num_classes not in (None, *logits) or logits[0] < 2:
+        wanted = "(num_classes,)" if num_classes is None else f"({num_classes},)"
+        raise InputError(f"classifier: got logits of shape {logits} for one image {shape}, wanted {wanted}; a model "
+                         "that takes batches needs layout='NHWC' or 'NCHW'")
+    return Classifier(variables, model, logits[0], shape, None, name)
+
+
+def shape_of(function: Callable, variables: Any, image_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the logits of one image; whatever goes wrong inside the model becomes one line."""
+    try:
+        out = jax.eval_shape(function, variables, jax.ShapeDtypeStruct(image_shape, jnp.float32))
+    except InputError:
+        raise
+    except Exception as e:  # the model is the user's: any error may come out of it
+        raise InputError(f"classifier: the model fails on an image {image_shape}: {one_line(e)}") from e
+    if not hasattr(out, "shape"):
+        raise InputError(f"classifier: got {type(out).__name__} for one image, wanted an array of logits")
+    return tuple(out.shape)
+
+
+def one_line(error: BaseException) -> str:
+    """The kind and the first line of an error."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _statistics(name: str, values, channels: int | None) -> tuple[float, ...]:
+    if values is None:
+        return ()
+    found = tuple(float(v) for v in np.atleast_1d(np.asarray(values, np.float64)))
+    if not np.all(np.isfinite(found)) or (channels is not None and len(found) not in (1, channels)):
+        raise InputError(f"{name}: got {found}, wanted one finite number or one for each of {channels} channels")
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Linen:
+    module: Any
+    arguments: tuple[tuple[str, Any], ...]
+
+    def __call__(self, variables, x):
+        return self.module.apply(variables, x, **dict(self.arguments))
+
+
+@dataclasses.dataclass(frozen=True)
+class _NNX:
+    graph: Any
+
+    def __call__(self, state, x):
+        from flax import nnx
+
+        return nnx.merge(self.graph, state)(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Equinox:
+    static: Any
+    stateful: bool
+
+    def __call__(self, variables, x):
+        import equinox as eqx
+
+        arrays, state = variables
+        model = eqx.combine(arrays, self.static)
+        return model(x, state)[0] if self.stateful else model(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plain:
+    function: Callable
+
+    def __call__(self, _, x):
+        return self.function(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Mean:
+    """The average of members; the members, which are pytrees, stand in the place of variables."""
+
+    average: str
+
+    def __call__(self, members, x):
+        logits = jnp.stack([member(x) for member in members])
+        if self.average == "logits":
+            return jnp.mean(logits, axis=0)
+        return jax.nn.logsumexp(jax.nn.log_softmax(logits, axis=-1), axis=0) - jnp.log(len(members))
+
+
+def from_linen(module, variables, *, image_shape=None, num_classes=None, layout="NHWC", mean=None, std=None,
+               name="", **arguments) -> Classifier:
+    """A Flax Linen module with its variables; further keywords go to the call (`train=False`).
+
+    >>> import flax.linen as nn
+    >>> net = nn.Sequential([lambda x: x.reshape(len(x), -1), nn.Dense(3)])
+    >>> f = from_linen(net, net.init(jax.random.key(0), jnp.zeros((1, 2, 2, 1))), image_shape=(2, 2, 1))
+    >>> f.num_classes
+    3
+    """
+    call = _Linen(module, tuple(sorted(arguments.items())))
+    return fitted(call, variables, num_classes=num_classes, image_shape=image_shape, layout=layout, mean=mean,
+                  std=std, name=name)
+
+
+def from_nnx(model, *, image_shape=None, num_classes=None, layout="NHWC", mean=None, std=None, name="") -> Classifier:
+    """A Flax NNX module: a copy of it in inference mode, so that later training leaves the classifier as it is.
+
+    >>> from flax import nnx
+    >>> net = nnx.Sequential(lambda x: x.reshape(len(x), -1), nnx.Linear(4, 3, rngs=nnx.Rngs(0)))
+    >>> from_nnx(net, image_shape=(2, 2, 1)).num_classes
+    3
+    """
+    from flax import nnx
+
+    model = nnx.clone(model)
+    model.eval()
+    graph, state = nnx.split(model)
+    return fitted(_NNX(graph), state, num_classes=num_classes, image_shape=image_shape, layout=layout, mean=mean,
+                  std=std, name=name)
+
+
+def from_equinox(model, *, state=None, image_shape=None, num_classes=None, layout="CHW", mean=None, std=None,
+                 name="") -> Classifier:
+    """An Equinox module in inference mode; Equinox takes one image, channels first.
+
+    state: of a model with batch normalisation, which is called as model(x, state) and gives (logits, state).
+    """
+    import equinox as eqx
+
+    arrays, static = eqx.partition(eqx.nn.inference_mode(model), eqx.is_array)
+    return fitted(_Equinox(static, state is not None), (arrays, state), num_classes=num_classes,
+                  image_shape=image_shape, layout=layout, mean=mean, std=std, name=name)
+
+
+def from_callable(function, *, variables=None, image_shape=None, num_classes=None, layout="HWC", mean=None, std=None,
+                  name="") -> Classifier:
+    """A function of JAX: function(x) -> logits, or, with `variables`, function(variables, x) -> logits.
+
+    Arrays that function(x) closes over are constants of the compiled program; `variables` are arguments of it.
+
+    >>> from_callable(lambda x: x.mean((1, 2)) @ jnp.eye(3), layout="NHWC", image_shape=(2, 2, 3)).num_classes
+    3
+    """
+    call = _Plain(function) if variables is None else function
+    return fitted(call, () if variables is None else variables, num_classes=num_classes, image_shape=image_shape,
+                  layout=layout, mean=mean, std=std, name=name)
+
+
+def ensemble(members: Sequence, *, average: str = "logits", name: str = "", **options) -> Classifier:
+    """Several classifiers as one: f = mean_m f_m, or f = log mean_m softmax(f_m) with average="probabilities".
+
+    The second is the mixture whose probabilities are averaged, computed by logsumexp without a small log.
+
+    Args:
+        members: classifiers, or models that `wrap` recognises.  options: for `wrap` of those.
+
+    Raises:
+        InputError: no member; members that differ in classes or images; an unknown average.
+
+    >>> one, two = (from_callable(lambda x, w=w: w * x.ravel(), image_shape=(1, 1, 2)) for w in (1.0, 3.0))
+    >>> ensemble([one, two])(jnp.ones((1, 1, 2))).tolist()
+    [2.0, 2.0]
+    """
+    if average not in AVERAGES:
+        raise unknown("average", average, AVERAGES)
+    found = tuple(wrap(m, **options) for m in members)
+    if not found:
+        raise InputError("ensemble: got no classifier, wanted at least one")
+    kinds = {(m.num_classes, m.image_shape) for m in found}
+    shapes = {shape for _, shape in kinds if shape is not None}
+    if len({count for count, _ in kinds}) > 1 or len(shapes) > 1:
+        raise InputError(f"ensemble: got members of classes and images {sorted(map(str, kinds))}, wanted equal ones")
+    return Classifier(found, _Mean(average), found[0].num_classes, next(iter(shapes), None), None, name or "ensemble")
+
+
+def wrap(model, *, variables=None, **options) -> Classifier:
+    """Whatever the user has as a `Classifier`.
+
+    Recognised: a Classifier (returned as it is), a list of models (`ensemble`), a Linen module with `variables`, the
+    pair (module, variables) or a bound module, an NNX or Equinox module, a PyTorch module, a function.  A path or a
+    shipped name is for `classifiers.load`.
+
+    Args:
+        model: the model.  variables: of a Linen module or a function apply(variables, x).
+        options: image_shape, num_classes, layout, mean, std, name and what the `from_...` of this kind takes.
+            batched=True is short for a layout that begins with N.
+
+    Raises:
+        InputError: a kind that is not recognised, an option that this kind does not take, and what `fitted` raises.
+
+    >>> wrap(lambda x: x.ravel(), image_shape=(2, 2, 1))(jnp.ones((2, 2, 1))).shape
+    (4,)
+    """
+    if isinstance(model, Classifier):
+        return model
+    if isinstance(model, tuple) and len(model) == 2 and _is(model[0], "flax.linen", "Module"):
+        model, variables = model
+    make, arguments = _recognised(model, variables)
+    options = {k: v for k, v in options.items() if v is not None}
+    known = inspect.signature(make).parameters
+    batched = options.pop("batched", None)
+    if batched is not None and "layout" in known:
+        layout = options.get("layout", known["layout"].default)
+        options["layout"] = ("N" if batched else "") + layout.removeprefix("N")
+    for option in options:
+        if option not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            raise unknown(f"option of {make.__name__}", option, known)
+    return make(*arguments, **options)
+
+
+def _recognised(model, variables) -> tuple[Callable, tuple]:
+    """The function that takes this model, and what to hand it."""
+    from irob.classifiers.pytorch import from_torch
+
+    if isinstance(model, list):
+        return ensemble, (model,)
+    if _is(model, "flax.linen", "Module"):
+        if variables is None and model.scope is not None:
+            model, variables = model.unbind()
+        if variables is None:
+            raise InputError(f"classifier: got the Linen module {type(model).__name__} without weights, "
+                             "wanted variables=, or the pair (module, variables)")
+        return from_linen, (model, variables)
+    for package, kind, make in (("flax.nnx", "Module", from_nnx), ("torch.nn", "Module", from_torch),
+                                ("equinox", "Module", from_equinox)):
+        if _is(model, package, kind):
+            return make, (model,)
+    if callable(model) and not isinstance(model, type):
+        return _function(variables), (model,)
+    raise InputError(f"classifier: got {type(model).__name__}, wanted a Classifier, a Linen, NNX, Equinox or PyTorch "
+                     "module, a function of an image, or a list of these")
+
+
+def _function(variables) -> Callable:
+    def make(function, *, image_shape=None, num_classes=None, layout="HWC", mean=None, std=None, name=""):
+        return from_callable(function, variables=variables, image_shape=image_shape, num_classes=num_classes,
+                             layout=layout, mean=mean, std=std, name=name)
+
+    make.__name__ = "from_callable"
+    return make
+
+
+def _is(model, package: str, kind: str) -> bool:
+    """isinstance without an import: a model of a package exists only where the package has been imported."""
+    found = getattr(sys.modules.get(package), kind, None)
+    return found is not None and isinstance(model, found)
+

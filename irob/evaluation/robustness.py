@@ -92,18 +92,21 @@ def attacked(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Robust examples bool[epsilons, n] and adversarial images f[epsilons, m, H, W, C] of one trial.
 
-    An attack in the latent space finds small moves by itself: one run at the largest epsilon serves them all.
+    An attack in the latent space or of minimum norm finds small moves by itself: one run at the largest epsilon serves
+    them all.
     """
     pieces = pieces or Pieces()
     radii = sorted(epsilons)
-    needs = attacks.build(plan.attack, LpBall(norm, radii[0]), **_with(plan, generator)).needs_generator
+    built = attacks.build(plan.attack, LpBall(norm, radii[0]), **_with(plan, generator))
+    needs = built.needs_generator
+    once = needs or getattr(built, "minimum_norm", False)
     identity = {
         "attack": plan.attack, "options": plan.options, "norm": norm, "key": fingerprint(key),
         "classifier": fingerprint(classifier.variables), "module": classifier.name,
         "data": fingerprint((data.x, data.y, data.z)),
         "generator": whole(generator) if needs and generator else None,
     }
-    runs = [radii[-1]] if needs else radii
+    runs = [radii[-1]] if once else radii
     alive = np.ones(len(data), bool)
     robust, images = [], []
     for epsilon in runs:
@@ -112,7 +115,7 @@ def attacked(
             _one, key, classifier, data, chosen, plan, LpBall(norm, epsilon), generator if needs else None,
             f"{label} {plan.attack} ε={epsilon:g}" if label else "")
         found = pieces.get(section, {**identity, "epsilon": epsilon, "examples": fingerprint(chosen)}, work)
-        for radius in radii if needs else [epsilon]:
+        for radius in radii if once else [epsilon]:
             # LpBall.contains grants the same slack for float noise.
             fooled = found["success"] & (found["distance"] <= radius + 1e-5)
             left = np.ones(len(data), bool)
@@ -128,7 +131,7 @@ def _with(plan: Plan, generator: Generator | None) -> dict[str, Any]:
     return {**plan.options, **({"generator": generator} if plan.attack in LATENT else {})}
 
 
-LATENT = ("in_distribution",)
+LATENT = ("in_distribution", "manifold", "on_manifold")
 
 
 def _one(key, classifier, data, chosen, plan, threat, generator, label) -> dict[str, Any]:
@@ -243,15 +246,16 @@ def _together(outcomes: Sequence[Outcome], radii: Sequence[float], row) -> list[
     """
     inside = [o for o in outcomes if o.plan.attack in LATENT]
     outside = [o for o in outcomes if o.plan.attack not in LATENT]
-    if not inside or not outside:
+    if not outside or len({o.plan.attack for o in outcomes}) < 2:
         return []
     n = min(o.plan.samples for o in outcomes)
     out = []
     for i, epsilon in enumerate(radii):
         free = np.all([o.robust[:, i, :n] for o in outside], axis=0)
-        caught = np.all([o.robust[:, i, :n] for o in inside], axis=0)
+        caught = np.all([o.robust[:, i, :n] for o in inside], axis=0) if inside else np.ones_like(free)
         method = " + ".join(o.plan.attack for o in (*outside, *inside))
-        out.append(row(ROBUST, free & caught, method, epsilon, missed=int(np.sum(free & ~caught))))
+        missed = {"missed": int(np.sum(free & ~caught))} if inside else {}
+        out.append(row(ROBUST, free & caught, method, epsilon, **missed))
     return out
 
 

@@ -1,4 +1,4 @@
-"""Attacks one classifier at several epsilons and prints its accuracy, with intervals."""
+"""Attacks classifiers, also your own, at several epsilons and prints their accuracy, with intervals."""
 
 import dataclasses
 import sys
@@ -6,28 +6,36 @@ import sys
 from irob.core.check import writable_folder, write_atomically
 from irob.core.config import option
 
+OPTIONS = ("steps", "step_size", "restarts", "version", "queries", "targets", "eot")
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Attacked accuracy of one classifier over a list of epsilons; an attack bounds robust accuracy from above."""
+    """Attacked accuracy of classifiers over a list of epsilons; an attack bounds robust accuracy from above."""
 
-    classifier: str = option("mnist_gen_adv", "shipped name or folder of the classifier, name@epoch for a checkpoint")
+    classifier: list[str] = option(["mnist_gen_adv"], "shipped name or folder, name@epoch for a checkpoint; your own "
+                                   "model as package.module:factory or path/to/file.py:factory; several are compared")
     dataset: str = option("", "data set whose test images are attacked; default: the one that --generator draws")
     data_dir: str = option("", "folder of the data set's files, for real data")
+    images: str = option("", "your own images: an .npz file of x, y and optionally z, in the place of --dataset")
     generator: str = option("acgan_mnist", "shipped name or folder of the generator, for generated data and codes")
     resize: str = option("", "to 32x32 (BigGAN): area (default), nearest (as published) or bilinear")
-    attack: list[str] = option(["pgd"], "attacks: pgd, in_distribution")
+    attack: list[str] = option(["pgd"], "attacks, such as pgd, autoattack or in_distribution")
     epsilon: list[float] = option([1.0, 2.0, 3.0], "radii of the ball", unit="image units, [0,1] pixels")
     norm: str = option("l2", "norm of the ball: l2, linf, l1")
     protocol: str = option("default", "default, or paper: the published settings")
     steps: int | None = option(None, "steps of each attack; default: the attack's own", unit="gradients")
     step_size: float | None = option(None, "step; default: 2.5 epsilon / steps for pgd", unit="image units")
     restarts: int | None = option(None, "independent starts; default: the attack's own")
+    version: str | None = option(None, "autoattack: standard, plus or rand")
+    queries: int | None = option(None, "queries of the square attack within autoattack")
+    targets: int | None = option(None, "classes that a targeted attack aims at")
+    eot: int | None = option(None, "evaluations averaged at each step, for a randomised classifier")
     samples: int = option(200, "images for each trial")
     trials: int = option(1, "trials, each on images of its own; mean and standard deviation over them")
     seed: int = option(0, "seed of data and attacks")
     memory: str = option("", "what may be filled, such as 8GiB; sets the chunks; default: what the device has")
-    out: str = option("out/attack", "folder for attack.json, attack.csv and pieces of unfinished work")
+    out: str = option("out/attack", "folder for attack.json, .csv, .md, .tex and pieces of unfinished work")
     resume: bool = option(True, "use pieces that an earlier run with the same settings left in --out")
 
 
@@ -38,17 +46,23 @@ def main(config: Config) -> None:
     memory.parse(config.memory or "1")
     folder = writable_folder(config.out)
     from irob.evaluation import attack
-    from irob.report import csv, tables, text
+    from irob.report import csv, latex, leaderboard, tables, text
 
     with memory.limited(config.memory):
         report = attack.run(
-            classifier=config.classifier, dataset=config.dataset, attack=config.attack, epsilon=config.epsilon,
+            classifier=config.classifier, dataset=config.dataset,
+            attack=[name for word in config.attack for name in word.split(",") if name], epsilon=config.epsilon,
             norm=config.norm, protocol=config.protocol, resize=config.resize,
-            options={"steps": config.steps, "step_size": config.step_size, "restarts": config.restarts},
-            samples=config.samples, trials=config.trials, generator=config.generator, data_dir=config.data_dir,
-            seed=config.seed, folder=folder / "pieces", resume=config.resume)
+            options={name: getattr(config, name) for name in OPTIONS}, samples=config.samples, trials=config.trials,
+            generator=config.generator, data_dir=config.data_dir, images=config.images, seed=config.seed,
+            folder=folder / "pieces", resume=config.resume)
+    board = leaderboard.table(report.rows)
     write_atomically(folder / "attack.json", report.to_json())
     write_atomically(folder / "attack.csv", csv.text(report.rows))
-    print(text.render(tables.attacked(report.rows)))
+    write_atomically(folder / "attack.md", leaderboard.markdown(board))
+    write_atomically(folder / "attack.tex", latex.tabular(board))
+    for model in dict.fromkeys(r.model for r in report.rows):
+        print(text.render(tables.attacked([r for r in report.rows if r.model == model])), end="\n\n")
+    print(text.render(board))
     for sentence in report.provenance["discoveries"]:
         print(sentence, file=sys.stderr)

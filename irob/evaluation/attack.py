@@ -1,5 +1,6 @@
-"""From names to rows: one classifier, attacked as asked.  The work behind `python -m irob attack`."""
+"""From names to rows: classifiers, attacked as asked.  The work behind `python -m irob attack`."""
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from irob.core.check import InputError, integer, number, unknown
 from irob.core.evidence import Report
 from irob.core.provenance import provenance
 from irob.core.types import Generator
-from irob.evaluation import robustness
+from irob.evaluation import robustness, users
 from irob.evaluation.pieces import Pieces, fingerprint
 
 PROTOCOLS = ("default", "paper")
@@ -49,7 +50,7 @@ def plans(
 
 def run(
     *,
-    classifier: str,
+    classifier: str | Sequence[str],
     dataset: str,
     attack: Sequence[str],
     epsilon: Sequence[float],
@@ -61,12 +62,16 @@ def run(
     trials: int = 1,
     generator: str = "acgan_mnist",
     data_dir: str = "",
+    images: str = "",
     seed: int = 0,
     folder: pathlib.Path | None = None,
     resume: bool = True,
 ) -> Report:
     """Attacks `trials` x `samples` test images of a data set at every epsilon; see `robustness.evaluate`.
 
+    classifier: shipped name, folder, or a user's factory (see `users`); of several, each is attacked on the same images.
+    images: an .npz file of the user's own x, y and optionally z, in the place of a data set by name; where it holds
+    fewer than trials x samples images, all are used.
     dataset: "" is the one that the generator draws.  resize: how its images are brought to another size, see
     `data.narrowed`.  folder: where finished pieces are kept, so that a run that was killed goes on.
     """
@@ -76,17 +81,46 @@ def run(
     count = integer("samples", samples, low=1) * integer("trials", trials, low=1)
     todo = plans(attack, [samples] * len(attack), protocol, options or {})
     key = keys.from_seed(seed)
-    model = classifiers.load(classifier)
+    specs = [classifier] if isinstance(classifier, str) else list(dict.fromkeys(classifier))
+    if not specs:
+        raise InputError("classifier: got none, wanted at least one")
+    # What a factory made is wrapped when the images' shape is known; shipped weights fail early.
+    made = {s: users.make(s) if users.is_factory(s) else classifiers.load(s) for s in specs}
     latent = any(robustness.latent(name) for name in attack)
-    dataset, source = drawn(dataset, generator, resize) if latent or not dataset or resize else (dataset, None)
-    test = load(dataset, count, generator=source or generator, data_dir=data_dir, seed=seed)
-    source = source if latent else None
+    if images:
+        if dataset or data_dir or resize:
+            raise InputError(f"images: got {images!r} and a data set, wanted one; leave out --dataset, --data-dir "
+                             "and --resize")
+        test = data.load("npz", "test", data_dir=images)
+        if samples * trials > len(test):
+            samples = len(test) // trials
+            if not samples:
+                raise InputError(f"images: got {len(test)}, wanted at least one for each of {trials} trials")
+        test = test.take(samples * trials)
+        source = generators.load(generator) if latent else None
+    else:
+        if latent or not dataset or resize:
+            dataset, source = drawn(dataset, generator, resize)
+        else:
+            source = None
+        test = load(dataset, count, generator=source or generator, data_dir=data_dir, seed=seed)
+        source = source if latent else None
+    todo = [dataclasses.replace(p, samples=samples) for p in todo]
+    models = {s: users.load(s, m, test.image_shape) if users.is_factory(s) else m for s, m in made.items()}
+    for name, model in models.items():
+        if int(test.y.max()) >= model.num_classes:
+            raise InputError(f"labels: got values up to {int(test.y.max())}, classifier {name!r} has "
+                             f"{model.num_classes} classes, wanted labels in [0, {model.num_classes - 1}]")
     pieces = Pieces(folder, resume)
-    rows, _ = robustness.evaluate(
-        keys.named(key, "attack"), model, test, todo, epsilons=radii, norm=norm, trials=trials, name=classifier,
-        generator=source, pieces=pieces, label=classifier)
+    rows = []
+    for name, model in models.items():
+        found, _ = robustness.evaluate(
+            keys.named(key, "attack"), model, test, todo, epsilons=radii, norm=norm, trials=trials, name=name,
+            generator=source, pieces=pieces, label=name)
+        rows += found
+    prints = {name: fingerprint(model.variables) for name, model in models.items()}
     record = provenance(
-        seed=seed, matmul_precision="float32", classifier=fingerprint(model.variables),
+        seed=seed, matmul_precision="float32", classifier=prints[specs[0]] if len(specs) == 1 else prints,
         generator=fingerprint(source.variables) if source else None, seconds=pieces.seconds,
         discoveries=robustness.discoveries(rows))
     report = Report(tuple(rows), record)

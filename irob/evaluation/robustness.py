@@ -93,7 +93,7 @@ def attacked(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Robust examples bool[epsilons, n] and adversarial images f[epsilons, m, H, W, C] of one trial.
 
-    A minimum-norm attack looks for the nearest success: one run at the largest epsilon serves them all.
+    An attack of minimum norm looks for the nearest success: one run at the largest epsilon serves them all.
     """
     pieces = pieces or Pieces()
     radii = sorted(epsilons)

@@ -1,0 +1,60 @@
+"""Robust accuracy against epsilon as a figure: curves of minimum-norm attacks, points of the others.
+
+A curve is a step function, shaded by its exact interval at each epsilon; thin lines bound the whole curve at once.
+Only numbers come in: anything with the fields of `evaluation.curves.Curve`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from irob.core.check import InputError
+from irob.report.figures import COLOURS, INK, _figure
+
+
+def draw(
+    curves: "dict[str, Any]", points: Iterable[tuple[str, float, float, float, float]] = (), *, band: bool = True
+) -> Any:
+    """The figure.
+
+    Args:
+        curves: {label: epsilons f[m], robust, low, high and, for `band`, band_low, band_high}.
+        points: (label, epsilon, value, low, high) of attacks of fixed epsilon.
+        band: whether to draw the band that holds for all epsilons at once.
+
+    Raises:
+        InputError: a curve that rises, which no threat set that grows with epsilon allows.
+    """
+    figure = _figure(5.2, 3.6)
+    axes = figure.subplots()
+    for i, (label, curve) in enumerate(curves.items()):
+        robust = np.asarray(curve.robust)
+        if np.any(np.diff(robust) > 1e-9):
+            raise InputError(f"curve {label!r}: robust accuracy rises with epsilon, wanted one that never does")
+        colour, at = COLOURS[i % len(COLOURS)], np.asarray(curve.epsilons)
+        axes.step(at, robust, where="post", color=colour, linewidth=1.6, label=label, zorder=3)
+        axes.fill_between(at, curve.low, curve.high, step="post", color=colour, alpha=0.2, linewidth=0, zorder=1)
+        if band:
+            for edge in (curve.band_low, curve.band_high):
+                axes.step(at, edge, where="post", color=colour, linewidth=0.6, linestyle=":", zorder=2)
+    _marks(axes, list(points), len(curves))
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("ε", color=INK)
+    axes.set_ylabel("robust accuracy", color=INK)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=9, frameon=False, labelcolor=INK)
+    return figure
+
+
+def _marks(axes: Any, points: Sequence[tuple[str, float, float, float, float]], used: int) -> None:
+    for i, label in enumerate(dict.fromkeys(p[0] for p in points)):
+        mine = [p[1:] for p in points if p[0] == label]
+        at, value, low, high = map(np.asarray, zip(*mine))
+        axes.errorbar(at, value, yerr=[value - low, high - value], fmt="o", color=COLOURS[(used + i) % len(COLOURS)],
+                      markersize=5, elinewidth=0.8, label=label, zorder=4)

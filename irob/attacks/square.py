@@ -157,7 +157,8 @@ def _moved(key, threat, x, x_adv, size, patterns):
         return jnp.sum(jnp.abs(v) ** power, axis=(0, 1))
 
     delta = x_adv - x
-    pattern = jnp.roll(jnp.where(u[4] < 0.5, *patterns), (top, left), (0, 1))[..., None] * _sign(u[5:])
+    pattern = jnp.where(u[4] < 0.5, patterns[0], patterns[1])
+    pattern = jnp.roll(jnp.roll(pattern, top, 0), left, 1)[..., None] * _sign(u[5:])
     new = pattern + delta * inside / (TINY + mass(delta * inside) ** (1 / power))
     spare = jnp.maximum(threat.epsilon**power - jnp.sum(mass(delta)), 0.0) / x.shape[2]
     budget = (spare + mass(delta * (inside | source))) ** (1 / power)

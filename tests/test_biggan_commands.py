@@ -26,8 +26,9 @@ from irob.core import compile
 options = compile.options()
 compile.options = lambda: {**options, "xla_backend_optimization_level": 0}
 from irob.evaluation import costs, trained
-costs.IMAGENET10["quick"].update(codes=1, neighbours=3, natural=10, samples=4, inside=2, chunk=4,
-                                 pgd={"steps": 2}, in_distribution={"steps": 1, "search": "adaptive"})
+from irob.evaluation.presets import Attack
+costs.IMAGENET10["quick"].update(codes=1, neighbours=3, natural=10, chunk=4, attacks=(
+    Attack("pgd", 4, {"steps": 2}), Attack("in_distribution", 2, {"steps": 1, "search": "adaptive"})))
 trained.SIZES["quick"] = (10, 1, 10)
 from irob.evaluation import report
 report.GRID = 1

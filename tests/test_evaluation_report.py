@@ -23,8 +23,10 @@ from irob.report import files, tables
 SHAPE = (4, 4, 1)
 STRETCH = 0.08
 TINY = presets.Preset(
-    codes=3, neighbours=8, lipschitz_trials=2, natural=60, trials=1, samples=20, inside=10, pgd={"steps": 3},
-    in_distribution={"steps": 5}, checkpoints=1, checkpoint_natural=30, checkpoint_samples=10, checkpoint_inside=10,
+    codes=3, neighbours=8, lipschitz_trials=2, natural=60, trials=1,
+    attacks=(presets.Attack("pgd", 20, {"steps": 3}), presets.Attack("in_distribution", 10, {"steps": 5})),
+    checkpoints=1, checkpoint_natural=30,
+    checkpoint_attacks=(presets.Attack("pgd", 10, {"steps": 3}), presets.Attack("in_distribution", 10, {"steps": 5})),
     limits=codes.Plan(sampled=6, ascent=12, certified=6, compared=3, pilot=3, neighbours=8, radii=(0.1,),
                       epsilons=(0.02, 0.05)), fresh=300, chunk=10, epsilons=(0.02, 0.05))
 
@@ -123,7 +125,7 @@ def test_the_rows_pass_the_laws_and_make_a_page(measured, tmp_path):
     whole = Report(tuple(rows), {"seed": 0})
     whole.check()
     paths = files.write(tmp_path, whole, generator="acgan", pictures=pictures)
-    assert paths[-1].read_text().count("<svg") == len(TINY.epsilons)
+    assert paths[-1].read_text().count("<svg") == len(TINY.epsilons) + 1  # and the curves over epsilon
     assert {"table1.tex", "table3.tex", "figure1.png", "figure2.svg"} <= {p.name for p in tmp_path.iterdir()}
     assert set(pictures["pairs"]) == {"clean", "PGD", "in-dist."}
 

@@ -5,7 +5,7 @@ millisecond.  And where the paper's own sizes differ: Table 2 has 500 codes a cl
 import dataclasses
 from typing import Any
 
-from irob.evaluation.presets import Preset
+from irob.evaluation.presets import Attack, Preset
 
 # BigGAN lists no explicit layers, so nothing about it is certified from above.
 UNCERTIFIED: dict[str, Any] = {"certified": 0, "compared": 0}
@@ -14,18 +14,24 @@ LIMITS: dict[str, dict[str, Any]] = {  # codes in the section "limits", which is
     "standard": {"sampled": 50, "ascent": 200, "neighbours": 1000, **UNCERTIFIED},
     "paper": {"sampled": 5000, "ascent": 10_000, "neighbours": 1000, **UNCERTIFIED},
 }
+
+
+def _inside(images: int, steps: int) -> Attack:
+    """The search "metric", and the manifold attack, take the Jacobian, 120 derivatives; "adaptive" is Adam."""
+    return Attack("in_distribution", images, {"search": "adaptive", "steps": steps})
+
+
 IMAGENET10: dict[str, dict[str, Any]] = {
     # About an hour on two cores, classifiers included.
-    "quick": {"codes": 5, "neighbours": 50, "natural": 500, "samples": 100, "inside": 20, "checkpoints": 0,
-              "in_distribution": {"search": "adaptive", "steps": 40}, "fresh": 2000, "chunk": 20},
+    "quick": {"codes": 5, "neighbours": 50, "natural": 500, "checkpoints": 0, "fresh": 2000, "chunk": 20,
+              "attacks": (Attack("pgd", 100, {"steps": 40}), _inside(20, 40))},
     # A day on two cores, an hour on an accelerator.
-    "standard": {"codes": 50, "neighbours": 500, "lipschitz_trials": 1, "natural": 5000, "samples": 300, "inside": 60,
-                 "checkpoints": 0, "in_distribution": {"search": "adaptive", "steps": 100}, "fresh": 20_000,
-                 "chunk": 60},
+    "standard": {"codes": 50, "neighbours": 500, "lipschitz_trials": 1, "natural": 5000, "checkpoints": 0,
+                 "fresh": 20_000, "chunk": 60,
+                 "attacks": (Attack("pgd", 300, {"steps": 100}), Attack("autoattack", 60), _inside(60, 100))},
     # Accelerators only.  The sizes of Table 2: S = 500, N = 1000.
     "paper": {"codes": 500, "neighbours": 1000, "natural": 10_000, "trials": 1, "fresh": 100_000},
 }
-# The search "metric" takes the Jacobian at every code, 120 derivatives; "adaptive" is Adam.
 SECTIONS = ("constants", "classifiers")
 
 

@@ -149,7 +149,7 @@ def run(
     other = [unconditional] if unconditional and "constants" in sections else []
     if other == [UNCONDITIONAL]:
         other = present(other, "unconditional generator", omitted)
-    count = max(preset.natural, preset.trials * max(preset.samples, preset.inside))
+    count = max(preset.natural, preset.trials * max(a.images for a in preset.attacks))
     test = clock.section(
         "test images", attack.load, dataset, count, generator=source, data_dir=data_dir, seed=seed)
     rows, pictures = measure(
@@ -205,14 +205,12 @@ def measure(
     if judge is not None:
         rows.append(clock.section("intended labels", intended, judge, test, name))
 
-    plans = [robustness.Plan("pgd", preset.samples, preset.pgd, chunk=preset.chunk)]
     if test.z is None:
-        omitted.append(f"in-distribution attack: {test.name} has no latent codes.")
-    else:
-        plans.append(robustness.Plan(
-            "in_distribution", preset.inside, preset.in_distribution, chunk=preset.chunk))
-    small = {"pgd": preset.checkpoint_samples, "in_distribution": preset.checkpoint_inside}
-    fewer = [dataclasses.replace(p, samples=small[p.attack]) for p in plans]
+        omitted.append(f"attacks in distribution: {test.name} has no latent codes.")
+    plans, fewer = ([
+        robustness.Plan(a.name, a.images, a.options, chunk=preset.chunk) for a in chosen
+        if test.z is not None or not robustness.latent(a.name)
+    ] for chosen in (preset.attacks, preset.checkpoint_attacks))
     attacked = functools.partial(
         robustness.evaluate, keys.named(key, "attack"), epsilons=preset.epsilons, norm=preset.norm, generator=g,
         pieces=pieces)
@@ -297,7 +295,7 @@ def pairs(clean: np.ndarray, outcomes: Sequence[robustness.Outcome]) -> dict[str
     shown = min(o.x_adv.shape[1] for o in outcomes)
     changed = np.all([np.any(o.x_adv[-1][:shown] != clean[:shown], axis=(1, 2, 3)) for o in outcomes], axis=0)
     order = np.argsort(~changed, kind="stable")[:6]
-    captions = {"pgd": "PGD", "in_distribution": "in-dist."}
+    captions = {"pgd": "PGD", "in_distribution": "in-dist.", "manifold": "manifold", "autoattack": "AutoAttack"}
     out = {"clean": clean[:shown][order]}
     return out | {captions.get(o.plan.attack, o.plan.attack): o.x_adv[-1][order] for o in outcomes}
 

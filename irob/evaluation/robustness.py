@@ -15,12 +15,13 @@ import jax
 import numpy as np
 from scipy import stats
 
-from irob import attacks
+from irob import attacks, classifiers
 from irob.core import batch, compile, keys, registry
 from irob.core.check import InputError, integer
 from irob.core.evidence import EvidenceError, Row
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Dataset, Generator
+from irob.evaluation import curves
 from irob.evaluation.pieces import Pieces, fingerprint, whole
 from irob.report.tables import IN_DISTRIBUTION, NATURAL, ROBUST
 
@@ -45,11 +46,15 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one plan found.  robust: bool[trials, epsilons, samples]; x_adv: f[epsilons, m, H, W, C] of trial 0."""
+    """What one plan found.  robust: bool[trials, epsilons, samples]; x_adv: f[epsilons, m, H, W, C] of trial 0.
+
+    distance: f[trials, samples] of a minimum-norm attack, infinity where it found nothing; else None.
+    """
 
     plan: Plan
     robust: np.ndarray
     x_adv: np.ndarray
+    distance: np.ndarray | None = None
 
 
 def interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -90,10 +95,11 @@ def attacked(
     pieces: Pieces | None = None,
     section: str = "attack",
     label: str = "",
-) -> tuple[np.ndarray, np.ndarray]:
-    """Robust examples bool[epsilons, n] and adversarial images f[epsilons, m, H, W, C] of one trial.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Robust examples bool[epsilons, n], adversarial images f[epsilons, m, H, W, C] and distances f[n] of one trial.
 
-    An attack of minimum norm looks for the nearest success: one run at the largest epsilon serves them all.
+    An attack of minimum norm looks for the nearest success: one run at the largest epsilon serves them all, and gives
+    distances.
     """
     pieces = pieces or Pieces()
     radii = sorted(epsilons)
@@ -101,19 +107,21 @@ def attacked(
     needs, nearest = attack.needs_generator, getattr(attack, "minimum_norm", attack.needs_generator)
     identity = {
         "attack": plan.attack, "options": plan.options, "norm": norm, "key": fingerprint(key),
-        "classifier": fingerprint(classifier.variables), "module": classifier.name,
+        "classifier": identity_of(classifier, data), "module": classifier.name,
         "data": fingerprint((data.x, data.y, data.z)),
         "generator": whole(generator) if needs and generator else None,
     }
     runs = [radii[-1]] if nearest else radii
     alive = np.ones(len(data), bool)
-    robust, images = [], []
+    robust, images, distance = [], [], None
     for epsilon in runs:
         chosen = np.flatnonzero(alive) if plan.monotone else np.arange(len(data))
         work = functools.partial(
             _one, key, classifier, data, chosen, plan, LpBall(norm, epsilon), generator if needs else None,
             f"{label} {plan.attack} ε={epsilon:g}" if label else "")
         found = pieces.get(section, {**identity, "epsilon": epsilon, "examples": fingerprint(chosen)}, work)
+        if nearest:
+            distance = np.where(found["success"], found["distance"], np.inf)
         for radius in radii if nearest else [epsilon]:
             # LpBall.contains grants the same slack for float noise.
             fooled = found["success"] & (found["distance"] <= radius + 1e-5)
@@ -122,7 +130,14 @@ def attacked(
             alive = alive & left if plan.monotone else left
             robust.append(alive.copy())
             images.append(_first(found["x_adv"], chosen, data.x[:SHOWN], fooled))
-    return np.stack(robust), np.stack(images)
+    return np.stack(robust), np.stack(images), distance
+
+
+def identity_of(classifier: Classifier, data: Dataset) -> str:
+    """A digest of a classifier, for kept work: its weights, and what it says where the code is a user's."""
+    if classifier.name in classifiers.names():
+        return fingerprint(classifier.variables)
+    return fingerprint((classifier.variables, logits(classifier, data.x[:1])))
 
 
 def takes(name: str) -> list[str]:
@@ -210,7 +225,7 @@ def evaluate(
         attacks.build(plan.attack, LpBall(norm, max(epsilons)), **_with(plan, generator))
     name, pieces = name or classifier.name, pieces or Pieces()
     seen = pieces.get(f"{section}-natural", {
-        "classifier": fingerprint(classifier.variables), "module": classifier.name, "x": fingerprint(data.x),
+        "classifier": identity_of(classifier, data), "module": classifier.name, "x": fingerprint(data.x),
     }, lambda: {"y": predictions(classifier, data.x)})["y"]
     right = seen == data.y
     clean = right[:trials * size].reshape(trials, size)
@@ -224,7 +239,9 @@ def evaluate(
                 jax.random.fold_in(key, t), classifier, part, plan, epsilons=radii, norm=norm, generator=generator,
                 pieces=pieces, section=section,
                 label=f"{label}, trial {t + 1}/{trials}:" if label and trials > 1 else label))
-        outcomes.append(Outcome(plan, np.stack([robust for robust, _ in parts]), parts[0][1]))
+        robust, images, distances = zip(*parts)
+        found = None if distances[0] is None else np.stack(distances)
+        outcomes.append(Outcome(plan, np.stack(robust), images[0], found))
 
     def row(quantity: str, kept: np.ndarray, method: str, epsilon: float | None = None, **detail: Any) -> Row:
         """kept: bool[trials, samples]."""
@@ -243,10 +260,21 @@ def evaluate(
     for o in outcomes:
         quantity = IN_DISTRIBUTION if latent(o.plan.attack) else ROBUST
         for i, epsilon in enumerate(radii):
-            rows.append(row(quantity, o.robust[:, i], o.plan.attack, epsilon, risk=1 - rows[0].value, **o.plan.options))
+            curve = _curve(o, radii[-1]) if i == 0 else {}
+            rows.append(row(
+                quantity, o.robust[:, i], o.plan.attack, epsilon, risk=1 - rows[0].value, **curve, **o.plan.options))
     rows += _together(outcomes, radii, functools.partial(row, risk=1 - rows[0].value))
     hold(rows)
     return rows, outcomes
+
+
+def _curve(outcome: Outcome, largest: float) -> dict[str, Any]:
+    """The whole curve over epsilon that a minimum-norm attack gives, for the first of its rows."""
+    if outcome.distance is None:
+        return {}
+    curve = curves.from_distances(outcome.distance.ravel(), largest=largest)
+    fields = ("epsilons", "robust", "low", "high", "band_low", "band_high")
+    return {"curve": {f: [round(float(v), 6) for v in getattr(curve, f)] for f in fields}}
 
 
 def _together(outcomes: Sequence[Outcome], radii: Sequence[float], row) -> list[Row]:

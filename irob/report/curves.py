@@ -4,12 +4,15 @@ A curve is a step function, shaded by its exact interval at each epsilon; thin l
 Only numbers come in: anything with the fields of `evaluation.curves.Curve`.
 """
 
+import types
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from irob.core.check import InputError
+from irob.core.evidence import Row
+from irob.report import attacks, published, tables
 from irob.report.figures import COLOURS, INK, _figure
 
 
@@ -58,3 +61,18 @@ def _marks(axes: Any, points: Sequence[tuple[str, float, float, float, float]], 
         at, value, low, high = map(np.asarray, zip(*mine))
         axes.errorbar(at, value, yerr=[value - low, high - value], fmt="o", color=COLOURS[(used + i) % len(COLOURS)],
                       markersize=5, elinewidth=0.8, label=label, zorder=4)
+
+
+def figure(rows: Sequence[Row]) -> Any | None:
+    """The curves that the rows carry, with the strongest attack on any image beside them; None where there is none."""
+    carrying = [r for q in (tables.ROBUST, tables.IN_DISTRIBUTION) for r in tables.select(rows, q)
+                if r.detail.get("curve") and "@" not in r.model]
+    if not carrying:
+        return None
+    curves = {f"{published.short(r.model)}, {attacks.named(r)}": types.SimpleNamespace(**r.detail["curve"])
+              for r in carrying}
+    strongest = [(name, e, tables.largest(rows, tables.ROBUST, model=name, epsilon=e))
+                 for name in tables.models(rows) for e in tables.epsilons(rows)]
+    points = [(f"{published.short(name)}, any image", e, r.value, r.low or 0.0, 1.0 if r.high is None else r.high)
+              for name, e, r in strongest if r]
+    return draw(curves, points, band=False)

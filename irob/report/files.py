@@ -6,7 +6,7 @@ from typing import Any
 
 from irob.core.check import write_atomically
 from irob.core.evidence import Report
-from irob.report import attacks, comparison, comparison_figure, csv, figures, html, latex, limits, tables
+from irob.report import attacks, comparison, comparison_figure, csv, curves, figures, html, latex, limits, tables
 
 
 def write(
@@ -36,6 +36,9 @@ def write(
         drawn["figure1"] = figures.samples(grid, [str(c) for c in range(grid.shape[1])])
     if html.radii(rows):
         drawn["figure2"] = figures.robustness(rows, pictures.get("pairs"))
+    curve = curves.figure(rows)
+    if curve is not None:
+        drawn["curves"] = curve
     for i, d in enumerate(limits.datasets(rows)):
         table = limits.ladder(rows, d)
         assert table is not None

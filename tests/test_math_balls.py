@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from irob.core.compile import jit
 from irob.math import balls, norms
+from tests.twins.apgd import onto_l1_box
 
 # XLA flushes subnormal numbers to zero.
 VECTORS = hnp.arrays(np.float32, 6, elements=st.floats(-50, 50, width=32, allow_subnormal=False))
@@ -61,3 +62,26 @@ def test_draws_are_uniform_in_radius(order):
     assert radius.max() <= 1 + 1e-6
     assert scipy.stats.kstest(radius, lambda r: np.clip(r, 0, 1) ** 4).pvalue > 1e-3
     np.testing.assert_allclose(draws.mean(0), 0, atol=0.08)
+
+
+def test_the_projection_onto_l1_ball_and_box_is_the_nearest_point():
+    """Against a general solver in 8 dimensions, and against the published breakpoints in 200."""
+    def solved(v, x, epsilon):
+        # u = a - b with a, b >= 0 makes the problem smooth.
+        found = scipy.optimize.minimize(
+            lambda u: np.sum((u[:8] - u[8:] - v) ** 2), np.zeros(16), method="SLSQP",
+            bounds=[*((0, 1 - c) for c in x), *((0, c) for c in x)],
+            constraints={"type": "ineq", "fun": lambda u: epsilon - u.sum()}, options={"maxiter": 500, "ftol": 1e-12})
+        return found.x[:8] - found.x[8:]
+
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        v, x, epsilon = rng.normal(size=8), rng.uniform(size=8), rng.uniform(0.1, 2)
+        got = np.asarray(balls.project_l1_box(jnp.asarray(v), epsilon, -x, 1 - x))
+        np.testing.assert_allclose(got, solved(v, x, epsilon), atol=1e-4)
+        assert np.abs(got).sum() <= epsilon + 1e-5
+    for scale in (0.1, 1, 30):
+        v, x = scale * rng.normal(size=200), rng.uniform(size=200)
+        got = balls.project_l1_box(jnp.asarray(v, jnp.float32), 5.0, jnp.asarray(-x), jnp.asarray(1 - x))
+        np.testing.assert_allclose(got, onto_l1_box(v, 5.0, -x, 1 - x), atol=3e-6 * max(scale, 1))
+    assert not np.any(balls.project_l1_box(jnp.ones(3), 0.0, -jnp.ones(3), jnp.ones(3)))

@@ -335,7 +335,7 @@ def averaged(pair, x: jax.Array, times: int) -> tuple[jax.Array, jax.Array, jax.
 
     def once(x):
         (loss, m), gradient = jax.value_and_grad(pair, has_aux=True)(x)
-        return loss, m, gradient
+        return loss, m, jnp.where(jnp.isfinite(gradient), gradient, 0.0)  # one NaN would end the ascent
 
     if times == 1:
         return once(x)

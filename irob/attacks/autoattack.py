@@ -134,6 +134,8 @@ class AutoAttack:
 def cut(rows: np.ndarray, chunk: int) -> list[np.ndarray]:
     """Pieces of two sizes, so that few programs are compiled: chunks, then the rest in eighths of one, or one more.
 
+    A chunk of less than 64 has no eighths: compiling for them would cost more than they save.
+
     The last may be shorter, and is filled up when it runs.
 
     >>> [len(piece) for piece in cut(np.arange(150), 64)]
@@ -146,7 +148,7 @@ def cut(rows: np.ndarray, chunk: int) -> list[np.ndarray]:
 
 
 def _small(chunk: int) -> int:
-    return -(-chunk // SMALL)
+    return -(-chunk // SMALL) if chunk >= SMALL**2 else chunk
 
 
 def _piece(key, name: str, attack, classifier, x, y, rows, chunk: int) -> tuple[AttackResult, np.ndarray]:

@@ -17,7 +17,7 @@ from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.threat import LpBall
 
-LINEAR = classifiers.from_function(lambda w, x: x.ravel() @ w, jax.random.normal(jax.random.key(7), (16, 3)), 3)
+LINEAR = classifiers.from_function(lambda w, x: x.ravel() @ w, jax.random.normal(jax.random.key(7), (16, 4)), 4)
 TRAINING = registry.names("irob.training")
 
 
@@ -60,18 +60,22 @@ def takes_a_generator(name: str) -> bool:
     return "generator" in inspect.signature(build).parameters
 
 
+def short(name: str) -> dict[str, int]:
+    return {"steps": 10} | ({"queries": 50} if name == "autoattack" else {})
+
+
 @pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
 @pytest.mark.parametrize("name", attacks.names())
 def test_an_attack_is_feasible_and_judged(name, norm, key):
-    g = generators.build("affine", key=key, num_classes=3)
+    g = generators.build("affine", key=key, num_classes=4)
     z = jax.random.normal(key, (12, g.latent_dim))
     guess = jnp.argmax(jax.vmap(LINEAR)(jax.vmap(g)(z, jnp.zeros(12, int))), axis=1)
-    y = np.asarray(jnp.where(jnp.arange(12) == 0, (guess + 1) % 3, guess))  # the first is naturally wrong
+    y = np.asarray(jnp.where(jnp.arange(12) == 0, (guess + 1) % 4, guess))  # the first is naturally wrong
     x = np.asarray(jax.vmap(g)(z, y))
-    y = np.where(np.arange(12) == 0, (np.argmax(jax.vmap(LINEAR)(x), 1) + 1) % 3, np.argmax(jax.vmap(LINEAR)(x), 1))
+    y = np.where(np.arange(12) == 0, (np.argmax(jax.vmap(LINEAR)(x), 1) + 1) % 4, np.argmax(jax.vmap(LINEAR)(x), 1))
     x = np.clip(np.asarray(jax.vmap(g)(z, y)), 0, 1)
     threat = LpBall(norm, 0.6)
-    attack = attacks.build(name, threat, steps=10, **({"generator": g} if takes_a_generator(name) else {}))
+    attack = attacks.build(name, threat, **short(name), **({"generator": g} if takes_a_generator(name) else {}))
     result = attacks.run(attack, key, LINEAR, x, y.astype(np.int32), z)
     assert jax.vmap(threat.contains)(x, result.x_adv).all()
     predicted = np.argmax(jax.vmap(LINEAR)(result.x_adv), axis=1)

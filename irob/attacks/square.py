@@ -62,12 +62,12 @@ class Square:
                 i, x_adv, lead = carry
                 phase = jnp.searchsorted(jnp.array(HALVINGS), i)
                 window = jnp.array(sizes)[phase], patterns[phase]
-                candidate = propose(jax.random.fold_in(stream, i), self.threat, x, x_adv, *window)
+                candidate = propose(jax.random.fold_in(stream, i + 1), self.threat, x, x_adv, *window)
                 candidate_lead = look(candidate)
                 better = candidate_lead < lead
                 return i + 1, jnp.where(better, candidate, x_adv), jnp.where(better, candidate_lead, lead)
 
-            first = begin(jax.random.fold_in(stream, self.steps), self.threat, x)
+            first = begin(jax.random.fold_in(stream, 0), self.threat, x)
             _, x_adv, _ = jax.lax.while_loop(going, query, (jnp.asarray(0), first, look(first)))
             return x_adv
 

@@ -33,9 +33,10 @@ class Config:
     eot: int | None = option(None, "evaluations averaged at each step, for a randomised classifier")
     samples: int = option(200, "images for each trial")
     trials: int = option(1, "trials, each on images of its own; mean and standard deviation over them")
+    examine: bool = option(True, "look for masked gradients, random outputs and other signs of a weak evaluation")
     seed: int = option(0, "seed of data and attacks")
     memory: str = option("", "what may be filled, such as 8GiB; sets the chunks; default: what the device has")
-    out: str = option("out/attack", "folder for attack.json, .csv, .md, .tex and pieces of unfinished work")
+    out: str = option("out/attack", "folder for attack.json, .csv, .md, .tex, curves.png and pieces of unfinished work")
     resume: bool = option(True, "use pieces that an earlier run with the same settings left in --out")
 
 
@@ -46,7 +47,7 @@ def main(config: Config) -> None:
     memory.parse(config.memory or "1")
     folder = writable_folder(config.out)
     from irob.evaluation import attack
-    from irob.report import csv, latex, leaderboard, tables, text
+    from irob.report import csv, curves, figures, latex, leaderboard, tables, text
 
     with memory.limited(config.memory):
         report = attack.run(
@@ -54,15 +55,18 @@ def main(config: Config) -> None:
             attack=[name for word in config.attack for name in word.split(",") if name], epsilon=config.epsilon,
             norm=config.norm, protocol=config.protocol, resize=config.resize,
             options={name: getattr(config, name) for name in OPTIONS}, samples=config.samples, trials=config.trials,
-            generator=config.generator, data_dir=config.data_dir, images=config.images, seed=config.seed,
-            folder=folder / "pieces", resume=config.resume)
+            generator=config.generator, data_dir=config.data_dir, images=config.images, examine=config.examine,
+            seed=config.seed, folder=folder / "pieces", resume=config.resume)
     board = leaderboard.table(report.rows)
     write_atomically(folder / "attack.json", report.to_json())
     write_atomically(folder / "attack.csv", csv.text(report.rows))
     write_atomically(folder / "attack.md", leaderboard.markdown(board))
     write_atomically(folder / "attack.tex", latex.tabular(board))
+    drawn = curves.figure(report.rows)
+    if drawn is not None:
+        write_atomically(folder / "curves.png", figures.png(drawn))
     for model in dict.fromkeys(r.model for r in report.rows):
         print(text.render(tables.attacked([r for r in report.rows if r.model == model])), end="\n\n")
     print(text.render(board))
-    for sentence in report.provenance["discoveries"]:
+    for sentence in (*report.provenance["warnings"], *report.provenance["discoveries"]):
         print(sentence, file=sys.stderr)

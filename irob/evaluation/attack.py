@@ -12,8 +12,9 @@ from irob.core import keys
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.evidence import Report
 from irob.core.provenance import provenance
+from irob.core.threat import LpBall
 from irob.core.types import Generator
-from irob.evaluation import robustness, users
+from irob.evaluation import doubts, robustness, users
 from irob.evaluation.pieces import Pieces, fingerprint
 
 PROTOCOLS = ("default", "paper")
@@ -63,6 +64,7 @@ def run(
     generator: str = "acgan_mnist",
     data_dir: str = "",
     images: str = "",
+    examine: bool = True,
     seed: int = 0,
     folder: pathlib.Path | None = None,
     resume: bool = True,
@@ -72,6 +74,7 @@ def run(
     classifier: shipped name, folder, or a user's factory (see `users`); several are attacked on the same images.
     images: an .npz file of the user's own x, y and optionally z, in the place of a data set by name; where it holds
     fewer than trials x samples images, all are used.
+    examine: look for what makes the evaluation doubtful, see `doubts`.
     dataset: "" is the one that the generator draws.  resize: how its images are brought to another size, see
     `data.narrowed`.  folder: where finished pieces are kept, so that a run that was killed goes on.
     """
@@ -112,17 +115,21 @@ def run(
             raise InputError(f"labels: got values up to {int(test.y.max())}, classifier {name!r} has "
                              f"{model.num_classes} classes, wanted labels in [0, {model.num_classes - 1}]")
     pieces = Pieces(folder, resume)
-    rows = []
+    rows, warnings = [], []
     for name, model in models.items():
-        found, _ = robustness.evaluate(
+        found, outcomes = robustness.evaluate(
             keys.named(key, "attack"), model, test, todo, epsilons=radii, norm=norm, trials=trials, name=name,
             generator=source, pieces=pieces, label=name)
         rows += found
+        if examine:
+            threat = LpBall(norm, radii[-1]) if radii[-1] > 0 else None
+            doubtful = doubts.of(keys.named(key, "examine"), model, test, outcomes, epsilons=radii, threat=threat)
+            warnings += [f"{name}: {w.code}: {w.message}" for w in doubtful]
     prints = {name: fingerprint(model.variables) for name, model in models.items()}
     record = provenance(
         seed=seed, matmul_precision="float32", classifier=prints[specs[0]] if len(specs) == 1 else prints,
         generator=fingerprint(source.variables) if source else None, seconds=pieces.seconds,
-        discoveries=robustness.discoveries(rows))
+        discoveries=robustness.discoveries(rows), warnings=warnings)
     report = Report(tuple(rows), record)
     report.check()
     return report

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from irob.core import batch, keys
+from irob.core import batch, keys, mesh
 from irob.core.compile import jit
 from irob.core.evidence import Row
 from irob.core.types import Generator
@@ -59,7 +59,7 @@ def latent_rows(key: jax.Array, generator: Generator, *, alpha: float, epsilons:
     # w.z is spread evenly over the strip's probability, the rest of z is normal: a stratified sample of the strip.
     u = np.tile(ndtri(share + strip * (np.arange(count) + 0.5) / count), len(classes)).astype(np.float32)
     program = jit(jax.vmap(_nearest, in_axes=(None, 0, 0, 0, 0, None)))
-    generator, key = jax.device_put(generator), keys.named(key, "attack")
+    generator, key = mesh.everywhere(generator), keys.named(key, "attack")
     with jax.default_matmul_precision("float32"):
         distance = batch.stream(
             lambda index, y, w, u: program(generator, keys.for_examples(key, index), y, w, u, jnp.float32(q)),

@@ -32,6 +32,9 @@ def whole(generator: Generator) -> str:
     return fingerprint((generator.variables, np.frombuffer(repr(static).encode(), np.uint8)))
 
 
+STATE = ".state"  # suffix of what unfinished work keeps
+
+
 @dataclasses.dataclass
 class Pieces:
     """A folder of pieces.  folder None keeps nothing; resume False computes again and overwrites.
@@ -47,10 +50,7 @@ class Pieces:
 
     def get(self, section: str, settings: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The piece: a dict of arrays, from disk or from `compute()`."""
-        record = json.dumps({"section": section, **settings}, sort_keys=True, default=str)
-        platform = f"{jax.default_backend()} {jax.__version__} {source()}"
-        name = hashlib.sha256(f"{record} {platform}".encode()).hexdigest()[:32]
-        path = self.folder / f"{section}-{name}.npz" if self.folder else None
+        path = self._path(section, settings)
         found = _read(path) if path and self.resume else None
         if found is None:
             start = time.perf_counter()
@@ -61,10 +61,27 @@ class Pieces:
                 out = io.BytesIO()
                 np.savez_compressed(out, **found)  # type: ignore[arg-type]
                 write_atomically(path, out.getvalue())
+                path.with_suffix(STATE).unlink(missing_ok=True)
         else:
             self.reused += 1
         self.seconds[section] = self.seconds.get(section, 0.0) + float(found.pop("seconds"))
         return found
+
+    def state(self, section: str, settings: dict[str, Any]) -> pathlib.Path | None:
+        """A file for what `compute` of this piece keeps while it works; it goes when the piece is there."""
+        path = self._path(section, settings)
+        if path is None:
+            return None
+        path = path.with_suffix(STATE)
+        if not self.resume:
+            path.unlink(missing_ok=True)
+        return path
+
+    def _path(self, section: str, settings: dict[str, Any]) -> pathlib.Path | None:
+        record = json.dumps({"section": section, **settings}, sort_keys=True, default=str)
+        platform = f"{jax.default_backend()} {jax.__version__} {source()}"
+        name = hashlib.sha256(f"{record} {platform}".encode()).hexdigest()[:32]
+        return self.folder / f"{section}-{name}.npz" if self.folder else None
 
 
 def _read(path: pathlib.Path) -> dict[str, Any] | None:

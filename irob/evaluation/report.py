@@ -24,7 +24,7 @@ from irob.core.progress import say
 from irob.core.provenance import provenance
 from irob.core.types import Classifier, Dataset, Generator
 from irob.data import generated
-from irob.evaluation import attack, estimate, limits, robustness, sides, trained
+from irob.evaluation import attack, doubts, estimate, limits, robustness, sides, trained
 from irob.evaluation.pieces import Pieces
 from irob.evaluation.presets import Preset
 from irob.report import published, tables
@@ -152,9 +152,10 @@ def run(
     count = max(preset.natural, preset.trials * max(a.images for a in preset.attacks))
     test = clock.section(
         "test images", attack.load, dataset, count, generator=source, data_dir=data_dir, seed=seed)
+    warnings: list[str] = []
     rows, pictures = measure(
         keys.from_seed(seed), preset, generators={generator: source} | {n: generators.load(n) for n in other},
-        models=loaded, checkpoints=along, test=test, pieces=pieces, clock=clock, omitted=omitted,
+        models=loaded, checkpoints=along, test=test, pieces=pieces, clock=clock, omitted=omitted, warnings=warnings,
         judge=judge_of(test, omitted), sections=sections)
     used = {name: sha256(weights.resolve(name)) for name in [generator, *other]}
     if "limits" in sections:
@@ -170,7 +171,7 @@ def run(
         seconds=clock.seconds, **{"pieces reused": pieces.reused, "pieces computed": pieces.computed})
     report = Report(tuple(limits.noted(rows, assumed)), record)
     report.check()
-    discovered = (*robustness.discoveries(rows), *limits.discoveries(rows))
+    discovered = (*warnings, *robustness.discoveries(rows), *limits.discoveries(rows))
     return Outcome(report, pictures, discovered, tuple(omitted))
 
 
@@ -185,6 +186,7 @@ def measure(
     pieces: Pieces,
     clock: "Clock",
     omitted: list[str],
+    warnings: list[str] | None = None,
     judge: Classifier | None = None,
     sections: Sequence[str] = SECTIONS,
 ) -> tuple[list[Row], dict[str, Any]]:
@@ -219,6 +221,9 @@ def measure(
             model, attacked, classifier, test, plans, trials=preset.trials, name=model, label=model)
         rows += found
         pictures["pairs"] = pairs(test.x, outcomes)
+        if warnings is not None:
+            doubtful = doubts.of(keys.named(key, "examine"), classifier, test, outcomes, epsilons=preset.epsilons)
+            warnings += [f"{model}: {w.code}: {w.message}" for w in doubtful]
     for at, classifier in checkpoints.items():
         part = test.take(preset.checkpoint_natural)
         rows += clock.section(at, attacked, classifier, part, fewer, name=at, section="checkpoint", label=at)[0]

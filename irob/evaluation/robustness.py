@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from scipy import stats
 
-from irob import attacks, classifiers
+from irob import attacks
 from irob.core import batch, compile, keys, registry
 from irob.core.check import InputError, integer
 from irob.core.evidence import EvidenceError, Row
@@ -49,12 +49,14 @@ class Outcome:
     """What one plan found.  robust: bool[trials, epsilons, samples]; x_adv: f[epsilons, m, H, W, C] of trial 0.
 
     distance: f[trials, samples] of a minimum-norm attack, infinity where it found nothing; else None.
+    broken_by: of an ensemble, at each epsilon how many images each member broke that were robust before.
     """
 
     plan: Plan
     robust: np.ndarray
     x_adv: np.ndarray
     distance: np.ndarray | None = None
+    broken_by: tuple[dict[str, int], ...] = ()
 
 
 def interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -95,8 +97,8 @@ def attacked(
     pieces: Pieces | None = None,
     section: str = "attack",
     label: str = "",
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Robust examples bool[epsilons, n], adversarial images f[epsilons, m, H, W, C] and distances f[n] of one trial.
+) -> Outcome:
+    """What a plan finds in one trial.
 
     An attack of minimum norm looks for the nearest success: one run at the largest epsilon serves them all, and gives
     distances.
@@ -107,19 +109,24 @@ def attacked(
     needs, nearest = attack.needs_generator, getattr(attack, "minimum_norm", attack.needs_generator)
     identity = {
         "attack": plan.attack, "options": plan.options, "norm": norm, "key": fingerprint(key),
-        "classifier": identity_of(classifier, data), "module": classifier.name,
+        "classifier": fingerprint(classifier.variables), "module": classifier.name,
         "data": fingerprint((data.x, data.y, data.z)),
         "generator": whole(generator) if needs and generator else None,
     }
     runs = [radii[-1]] if nearest else radii
     alive = np.ones(len(data), bool)
-    robust, images, distance = [], [], None
+    robust, images, distance, by = [], [], None, []
     for epsilon in runs:
         chosen = np.flatnonzero(alive) if plan.monotone else np.arange(len(data))
+        settings = {**identity, "epsilon": epsilon, "examples": fingerprint(chosen)}
+        state = pieces.state(section, settings) if hasattr(attack, "run") else None
         work = functools.partial(
             _one, key, classifier, data, chosen, plan, LpBall(norm, epsilon), generator if needs else None,
-            f"{label} {plan.attack} ε={epsilon:g}" if label else "")
-        found = pieces.get(section, {**identity, "epsilon": epsilon, "examples": fingerprint(chosen)}, work)
+            f"{label} {plan.attack} ε={epsilon:g}" if label else "", state)
+        found = pieces.get(section, settings, work)
+        if hasattr(attack, "run"):
+            broken = found.get("broken_by", np.zeros(0))
+            by.append({name: int(np.sum(broken == i)) for i, name in enumerate(attack.names)})
         if nearest:
             distance = np.where(found["success"], found["distance"], np.inf)
         for radius in radii if nearest else [epsilon]:
@@ -130,14 +137,8 @@ def attacked(
             alive = alive & left if plan.monotone else left
             robust.append(alive.copy())
             images.append(_first(found["x_adv"], chosen, data.x[:SHOWN], fooled))
-    return np.stack(robust), np.stack(images), distance
-
-
-def identity_of(classifier: Classifier, data: Dataset) -> str:
-    """A digest of a classifier, for kept work: its weights, and what it says where the code is a user's."""
-    if classifier.name in classifiers.names():
-        return fingerprint(classifier.variables)
-    return fingerprint((classifier.variables, logits(classifier, data.x[:1])))
+    kept = None if distance is None else distance[None]
+    return Outcome(plan, np.stack(robust)[None], np.stack(images), kept, tuple(by))
 
 
 def takes(name: str) -> list[str]:
@@ -160,7 +161,7 @@ def _with(plan: Plan, generator: Generator | None) -> dict[str, Any]:
     return {**plan.options, **({"generator": generator} if latent(plan.attack) else {})}
 
 
-def _one(key, classifier, data, chosen, plan, threat, generator, label) -> dict[str, Any]:
+def _one(key, classifier, data, chosen, plan, threat, generator, label, state=None) -> dict[str, Any]:
     """One run of an attack on the chosen examples, filled up to one chunk so that few examples need no new program."""
     count = len(chosen)
     if not count:
@@ -168,11 +169,14 @@ def _one(key, classifier, data, chosen, plan, threat, generator, label) -> dict[
         return {"success": empty.astype(bool), "distance": empty, "x_adv": np.zeros((0, *data.image_shape), np.float32)}
     attack = attacks.build(plan.attack, threat, **_with(plan, generator))
     chunk = min(plan.chunk or (128 if jax.default_backend() == "cpu" else 1024), len(data))
-    filled = np.resize(chosen, max(count, chunk))
+    # An ensemble cuts what is left into pieces of its own.
+    filled = chosen if hasattr(attack, "run") else np.resize(chosen, max(count, chunk))
     z = data.z[filled] if generator is not None and data.z is not None else None
-    result = attacks.run(attack, key, classifier, data.x[filled], data.y[filled], z, chunk=chunk, label=label)
+    result = attacks.run(
+        attack, key, classifier, data.x[filled], data.y[filled], z, chunk=chunk, label=label, state=state)
     shown = int(np.sum(chosen < SHOWN))
-    return {"success": result.success[:count], "distance": result.distance[:count], "x_adv": result.x_adv[:shown]}
+    out = {"success": result.success[:count], "distance": result.distance[:count], "x_adv": result.x_adv[:shown]}
+    return out if result.broken_by is None else {**out, "broken_by": result.broken_by[:count]}
 
 
 def _first(x_adv: np.ndarray, chosen: np.ndarray, clean: np.ndarray, fooled: np.ndarray) -> np.ndarray:
@@ -225,7 +229,7 @@ def evaluate(
         attacks.build(plan.attack, LpBall(norm, max(epsilons)), **_with(plan, generator))
     name, pieces = name or classifier.name, pieces or Pieces()
     seen = pieces.get(f"{section}-natural", {
-        "classifier": identity_of(classifier, data), "module": classifier.name, "x": fingerprint(data.x),
+        "classifier": fingerprint(classifier.variables), "module": classifier.name, "x": fingerprint(data.x),
     }, lambda: {"y": predictions(classifier, data.x)})["y"]
     right = seen == data.y
     clean = right[:trials * size].reshape(trials, size)
@@ -239,9 +243,7 @@ def evaluate(
                 jax.random.fold_in(key, t), classifier, part, plan, epsilons=radii, norm=norm, generator=generator,
                 pieces=pieces, section=section,
                 label=f"{label}, trial {t + 1}/{trials}:" if label and trials > 1 else label))
-        robust, images, distances = zip(*parts)
-        found = None if distances[0] is None else np.stack(distances)
-        outcomes.append(Outcome(plan, np.stack(robust), images[0], found))
+        outcomes.append(_joined(parts))
 
     def row(quantity: str, kept: np.ndarray, method: str, epsilon: float | None = None, **detail: Any) -> Row:
         """kept: bool[trials, samples]."""
@@ -260,12 +262,21 @@ def evaluate(
     for o in outcomes:
         quantity = IN_DISTRIBUTION if latent(o.plan.attack) else ROBUST
         for i, epsilon in enumerate(radii):
-            curve = _curve(o, radii[-1]) if i == 0 else {}
+            more = _curve(o, radii[-1]) if i == 0 else {}
+            more |= {"broken_by": o.broken_by[i]} if o.broken_by else {}
             rows.append(row(
-                quantity, o.robust[:, i], o.plan.attack, epsilon, risk=1 - rows[0].value, **curve, **o.plan.options))
+                quantity, o.robust[:, i], o.plan.attack, epsilon, risk=1 - rows[0].value, **more, **o.plan.options))
     rows += _together(outcomes, radii, functools.partial(row, risk=1 - rows[0].value))
     hold(rows)
     return rows, outcomes
+
+
+def _joined(trials: Sequence[Outcome]) -> Outcome:
+    """The trials of one plan as one outcome; images are those of the first."""
+    first, *_ = trials
+    distance = None if first.distance is None else np.concatenate([t.distance for t in trials])
+    by = tuple({k: sum(c[k] for c in counts) for k in counts[0]} for counts in zip(*(t.broken_by for t in trials)))
+    return Outcome(first.plan, np.concatenate([t.robust for t in trials]), first.x_adv, distance, by)
 
 
 def _curve(outcome: Outcome, largest: float) -> dict[str, Any]:

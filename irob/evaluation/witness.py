@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob.classifiers import one_lipschitz
-from irob.core import batch, check, keys, memory, weights
+from irob.core import batch, check, keys, memory, mesh, weights
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.types import Generator, value
@@ -207,7 +207,7 @@ def draw(key: jax.Array, generator: Generator, count: int, what: Any, *, priors=
                          "bounds for Gaussian codes")
     p = jnp.asarray(check.priors(priors, max(1, generator.num_classes)), jnp.float32)
     chunk = memory.fitting(generator, chunk or 1000)
-    generator, what = jax.device_put((generator, what))
+    generator, what = mesh.everywhere((generator, what))
     with jax.default_matmul_precision("float32"):
         return batch.stream(
             lambda index, _: _chunk(generator, what, keys.for_examples(key, index), p),

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.attacks.inversion import invert
+from irob.attacks.inversion import METHODS, invert
 from irob.attacks.lagrangian import adaptive, binary
 from irob.attacks.pgd import odds
 from irob.attacks.referee import margin
@@ -44,6 +44,7 @@ CHOICES = {
     "loss": ("margin", "ce"),
     "distance": ("l2", "l2_squared"),
     "initialisation": ("code", "inversion"),
+    "inversion": METHODS,
 }
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "default": {
@@ -60,8 +61,9 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "abort": False,
         "restarts": 1,
         "noise": 0.3,
+        "inversion": "gauss_newton",
         "inversion_restarts": 2,
-        "inversion_steps": 150,
+        "inversion_steps": 12,
         "inversion_learning_rate": 0.1,
     },
     # 3 x 1000 steps of plain gradient descent from random codes (the optimiser is rebuilt at every step, which leaves
@@ -80,6 +82,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "abort": True,
         "restarts": 1,
         "noise": 0.0,
+        "inversion": "gradient",
         "inversion_restarts": 3,
         "inversion_steps": 1000,
         "inversion_learning_rate": 1e-3,
@@ -99,6 +102,7 @@ _NUMBERS = ("learning_rate", "damping", "penalty", "noise", "inversion_learning_
     "carry",
     "abort",
     "restarts",
+    "inversion",
     "inversion_restarts",
     "inversion_steps",
     "latent_radius",
@@ -123,6 +127,7 @@ class InDistribution:
     carry: bool
     abort: bool
     restarts: int
+    inversion: str
     inversion_restarts: int
     inversion_steps: int
     latent_radius: float | None
@@ -156,7 +161,7 @@ class InDistribution:
                 restarts=self.inversion_restarts,
                 steps=self.inversion_steps,
                 learning_rate=self.inversion_learning_rate,
-                adam=self.protocol != "paper",
+                method=self.inversion,
             )
 
         def bounded(z_t):
@@ -192,7 +197,7 @@ class InDistribution:
                     steps=self.steps,
                     step_size=self.learning_rate,
                     damping=self.damping,
-                )
+                )[0]
             if self.search == "adaptive":
                 return adaptive(
                     look, moved, steps=self.steps, learning_rate=self.learning_rate, penalty=self.penalty
@@ -230,6 +235,7 @@ def build(
     abort: bool | None = None,
     restarts: int | None = None,
     noise: float | None = None,
+    inversion: str | None = None,
     inversion_restarts: int | None = None,
     inversion_steps: int | None = None,
     inversion_learning_rate: float | None = None,
@@ -250,7 +256,7 @@ def build(
         carry: go on from the last z at the next lambda, instead of from the start ("binary" only).
         abort: stop an example whose objective no longer falls ("binary" only).
         restarts: from the code plus noise * N(0, I), the first without noise.
-        inversion_restarts, inversion_steps, inversion_learning_rate: see `invert`.
+        inversion, inversion_restarts, inversion_steps, inversion_learning_rate: see `invert`.
         latent_radius: bound on |z|; None for none.
 
     Raises:

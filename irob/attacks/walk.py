@@ -3,7 +3,7 @@
 The generator stretches some latent directions a hundred times more than others, so a gradient in z crawls.  With
 J = dg/dz at the start, mu a share of the mean eigenvalue of J'J, and J'J + mu I = L L' (the pullback metric, damped),
 the coordinates u of  z = z_0 + L^-T u  have |dg| about |du|: steps are in image units, as epsilon is.  The Jacobian is
-computed once.
+computed once a walk; `refreshed` walks on from the nearest success in the metric there.
 
 The walk carries a radius T, at first epsilon.  A step is
 
@@ -35,6 +35,13 @@ def nearer(best: tuple, z: jax.Array, distance: jax.Array, wrong: jax.Array) -> 
     return jnp.where(better, z, best[0]), jnp.where(better, distance, best[1])
 
 
+def columns(function: Callable, z: jax.Array) -> jax.Array:
+    """The columns of the Jacobian of function: f[d] -> f[...] at z, as rows f[d,D]; a few at a time."""
+    d = z.size
+    _, push = jax.linearize(function, z)
+    return jax.lax.map(lambda e: push(e).ravel(), jnp.eye(d, dtype=z.dtype), batch_size=min(BLOCK, d))
+
+
 def whitening(function: Callable, z: jax.Array, damping: jax.Array | float) -> jax.Array:
     """W = L^-T with L L' = J'J + damping tr(J'J)/d I, J the Jacobian of function: f[d] -> f[...] at z; f[d,d].
 
@@ -43,9 +50,8 @@ def whitening(function: Callable, z: jax.Array, damping: jax.Array | float) -> j
     [[0.33329999446868896, 0.0], [0.0, 0.25]]
     """
     d = z.size
-    _, push = jax.linearize(function, z)
-    columns = jax.lax.map(lambda e: push(e).ravel(), jnp.eye(d, dtype=z.dtype), batch_size=min(BLOCK, d))
-    metric = columns @ columns.T
+    rows = columns(function, z)
+    metric = rows @ rows.T
     # A constant generator has the metric 0: any positive number keeps the factor finite.
     mu = jnp.maximum(damping * jnp.trace(metric) / d, jnp.finfo(z.dtype).tiny)
     lower = jnp.linalg.cholesky(metric + mu * jnp.eye(d, dtype=z.dtype))
@@ -62,8 +68,10 @@ def walk(
     steps: int,
     step_size: jax.Array | float,
     damping: jax.Array | float,
-) -> jax.Array:
-    """The code of the nearest success on the walk from z, or z if there was none; for one example.
+    origin: jax.Array | None = None,
+    known: jax.Array | float = jnp.inf,
+) -> tuple[jax.Array, jax.Array]:
+    """The nearest success on the walk from z, as (code, distance); (z, known) if there was none nearer; one example.
 
     Args:
         draw: z f[d] -> image.
@@ -73,14 +81,16 @@ def walk(
         radius: epsilon, image units.
         steps: images drawn.  step_size: the first one's length as a share of T; it falls to a tenth as a cosine.
         damping: mu as a share of the mean eigenvalue of J'J.
+        origin: f[], the margin at distance 0, where the chord begins; by default that at z.
+        known: distance of the success at z, if z is one.
 
-    >>> flat = walk(lambda z: z, lambda x: (x[0] - 1, x[0] - 1), jnp.linalg.norm, jnp.array([0.1, 0.5]),
-    ...             radius=3.0, steps=40, step_size=0.2, damping=0.01)
-    >>> bool(1 < jnp.linalg.norm(flat) < 1.05)
-    True
+    >>> flat, d = walk(lambda z: z, lambda x: (x[0] - 1, x[0] - 1), jnp.linalg.norm, jnp.array([0.1, 0.5]),
+    ...                radius=3.0, steps=40, step_size=0.2, damping=0.01)
+    >>> bool(1 < d < 1.05), bool(jnp.isclose(jnp.linalg.norm(flat), d))
+    (True, True)
     """
     w = whitening(draw, z, damping)
-    m_start = goal(draw(z))[1]
+    m_origin = goal(draw(z))[1] if origin is None else origin
 
     def reached(d, sphere):
         return jnp.clip((d - (1 - BAND) * sphere) / (BAND * sphere), 0.0, 1.0)
@@ -94,10 +104,10 @@ def walk(
         best = nearer(best, u, d, m > 0)
 
         fade = 1 - t / steps
-        chord = -m_start / jnp.maximum(m - m_start, 1e-12)
+        chord = -m_origin / jnp.maximum(m - m_origin, 1e-12)
         tighter = d * jnp.clip(chord, 0.5, 1 - TIGHTEN * fade)
         wider = jnp.minimum(radius_t * (1 + WIDEN * fade * reached(d, radius_t)), best[1])
-        target = jnp.clip(jnp.where(m > 0, tighter, wider), 1e-6, jnp.maximum(radius, 1e-6))
+        target = jnp.clip(jnp.where(m > 0, tighter, wider), 1e-6, longest)
 
         slope = jnp.vdot(to_d, to_d) + 1e-12
         p = to_m - reached(d, target) * jnp.maximum(jnp.vdot(to_m, to_d), 0.0) / slope * to_d
@@ -106,8 +116,33 @@ def walk(
         rate = step_size * (0.1 + 0.45 * (1 + jnp.cos(jnp.pi * t / steps)))
         return (u + rate * target * unit(p) - back, target, best), None
 
-    start = jnp.zeros_like(z)
-    first = jnp.asarray(jnp.maximum(radius, 1e-6), z.dtype)
-    (u, _, best), _ = jax.lax.scan(step, (start, first, (start, jnp.asarray(jnp.inf, z.dtype))), jnp.arange(steps))
+    longest = jnp.maximum(jnp.asarray(radius, z.dtype), 1e-6)
+    start, known = jnp.zeros_like(z), jnp.asarray(known, z.dtype)
+    first = jnp.maximum(jnp.minimum(longest, known), 1e-6)
+    (u, _, best), _ = jax.lax.scan(step, (start, first, (start, known)), jnp.arange(steps))
     image = draw(z + w @ u)
-    return z + w @ nearer(best, u, distance(image), goal(image)[1] > 0)[0]
+    u, reached_distance = nearer(best, u, distance(image), goal(image)[1] > 0)
+    return z + w @ u, reached_distance
+
+
+def refreshed(
+    draw: Callable,
+    goal: Callable,
+    distance: Callable,
+    z: jax.Array,
+    *,
+    walks: int,
+    origin: jax.Array,
+    known: jax.Array | float = jnp.inf,
+    **options,
+) -> tuple[jax.Array, jax.Array]:
+    """`walks` walks, each from the nearest success so far and in the metric there; as `walk`, never farther than it.
+
+    The curvature of the manifold makes the metric of the start a poor one a radius away.
+    """
+
+    def once(carry, _):
+        return walk(draw, goal, distance, carry[0], origin=origin, known=carry[1], **options), None
+
+    start = (z, jnp.asarray(known, z.dtype))
+    return jax.lax.scan(once, start, length=walks)[0]

@@ -1,0 +1,154 @@
+"""The known on-manifold attack (Stutz, Hein and Schiele, 2019): a ball about the code, not about the image.
+
+    max_zeta  CE(f(g(z + zeta, y)), y)     subject to     |zeta|_p <= eta,     p = infinity or 2
+
+by Adam ascent on zeta, projected before every evaluation; an example stops at its first misclassified image.  A start
+is eta U(0, 1) n / |n|_p with n ~ N(0, I).
+
+Its own threat set is the latent ball, and eta says nothing of how far the image moves.  The referee judges in the image
+threat all the same: an image outside |x_adv - x| <= epsilon is thrown away.  For the published question, which bounds
+the code alone, pass an image threat that holds every image, such as LpBall("l2", sqrt(H W C)).  With `keep="nearest"`
+an example goes on after the first misclassified image and keeps the one nearest to x, which asks for the image threat
+too.
+
+Reference: Stutz, Hein and Schiele, 2019, https://arxiv.org/abs/1812.00740
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from irob.attacks.inversion import invert
+from irob.attacks.manifold import INITIALISATIONS, require
+from irob.attacks.pgd import odds
+from irob.attacks.referee import margin
+from irob.attacks.walk import BLOCK, nearer
+from irob.core.check import InputError, integer, number, unknown
+from irob.core.threat import LpBall
+from irob.core.types import Classifier, Generator, Proposal, value
+from irob.math import balls, norms
+
+LATENT = ("linf", "l2")
+KEEP = ("first", "nearest")
+
+
+@value("latent_norm", "keep", "initialisation", "steps", "restarts", "inversion_restarts", "inversion_steps")
+class OnManifold:
+    """The attack; see `build`."""
+
+    threat: LpBall
+    generator: Generator
+    eta: jax.Array | float
+    learning_rate: jax.Array | float
+    latent_norm: str
+    keep: str
+    initialisation: str
+    steps: int
+    restarts: int
+    inversion_restarts: int
+    inversion_steps: int
+
+    needs_generator = True
+
+    @property
+    def copies(self) -> int:
+        """Evaluations of the generator at once for one example: an inversion draws columns of the Jacobian."""
+        return BLOCK if self.initialisation == "inversion" else 2
+
+    def require(self, x: np.ndarray, z: np.ndarray | None) -> None:
+        """Raises `InputError` unless the codes are there where they are needed."""
+        require(self.generator, x, z, inversion=self.initialisation == "inversion")
+
+    def perturb(self, key: jax.Array, classifier: Classifier, x: jax.Array, y: jax.Array, *, z=None) -> Proposal:
+        """x: f[H,W,C], y: i[], z: f[d] -> x_adv f[restarts,H,W,C] = g(z_adv, y), z_adv f[restarts,d]."""
+        if self.initialisation == "inversion":
+            r, s = self.inversion_restarts, self.inversion_steps
+            z = invert(jax.random.fold_in(key, 0), self.generator, x, y, restarts=r, steps=s)
+        rule = optax.scale_by_adam()
+
+        def project(zeta):
+            return balls.project(zeta, self.eta, self.latent_norm)
+
+        def climb(zeta):
+            image = self.generator(z + zeta, y)
+            logits = classifier(image)
+            # softplus of the odds is the cross entropy, and unlike it has a gradient where the softmax rounds to 1
+            return odds(logits, y), (self.threat.distance(x, image), margin(logits, y))
+
+        def look(best, zeta, d, m):
+            score = d if self.keep == "nearest" else jnp.where(jnp.isinf(best[1]), 0.0, jnp.inf)
+            return nearer(best, zeta, score, m > 0)
+
+        def once(r):
+            size, direction = jax.random.split(jax.random.fold_in(key, r + 1))
+            n = jax.random.normal(direction, z.shape)
+            start = self.eta * jax.random.uniform(size) * n / norms.norm(n, self.latent_norm)
+
+            def step(carry, _):
+                zeta, state, best = carry
+                (_, seen), gradient = jax.value_and_grad(climb, has_aux=True)(zeta)
+                updates, state = rule.update(gradient, state)
+                return (project(zeta + self.learning_rate * updates), state, look(best, zeta, *seen)), None
+
+            first = (start, rule.init(z), (start, jnp.asarray(jnp.inf, z.dtype)))
+            (last, _, best), _ = jax.lax.scan(step, first, length=self.steps)
+            best = look(best, last, *climb(last)[1])
+            return z + jnp.where(jnp.isinf(best[1]), last, best[0])
+
+        z_adv = jax.lax.map(once, jnp.arange(self.restarts))
+        return Proposal(jax.vmap(lambda code: self.generator(code, y))(z_adv), z_adv)
+
+
+def build(
+    threat: LpBall,
+    *,
+    generator: Generator | None = None,
+    eta: float = 0.3,
+    latent_norm: str = "linf",
+    steps: int = 40,
+    learning_rate: float = 0.005,
+    restarts: int = 5,
+    keep: str = "first",
+    initialisation: str = "code",
+    inversion_restarts: int = 2,
+    inversion_steps: int = 12,
+) -> OnManifold:
+    """The attack in a ball of codes; the defaults are the published ones.
+
+    Args:
+        threat: the image threat in which the referee judges; the attack itself keeps to the latent ball.
+        generator: g(z, y), every stage included.
+        eta: radius of the latent ball, in latent standard deviations.  latent_norm: "linf" or "l2".
+        steps, learning_rate: of Adam, for each of `restarts` random starts.
+        keep: "first" (misclassified image) or "nearest" (misclassified image to x).
+        initialisation: "code" (the z given to `run`) or "inversion" (of the image, by Gauss-Newton).
+        inversion_restarts, inversion_steps: see `irob.attacks.inversion.invert`.
+
+    Raises:
+        InputError: no generator, an unknown name, a number out of range.
+
+    >>> import irob.generators
+    >>> g = irob.generators.build("affine", key=jax.random.key(0))
+    >>> build(LpBall("l2", 4.0), generator=g, eta=0.5).latent_norm
+    'linf'
+    """
+    if generator is None:
+        raise InputError('generator: got none, wanted one; pass generator=irob.generators.load("acgan_mnist")')
+    named = (("latent_norm", latent_norm, LATENT), ("keep", keep, KEEP))
+    for what, name, choices in (*named, ("initialisation", initialisation, INITIALISATIONS)):
+        if name not in choices:
+            raise unknown(what, name, choices)
+    return OnManifold(
+        threat=threat,
+        generator=generator,
+        eta=number("eta", eta, low=0.0),
+        learning_rate=number("learning_rate", learning_rate, low=0.0, open_low=True),
+        latent_norm=latent_norm,
+        keep=keep,
+        initialisation=initialisation,
+        steps=integer("steps", steps, low=1),
+        restarts=integer("restarts", restarts, low=1),
+        inversion_restarts=integer("inversion_restarts", inversion_restarts, low=1),
+        inversion_steps=integer("inversion_steps", inversion_steps, low=1),
+    )

@@ -162,7 +162,7 @@ def test_what_is_not_shipped_is_said(tmp_path):
 def test_presets_are_known_by_name():
     with pytest.raises(InputError, match="did you mean 'quick'"):
         presets.preset("quik")
-    assert presets.preset("paper").codes == 1000 and presets.preset("paper").samples == 10_000
+    assert presets.preset("paper").codes == 1000 and presets.preset("paper").attacks[0].images == 10_000
 
 
 @pytest.fixture

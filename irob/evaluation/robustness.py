@@ -105,7 +105,7 @@ def attacked(
     """
     pieces = pieces or Pieces()
     radii = sorted(epsilons)
-    attack = attacks.build(plan.attack, LpBall(norm, radii[0]), **_with(plan, generator))
+    attack = attacks.build(plan.attack, LpBall(norm, radii[0]), **_with(plan, generator, data))
     needs, nearest = attack.needs_generator, getattr(attack, "minimum_norm", attack.needs_generator)
     identity = {
         "attack": plan.attack, "options": plan.options, "norm": norm, "key": fingerprint(key),
@@ -156,9 +156,10 @@ def latent(name: str) -> bool:
     return "generator" in takes(name)
 
 
-def _with(plan: Plan, generator: Generator | None) -> dict[str, Any]:
-    """The options of the plan, and the generator for those attacks that take one."""
-    return {**plan.options, **({"generator": generator} if latent(plan.attack) else {})}
+def _with(plan: Plan, generator: Generator | None, data: Dataset) -> dict[str, Any]:
+    """The options of the plan, and the generator for those attacks that take one; images without codes are inverted."""
+    inverted = {"initialisation": "inversion"} if data.z is None and "initialisation" in takes(plan.attack) else {}
+    return {**inverted, **plan.options, **({"generator": generator} if latent(plan.attack) else {})}
 
 
 def _one(key, classifier, data, chosen, plan, threat, generator, label, state=None) -> dict[str, Any]:
@@ -167,7 +168,7 @@ def _one(key, classifier, data, chosen, plan, threat, generator, label, state=No
     if not count:
         empty = np.zeros(0)
         return {"success": empty.astype(bool), "distance": empty, "x_adv": np.zeros((0, *data.image_shape), np.float32)}
-    attack = attacks.build(plan.attack, threat, **_with(plan, generator))
+    attack = attacks.build(plan.attack, threat, **_with(plan, generator, data))
     chunk = min(plan.chunk or (128 if jax.default_backend() == "cpu" else 1024), len(data))
     # An ensemble cuts what is left into pieces of its own.
     filled = chosen if hasattr(attack, "run") else np.resize(chosen, max(count, chunk))
@@ -226,7 +227,7 @@ def evaluate(
         raise InputError(f"classifier {name or classifier.name}: takes images {tuple(classifier.image_shape)}, got "
                          f"{tuple(data.image_shape)} of data set {data.name}; choose another with --classifier")
     for plan in plans:  # what cannot be built is said before any work
-        attacks.build(plan.attack, LpBall(norm, max(epsilons)), **_with(plan, generator))
+        attacks.build(plan.attack, LpBall(norm, max(epsilons)), **_with(plan, generator, data))
     name, pieces = name or classifier.name, pieces or Pieces()
     seen = pieces.get(f"{section}-natural", {
         "classifier": fingerprint(classifier.variables), "module": classifier.name, "x": fingerprint(data.x),

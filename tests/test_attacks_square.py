@@ -128,6 +128,8 @@ def test_an_example_rests_after_success_and_does_not_depend_on_its_chunk(key):
     np.testing.assert_allclose(whole.x_adv, parts.x_adv, atol=1e-6)
     longer = attacks.run(attacks.build("square", LpBall("linf", 0.02), steps=200), key, classifier, x, y)
     assert np.all(longer.success >= whole.success)
+    assert whole.success.any()
+    np.testing.assert_allclose(longer.x_adv[whole.success], whole.x_adv[whole.success], atol=1e-6)
 
 
 @pytest.mark.parametrize("options", [{"steps": 0}, {"restarts": 0}, {"p_init": 0.0}, {"p_init": 1.5}])

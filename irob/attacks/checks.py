@@ -24,6 +24,7 @@ https://arxiv.org/abs/1802.00420; Croce and Hein, 2020, https://arxiv.org/abs/20
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -229,7 +230,7 @@ def _rising(code: str, success: Mapping, what: str) -> Warnings:
     order = sorted(success)
     return tuple(
         warning
-        for low, high in zip(order, order[1:])
+        for low, high in itertools.pairwise(order)
         for warning in _beaten(
             code,
             success[low],

@@ -62,12 +62,12 @@ class Square:
                 i, x_adv, lead = carry
                 phase = jnp.searchsorted(jnp.array(HALVINGS), i)
                 window = jnp.array(sizes)[phase], patterns[phase]
-                candidate = propose(jax.random.fold_in(stream, i), self.threat, x, x_adv, *window)
+                candidate = propose(jax.random.fold_in(stream, i + 1), self.threat, x, x_adv, *window)
                 candidate_lead = look(candidate)
                 better = candidate_lead < lead
                 return i + 1, jnp.where(better, candidate, x_adv), jnp.where(better, candidate_lead, lead)
 
-            first = begin(jax.random.fold_in(stream, self.steps), self.threat, x)
+            first = begin(jax.random.fold_in(stream, 0), self.threat, x)
             _, x_adv, _ = jax.lax.while_loop(going, query, (jnp.asarray(0), first, look(first)))
             return x_adv
 
@@ -157,7 +157,8 @@ def _moved(key, threat, x, x_adv, size, patterns):
         return jnp.sum(jnp.abs(v) ** power, axis=(0, 1))
 
     delta = x_adv - x
-    pattern = jnp.roll(jnp.where(u[4] < 0.5, *patterns), (top, left), (0, 1))[..., None] * _sign(u[5:])
+    pattern = jnp.where(u[4] < 0.5, patterns[0], patterns[1])
+    pattern = jnp.roll(jnp.roll(pattern, top, 0), left, 1)[..., None] * _sign(u[5:])
     new = pattern + delta * inside / (TINY + mass(delta * inside) ** (1 / power))
     spare = jnp.maximum(threat.epsilon**power - jnp.sum(mass(delta)), 0.0) / x.shape[2]
     budget = (spare + mass(delta * (inside | source))) ** (1 / power)

@@ -141,6 +141,52 @@ def pgd(f: nn.Module, x, y, *, epsilon: float, steps: int, step_size: float, lea
         return natural, (f(x_adv).argmax(1) != y).float().mean().item()
 
 
+def apgd(f: nn.Module, x, y, *, epsilon: float, steps: int) -> torch.Tensor:
+    """Auto-PGD on the cross entropy in the l2 ball as published: whether each image is robust, bool[n]."""
+    f.requires_grad_(False)
+    n = len(x)
+
+    def evaluate(v):
+        v = v.detach().requires_grad_()
+        logits = f(v)
+        loss = F.cross_entropy(logits, y, reduction="none")
+        (gradient,) = torch.autograd.grad(loss.sum(), v)
+        return loss.detach(), gradient, logits.detach().argmax(1) == y
+
+    def where(mask, a, b):
+        return torch.where(mask.view(-1, *[1] * (a.dim() - 1)), a, b)
+
+    t = torch.randn_like(x)
+    x_adv = (x + epsilon * t / t.flatten(1).norm(dim=1).view(-1, 1, 1, 1)).clamp(0, 1)
+    loss, gradient, robust = evaluate(x_adv)
+    x_best, gradient_best, loss_best = x_adv, gradient, loss
+    size = torch.full((n, 1, 1, 1), 2 * epsilon)
+    x_old, loss_old = x_adv, torch.zeros(n)
+    rises, halved, loss_then = torch.zeros(n), torch.ones(n, dtype=torch.bool), loss
+    gap, since = max(int(0.22 * steps), 1), 0
+    for i in range(steps):
+        momentum = x_adv - x_old
+        z = normalised_step(x, x_adv, gradient, size, epsilon, 1e-12)
+        a = 0.75 if i else 1.0
+        delta = x_adv + a * (z - x_adv) + (1 - a) * momentum - x
+        length = delta.flatten(1).norm(dim=1).clamp(min=epsilon).view(-1, 1, 1, 1)
+        x_old, x_adv = x_adv, (x + delta * epsilon / length).clamp(0, 1)
+        loss, gradient, right = evaluate(x_adv)
+        robust = robust & right
+        rises, loss_old = rises + (loss > loss_old), loss
+        better = loss > loss_best
+        x_best, gradient_best = where(better, x_adv, x_best), where(better, gradient, gradient_best)
+        loss_best = torch.maximum(loss, loss_best)
+        since += 1
+        if since == gap:
+            halved = (rises <= 0.75 * gap) | (~halved & (loss_then >= loss_best))
+            size, x_adv = where(halved, size / 2, size), where(halved, x_best, x_adv)
+            gradient = where(halved, gradient_best, gradient)
+            rises, loss_then, since = torch.zeros(n), loss_best, 0
+            gap = max(gap - max(int(0.03 * steps), 1), max(int(0.06 * steps), 1))
+    return robust
+
+
 def training_step(f, optimiser, x, y, *, method: str, epsilon, steps, step_size, beta=6.0) -> float:
     """One step of adversarial training or TRADES as published; the clean prediction at every inner step too."""
     f.eval()

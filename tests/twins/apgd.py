@@ -81,13 +81,12 @@ def _sparse(evaluate, x, x_adv, epsilon, steps):
     loss, margin, g = evaluate(x_adv)
     kept, kept_margin = x_adv, margin
     x_best, g_best, loss_best = x_adv, g, loss
-    size, n = epsilon, x.size
+    size = epsilon
     moved = np.count_nonzero(x_adv != x)
-    share = moved / n / 1.5
     every = max(int(0.04 * steps), 1)
     for i in range(1, steps + 1):
-        place = int(np.clip((1 - share) * n, 0, n - 1))
-        signs = np.sign(g) * (np.abs(g) >= np.sort(np.abs(g))[place])
+        k = max(int(moved / 1.5), 1)  # the published code rounds up
+        signs = np.sign(g) * (np.abs(g) >= np.sort(np.abs(g))[-k])
         x_adv = project(x, x_adv + size * signs / max(np.abs(signs).sum(), 1), epsilon, "l1")
         loss, margin, g = evaluate(x_adv)
         if margin > kept_margin:
@@ -100,5 +99,5 @@ def _sparse(evaluate, x, x_adv, epsilon, steps):
                 size, x_adv, g = epsilon, x_best, g_best
             else:
                 size = max(size / 1.5, epsilon / 10)
-            share, moved = now / n / 1.5, now
+            moved = now
     return x_best, loss_best, kept

@@ -197,6 +197,7 @@ class InDistribution:
                     steps=self.steps,
                     step_size=self.learning_rate,
                     damping=self.damping,
+                    origin=margin(classifier(x), y),
                 )[0]
             if self.search == "adaptive":
                 return adaptive(

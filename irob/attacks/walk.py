@@ -68,7 +68,7 @@ def walk(
     steps: int,
     step_size: jax.Array | float,
     damping: jax.Array | float,
-    origin: jax.Array | None = None,
+    origin: jax.Array | float,
     known: jax.Array | float = jnp.inf,
 ) -> tuple[jax.Array, jax.Array]:
     """The nearest success on the walk from z, as (code, distance); (z, known) if there was none nearer; one example.
@@ -81,16 +81,15 @@ def walk(
         radius: epsilon, image units.
         steps: images drawn.  step_size: the first one's length as a share of T; it falls to a tenth as a cosine.
         damping: mu as a share of the mean eigenvalue of J'J.
-        origin: f[], the margin at distance 0, where the chord begins; by default that at z.
+        origin: f[], the margin at distance 0, where the chord begins.
         known: distance of the success at z, if z is one.
 
     >>> flat, d = walk(lambda z: z, lambda x: (x[0] - 1, x[0] - 1), jnp.linalg.norm, jnp.array([0.1, 0.5]),
-    ...                radius=3.0, steps=40, step_size=0.2, damping=0.01)
+    ...                radius=3.0, steps=40, step_size=0.2, damping=0.01, origin=-1.0)
     >>> bool(1 < d < 1.05), bool(jnp.isclose(jnp.linalg.norm(flat), d))
     (True, True)
     """
     w = whitening(draw, z, damping)
-    m_origin = goal(draw(z))[1] if origin is None else origin
 
     def reached(d, sphere):
         return jnp.clip((d - (1 - BAND) * sphere) / (BAND * sphere), 0.0, 1.0)
@@ -104,7 +103,7 @@ def walk(
         best = nearer(best, u, d, m > 0)
 
         fade = 1 - t / steps
-        chord = -m_origin / jnp.maximum(m - m_origin, 1e-12)
+        chord = -origin / jnp.maximum(m - origin, 1e-12)
         tighter = d * jnp.clip(chord, 0.5, 1 - TIGHTEN * fade)
         wider = jnp.minimum(radius_t * (1 + WIDEN * fade * reached(d, radius_t)), best[1])
         target = jnp.clip(jnp.where(m > 0, tighter, wider), 1e-6, longest)
@@ -119,10 +118,8 @@ def walk(
     longest = jnp.maximum(jnp.asarray(radius, z.dtype), 1e-6)
     start, known = jnp.zeros_like(z), jnp.asarray(known, z.dtype)
     first = jnp.maximum(jnp.minimum(longest, known), 1e-6)
-    (u, _, best), _ = jax.lax.scan(step, (start, first, (start, known)), jnp.arange(steps))
-    image = draw(z + w @ u)
-    u, reached_distance = nearer(best, u, distance(image), goal(image)[1] > 0)
-    return z + w @ u, reached_distance
+    (_, _, (u, nearest)), _ = jax.lax.scan(step, (start, first, (start, known)), jnp.arange(steps))
+    return z + w @ u, nearest
 
 
 def refreshed(

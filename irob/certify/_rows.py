@@ -20,6 +20,7 @@ from irob.core import layers
 from irob.core.check import InputError
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
+LAYOUTS = ("NHWC", "HWIO", "NHWC")
 WIDER = 8  # a window at most so many times a kernel is pulled back by one matrix product
 
 
@@ -129,40 +130,27 @@ def padding(layer: layers.Conv, shape: tuple[int, ...]) -> Pads:
 def conv_transposed(y: jax.Array, kernel: jax.Array, stride: int, pads: Pads, shape: tuple[int, ...]) -> jax.Array:
     """The transpose of a convolution: y f[n,h',w',o] -> f[n,*shape].
 
-    On the CPU one matrix product gives all contributions of every pixel, and shifted sums lay them over each other,
-    as in `layers.conv_transpose`, for any stride.
+    On the CPU it is the plain convolution of y with all phases of the kernel at once, from which the pixels are then
+    laid side by side: half the time of the convolution of a y with zeros between its pixels.
     """
     if jax.default_backend() != "cpu":
         def forward(x):
-            return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads,
-                                                dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=LAYOUTS)
 
         (x,) = jax.linear_transpose(forward, jax.ShapeDtypeStruct((len(y), *shape), y.dtype))(y)
         return x
     kh, kw, c, o = kernel.shape
     n, h, w = y.shape[:3]
-    blocks = (-(-kh // stride), -(-kw // stride))
-    # k = stride q + r: output row p + low = stride (i + q) + r, so q shifts by one coarse row and r is the fine one.
-    full = ((0, blocks[0] * stride - kh), (0, blocks[1] * stride - kw), (0, 0), (0, 0))
-    matrix = jnp.pad(kernel, full).reshape(-1, o).T
-    z = (y.reshape(-1, o) @ matrix).reshape(n, h, w, blocks[0], stride, blocks[1], stride, c)
-    z = _shifted([z[:, :, :, q] for q in range(blocks[0])], axis=1)
-    z = _shifted([z[:, :, :, :, q] for q in range(blocks[1])], axis=2)
-    z = z.transpose(0, 1, 3, 2, 4, 5).reshape(n, z.shape[1] * stride, z.shape[2] * stride, c)
+    rows, columns = -(-kh // stride), -(-kw // stride)
+    # Tap k = stride q + r: output row p + low = stride (i + q) + r, a convolution over q for every phase r.
+    phases = jnp.pad(kernel, ((0, rows * stride - kh), (0, columns * stride - kw), (0, 0), (0, 0)))
+    phases = phases.reshape(rows, stride, columns, stride, c, o)[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4)
+    edges = ((rows - 1, rows - 1), (columns - 1, columns - 1))
+    z = jax.lax.conv_general_dilated(y, phases.reshape(rows, columns, o, -1), (1, 1), edges, dimension_numbers=LAYOUTS)
+    h, w = h + rows - 1, w + columns - 1
+    z = z.reshape(n, h, w, stride, stride, c).transpose(0, 1, 3, 2, 4, 5).reshape(n, h * stride, w * stride, c)
     crop = [(-low, size + low - full, 0) for (low, _), size, full in zip(pads, shape, z.shape[1:3], strict=False)]
     return jax.lax.pad(z, jnp.zeros((), z.dtype), [(0, 0, 0), *crop, (0, 0, 0)])
-
-
-def _shifted(parts: list[jax.Array], axis: int) -> jax.Array:
-    """The sum of parts, the q-th moved by q places."""
-    total = None
-    for q, part in enumerate(parts):
-        edges = [(0, 0)] * part.ndim
-        edges[axis] = (q, len(parts) - 1 - q)
-        moved = jnp.pad(part, edges)
-        total = moved if total is None else total + moved
-    assert total is not None
-    return total
 
 
 AFFINE = (layers.Dense, layers.Conv, layers.AvgPool, layers.Scale, layers.Flatten, layers.Reshape)

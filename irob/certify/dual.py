@@ -54,12 +54,17 @@ class Region:
     extent: jax.Array
 
 
-def region(threat: LpBall, x: jax.Array, *, bounded: bool = True) -> Region:
-    """The ball about x, for linf cut by the box of images if `bounded`."""
+def require(threat: LpBall) -> None:
+    """Raises `InputError` for a norm without a dual, or an epsilon, if it is a number yet, that is not above 0."""
     if threat.norm not in NORMS:
         raise InputError(f"dual: got norm {threat.norm}, wanted {' or '.join(NORMS)}")
-    if isinstance(threat.epsilon, int | float):
+    if not isinstance(threat.epsilon, jax.core.Tracer):
         number("epsilon", threat.epsilon, low=0, open_low=True)
+
+
+def region(threat: LpBall, x: jax.Array, *, bounded: bool = True) -> Region:
+    """The ball about x, for linf cut by the box of images if `bounded`."""
+    require(threat)
     if threat.norm == "l2":
         return Region("l2", x, jnp.asarray(threat.epsilon, x.dtype))
     low, high = x - threat.epsilon, x + threat.epsilon

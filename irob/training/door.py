@@ -119,6 +119,8 @@ def work(name: str, config: Common, *, data: Sequence[Dataset] | None = None, **
         epsilon_warmup=getattr(config, "epsilon_warmup", 0.0), evaluate_count=config.evaluate_count, label=name,
         config={"method": name, **recipe})
     figures = training.figures(keys.named(key, "figures"), trained, test, threat, count=config.final_count)
+    if config.final_count and hasattr(method, "figures"):  # what the method itself is for
+        figures |= method.figures(keys.named(key, "own figures"), trained, test.take(config.final_count))
     figures["seconds"] = round(training.seconds(workdir))
     classifiers.save(out, trained, {"recipe": {"method": name, **recipe, **figures},
                                     "provenance": provenance.provenance(seed=config.seed)})

@@ -19,7 +19,7 @@ from scipy import stats
 
 from irob import attacks, certify
 from irob.certify import smoothing
-from irob.core import keys
+from irob.core import keys, layers
 from irob.core.check import InputError, integer
 from irob.core.evidence import EvidenceError, Row, Side
 from irob.core.threat import LpBall
@@ -153,10 +153,13 @@ def build(plan: Plan, key: jax.Array) -> Any:
 
 
 def examine(plan: Plan, certifier: Any, classifier: Classifier, data: Dataset, threat: LpBall) -> None:
-    """Raises what the certifier says of the classifier and the threat, by certifying one example."""
+    """Raises what the certifier says of the classifier and the threat: it certifies one example, or traces it."""
     if plan.certifier == SMOOTHING:
-        certifier = dataclasses.replace(certifier, samples=smoothing.least(certifier.confidence), selection=1)
-    certify.run(certifier, classifier, data.x[:1], data.y[:1], threat)
+        few = dataclasses.replace(certifier, samples=smoothing.least(certifier.confidence), selection=1)
+        certify.run(few, classifier, data.x[:1], data.y[:1], threat)
+        return
+    walked = layers.of(classifier)
+    jax.eval_shape(lambda x, y: certifier.margin(walked, x, y, threat), data.x[0], data.y[0])
 
 
 def _walked(job: _Job, plan: Plan, certifier: Any, robust: np.ndarray) -> tuple[list[Row], Outcome]:
@@ -256,7 +259,7 @@ def _certified(job: _Job, outcome: Outcome, method: str, **detail: Any) -> list[
                 f"attack fools the classifier there ({len(against)} of {len(outcome.robust[i])} images)")
         curve = {"curve": _curve(outcome.radius)} if i == 0 and outcome.radius is not None else {}
         rows.append(job.row(outcome.model, CERTIFIED, outcome.certified[i], "lower", method, epsilon,
-                            contradictions=len(against), **detail, **curve))
+                            certifier=outcome.plan.certifier, contradictions=len(against), **detail, **curve))
     return rows
 
 

@@ -116,8 +116,8 @@ def run(
     todo = plans(names, given)
     pieces = Pieces(folder, resume)
     rows, outcomes = evaluate(
-        keys.named(key, "certify"), model, test, todo, epsilons=radii, norm=norm, attack=fool, name=pathlib.Path(classifier).name,
-        pieces=pieces, label=classifier)
+        keys.named(key, "certify"), model, test, todo, epsilons=radii, norm=norm, attack=fool,
+        name=pathlib.Path(classifier).name, pieces=pieces, label=classifier)
     record = provenance(seed=seed, matmul_precision="float32", classifier=fingerprint(model.variables),
                         seconds=pieces.seconds)
     report = Report(tuple(rows), record)

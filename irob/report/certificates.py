@@ -39,7 +39,7 @@ def table(rows: Sequence[Row]) -> Table:
         for low, high in pairs(rows, model):
             open_ = Cell() if high is None else _percent(high.value - low.value)
             ends = _percent(low.low), _percent(high.high if high else None)
-            lines.append(Line(f"{low.threat}, {low.detail.get('certifier', low.method)}",
+            lines.append(Line(f"{low.threat}, {_certifier(low)}",
                               (tables.percent(low), ends[0], tables.percent(high), ends[1], open_)))
     first = next((r for r in rows if r.quantity == tables.CERTIFIED), None)
     title = f"certified and attacked accuracy on {first.n:,} images of {first.dataset}, %" if first else ""
@@ -62,8 +62,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
         if r.model not in done:
             done.add(r.model)
             out.append(
-                f"{r.model} is a classifier of its own: the vote under noise of σ = {sigma:g}. Each of its certificates "
-                f"holds with confidence {confidence:g}; the attack is on the vote too.")
+                f"{r.model} is a classifier of its own: the vote under noise of σ = {sigma:g}. Each of its "
+                f"certificates holds with confidence {confidence:g}; the attack is on the vote too.")
         if r.detail["epsilon"] >= largest and r.detail["norm"] == "l2":
             n = int(np.log1p(-confidence) / log_ndtr(r.detail["epsilon"] / sigma)) + 1
             out.append(f"{r.threat}: so many copies certify up to {largest:.2f} at most; {r.detail['epsilon']:g} wants "
@@ -88,48 +88,59 @@ def figure(rows: Sequence[Row]) -> Any:
 
 
 def _panel(axes: Any, rows: Sequence[Row], model: str) -> None:
-    clean = tables.largest(rows, tables.NATURAL, model=model)
+    """What holds at one radius holds on one side of it: a certificate for smaller balls, an attack for larger ones."""
     found = list(pairs(rows, model))
-    radii = sorted({low.detail["epsilon"] for low, _ in found})
-    start = [] if clean is None else [(0.0, clean.value)]
-    upper = dict(start + [(low.detail["epsilon"], high.value) for low, high in found if high])
-    lower = dict(start)
-    for low, _ in found:
-        e = low.detail["epsilon"]
-        lower[e] = max(lower.get(e, 0.0), low.value)
-    both = sorted(set(upper) & set(lower))
-    axes.fill_between(both, [lower[e] for e in both], [upper[e] for e in both], color="#808080", alpha=0.16,
-                      linewidth=0, label="open")
-    axes.plot(*zip(*sorted(upper.items())), color=figures.INK, linewidth=1.4, label="attacked", zorder=3)
-    _bars(axes, {r.detail["epsilon"]: r for _, r in found if r}, figures.INK, "v")
-    methods = list(dict.fromkeys(r.detail.get("certifier", r.method) for r in tables.select(rows, tables.CERTIFIED)))
-    for i, method in enumerate(methods):
-        of = [low for low, _ in found if low.detail.get("certifier", low.method) == method]
-        if not of:
-            continue
-        colour, name = figures.COLOURS[i % len(figures.COLOURS)], f"certified, {method}"
-        curve = of[0].detail.get("curve")
-        if curve:  # radii of single examples: the whole curve, which falls at each of them
-            x, y = [*curve["epsilon"], max(radii[-1], curve["epsilon"][-1])], [*curve["value"], curve["value"][-1]]
-            axes.step(x, y, where="post", color=colour, linewidth=1.6, label=name, zorder=4)
-        else:
-            points = start + [(r.detail["epsilon"], r.value) for r in of]
-            axes.plot(*zip(*points), color=colour, linewidth=1.6, label=name, zorder=4)
-        _bars(axes, {r.detail["epsilon"]: r for r in of}, colour, "^")
-    threat = found[0][0].detail["norm"]
+    clean = tables.largest(rows, tables.NATURAL, model=model)
+    by_method = {method: [low for low, _ in found if _certifier(low) == method] for method in _certifiers(rows)}
+    steps = [e for low, _ in found for e in (low.detail["epsilon"], *low.detail.get("curve", {}).get("epsilon", ()))]
+    grid = np.union1d(np.linspace(0, 1.03 * max(steps), 800), steps)
+    attacked = {high.detail["epsilon"]: high for _, high in found if high}
+    upper = np.full(len(grid), 1.0 if clean is None else clean.value)
+    for e, row in attacked.items():
+        upper = np.where(grid >= e, np.minimum(upper, row.value), upper)
+    curves = {method: _lower(of, grid) for method, of in by_method.items() if of}
+    best = np.max([*curves.values()], axis=0)
+    axes.fill_between(grid, best, upper, color="#808080", alpha=0.16, linewidth=0, label="open")
+    axes.plot(grid, upper, color=figures.INK, linewidth=1.4, label="attacked", zorder=3)
+    _bars(axes, attacked, figures.INK, "v")
+    for i, (method, of) in enumerate(by_method.items()):
+        if of:
+            colour = figures.COLOURS[i % len(figures.COLOURS)]
+            axes.plot(grid, curves[method], color=colour, linewidth=1.6, label=f"certified, {method}", zorder=4)
+            _bars(axes, {r.detail["epsilon"]: r for r in of}, colour, "^")
     axes.set_title(model, fontsize=11, color=figures.INK)
-    axes.set_xlabel(f"ε ({threat}, images in [0, 1])", color=figures.INK)
-    steps = [e for low, _ in found if "curve" in low.detail for e in low.detail["curve"]["epsilon"]]
-    axes.set_xlim(0, 1.03 * max([*radii, *steps]))
-    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel(f"ε ({found[0][0].detail['norm']}, images in [0, 1])", color=figures.INK)
+    axes.set_xlim(0, grid[-1])
+    axes.set_ylim(-0.02, 1.04)
     axes.tick_params(colors=figures.INK, labelsize=9)
     axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(figures.INK)
 
 
+def _certifier(row: Row) -> str:
+    return row.detail.get("certifier", row.method)
+
+
+def _certifiers(rows: Sequence[Row]) -> list[str]:
+    """All of them, so that each has one colour in every panel."""
+    return list(dict.fromkeys(_certifier(r) for r in tables.select(rows, tables.CERTIFIED)))
+
+
+def _lower(of: Sequence[Row], grid: np.ndarray) -> np.ndarray:
+    """Certified accuracy on a grid of radii: from radii of single examples where there are some, or from the rows."""
+    value = np.zeros(len(grid))
+    for row in of:
+        value = np.where(grid <= row.detail["epsilon"], np.maximum(value, row.value), value)
+        curve = row.detail.get("curve")
+        if curve:
+            falls, left = np.asarray(curve["epsilon"]), np.asarray(curve["value"])
+            value = np.maximum(value, left[np.searchsorted(falls, grid, side="right") - 1])
+    return value
+
+
 def _bars(axes: Any, of: Mapping[float, Row], colour: str, mark: str) -> None:
-    """Marks with 95 % intervals."""
+    """Marks with 95 % intervals.  of: row by radius."""
     for e, r in of.items():
         spread = None if r.low is None or r.high is None else [[r.value - r.low], [r.high - r.value]]
         axes.errorbar(e, r.value, yerr=spread, fmt=mark, color=colour, markersize=6, elinewidth=0.8, zorder=5)

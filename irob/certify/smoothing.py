@@ -168,6 +168,11 @@ def _vote(key, classifier, sigma, index, x, samples: int, most: int):
     return batch.map_examples(one, keys.for_examples(key, index), x, chunk=max(1, most // size))
 
 
+@compile.jit(static_argnames=("count", "shape"))
+def _draws(key, *, count, shape):
+    return jax.vmap(lambda j: noise.normal(key, j, shape))(jnp.arange(count))
+
+
 @dataclasses.dataclass(frozen=True)
 class _Mean:
     """The smoothed classifier's surrogate as a function of variables and image, compared by value."""
@@ -205,7 +210,7 @@ def smoothed(
         raise InputError("image_shape: got None, the classifier says none; wanted the shape of its images")
     number("sigma", sigma, low=0.0, open_low=True)
     keys.require(key)
-    draws = jax.vmap(lambda j: noise.normal(key, j, tuple(shape)))(jnp.arange(integer("samples", samples, low=1)))
+    draws = _draws(key, count=integer("samples", samples, low=1), shape=tuple(shape))
     variables = {"inner": classifier.variables, "shifts": sigma * draws}
     module = _Mean(classifier.module, classifier.num_classes, tuple(shape))
     return Classifier(variables, module, classifier.num_classes, tuple(shape), None, f"{classifier.name} smoothed")

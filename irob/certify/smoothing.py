@@ -31,7 +31,7 @@ from irob.math import noise
 from irob.math.confidence import clopper_pearson
 
 ABSTAIN = -1
-CALL = 4096  # forward passes in one call from the host, for the progress
+CALL = 4096  # forward passes in one call from the host, about
 
 
 @value("samples", "selection", "confidence", "convert")
@@ -117,11 +117,11 @@ class Smoothing:
         x = np.asarray(x, np.float32)
         most = fitting(classifier, x.shape[1:], chunk)
         sigma, classifier = jnp.asarray(self.sigma, jnp.float32), jax.device_put(classifier)
-        calls = -(-len(x) * sum(samples) // CALL)
+        together = _together(len(x), max(CALL, most) // sum(samples))
         with jax.default_matmul_precision("float32"):
             votes = batch.stream(
                 lambda index, x: _call(self.key, classifier, sigma, index, x, samples=samples, most=most),
-                x, chunk=-(-len(x) // calls), label=label)
+                x, chunk=together, label=label)
         for found, wanted in zip(votes, samples):
             if not np.all(found.sum(-1) == wanted):
                 first = int(np.argmax(found.sum(-1) != wanted))
@@ -135,6 +135,15 @@ def fitting(classifier: Classifier, shape: tuple[int, ...], chunk: int | None) -
         chunk = 256 if jax.default_backend() == "cpu" else 4096
     holds = int(memory.SHARE * memory.available() / max(1, memory.needed(classifier, jnp.zeros(shape))))
     return max(1, min(integer("chunk", chunk, low=1), holds))
+
+
+def _together(n: int, most: int) -> int:
+    """Examples in one call: at most so many, and such that filling up the last call costs 2 % or less.
+
+    >>> _together(100, 30), _together(101, 30), _together(10, 3), _together(10, 0)
+    (25, 17, 2, 1)
+    """
+    return next(c for c in range(max(1, min(most, n)), 0, -1) if -n % c <= 0.02 * n)
 
 
 @compile.jit(static_argnames=("samples", "most"))

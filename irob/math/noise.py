@@ -25,9 +25,9 @@ def words(key: jax.Array, index: jax.Array, count: int) -> tuple[jax.Array, jax.
     """Two independent streams of uniform 32-bit words, u32[count] each, of draw number `index`."""
     first, second = jax.random.bits(key, (2,))
     draw = jnp.asarray(index, jnp.uint32)
-    shared = (first & 0) + (draw & 0)  # 0, but under vmap with the axes of both: the primitive wants equal shapes
-    given = (first, second, draw, jnp.arange(count, dtype=jnp.uint32))
-    a, b = threefry2x32_p.bind(*(jnp.broadcast_to(v + shared, (count,)) for v in given))
+    # The cipher wants both halves of the counter in one shape, under vmap too, and is fast while the key stays scalar.
+    shared = jnp.zeros(count, jnp.uint32) + (draw & 0) + (first & 0)
+    a, b = threefry2x32_p.bind(first, second, draw + shared, jnp.arange(count, dtype=jnp.uint32) + shared)
     return a, b
 
 

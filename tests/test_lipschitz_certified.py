@@ -1,7 +1,5 @@
 """Certified constants: never below a chord, exact where it is known, and they name what they do not know."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,11 +15,8 @@ from irob.lipschitz.parts import norm, part_norm, split
 from irob.lipschitz.slopes import chords
 
 
-@dataclasses.dataclass(frozen=True)
 class Listed:
     """A generator's module whose variables are its layers, so that one program serves all weights; one class."""
-
-    kind: str = ""
 
     def __call__(self, variables, z, y):
         return layers.run(variables, z)
@@ -49,7 +44,7 @@ def net(key, kind: str) -> Generator:
         layers.Conv(normal(7, 3, 3, 3, 1) / 3, jnp.ones(1), 1, 1), middle,
         layers.Scale(jnp.float32(0.5), jnp.float32(0.5)),
     )
-    return Generator(parts, Listed(kind), 5, 1, (4, 4, 1))
+    return Generator(parts, LISTED, 5, 1, (4, 4, 1))
 
 
 @jax.jit

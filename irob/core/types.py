@@ -21,12 +21,27 @@ def value(*static: str):
     """Class decorator: a frozen dataclass that is a pytree, with the named fields static.
 
     Arrays have no one truth value, so values are equal only to themselves; that also lets `jax.jit(model)` hash one.
+
+    Not `register_dataclass`: structures made by it are equal whenever their static fields are, whatever the classes
+    (jaxlib 0.10), so that a program compiled for a network with ReLU may be run for the same network with tanh.
     """
 
     def decorate(cls):
         cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
-        data = [f.name for f in dataclasses.fields(cls) if f.name not in static]
-        return jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=list(static))
+        data = tuple(f.name for f in dataclasses.fields(cls) if f.name not in static)
+
+        def flatten(v):
+            return tuple(getattr(v, n) for n in data), tuple(getattr(v, n) for n in static)
+
+        def flatten_with_keys(v):
+            leaves, rest = flatten(v)
+            return tuple(zip(map(jax.tree_util.GetAttrKey, data), leaves)), rest
+
+        def unflatten(rest, leaves):
+            return cls(**dict(zip(data, leaves)), **dict(zip(static, rest)))
+
+        jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+        return cls
 
     return decorate
 

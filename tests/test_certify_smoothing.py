@@ -165,7 +165,7 @@ def test_bad_input_is_one_line():
         (lambda: build(sigma=0.0), "sigma"),
         (lambda: build(sigma=float("nan")), "sigma"),
         (lambda: build(samples=9), "too few for confidence 0.999; wanted at least 10"),
-        (lambda: build(samples=0), "samples"),
+        (lambda: build(samples=0), "noisy copies: got 0"),
         (lambda: build(selection=0), "selection"),
         (lambda: build(confidence=1.0), "confidence"),
         (lambda: build(key=None), "typed key"),

@@ -2,6 +2,8 @@
 
 from irob.core import registry
 
+CHUNK = 16
+
 
 def build(name: str, **options):
     """The certifier `name`."""

@@ -266,12 +266,12 @@ def build(
     """
     keys.require(key)
     number("sigma", sigma, low=0.0, open_low=True)
-    integer("samples", samples, low=1)
+    integer("noisy copies", samples, low=1)
     integer("selection", selection, low=1)
     if not 0 < number("confidence", confidence) < 1:
         raise InputError(f"confidence: got {confidence:g}, wanted a number in (0, 1)")
     if samples < least(confidence):
-        raise InputError(f"samples: got {samples}, too few for confidence {confidence:g}; wanted at least "
+        raise InputError(f"noisy copies: got {samples}, too few for confidence {confidence:g}; wanted at least "
                          f"{least(confidence)}")
     assert key is not None
     return Smoothing(key, sigma, samples, selection, confidence, convert)

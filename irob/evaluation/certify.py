@@ -131,6 +131,7 @@ def evaluate(
     built = [build(p, keys.named(key, SMOOTHING)) for p in plans]
     for p, certifier in zip(plans, built):  # what cannot be certified is said before any work
         examine(p, certifier, classifier, data, LpBall(norm, radii[0]))
+    attacks.build(attack.attack, LpBall(norm, radii[-1]), **attack.options)
     rows: list[Row] = []
     outcomes: list[Outcome] = []
     if any(p.certifier != SMOOTHING for p in plans):
@@ -169,7 +170,7 @@ def _walked(job: _Job, plan: Plan, certifier: Any, robust: np.ndarray) -> tuple[
     holds for every smaller radius.
     """
     x, y = job.data.x, job.data.y
-    size = min(plan.chunk or 32, len(y))
+    size = min(plan.chunk or getattr(certifier, "chunk", certify.CHUNK), len(y))
     certified, radius, method = np.zeros(robust.shape, bool), None, plan.certifier
     alive = robustness.predictions(job.classifier, x) == y
     for i, epsilon in enumerate(job.radii):

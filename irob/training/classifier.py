@@ -15,15 +15,16 @@ import optax
 
 from irob import attacks, classifiers
 from irob.core import batch, keys
-from irob.core.check import integer, number
+from irob.core.check import integer, number, unknown
 from irob.core.compile import jit
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Dataset
 from irob.training import schedule as schedules
 from irob.training.fit import fit
-from irob.training.method import ramped
+from irob.training.method import Predict, ramped
 
 EVALUATION_STEPS = 20
+RULES = ("sgd", "adam")
 
 
 def optimiser(
@@ -34,12 +35,18 @@ def optimiser(
     weight_decay: float = 0.0,
     epochs: int = 100,
     steps_per_epoch: int = 468,
+    rule: str = "sgd",
 ) -> optax.GradientTransformation:
-    """Stochastic gradient descent with momentum: v <- momentum v + grad + weight_decay w, w <- w - rate v."""
+    """Stochastic gradient descent with momentum: v <- momentum v + grad + weight_decay w, w <- w - rate v.
+
+    rule: "sgd", or "adam", in which `momentum` is the decay of the first moment and 0.999 that of the second.
+    """
+    if rule not in RULES:
+        raise unknown("rule", rule, RULES)
     number("momentum", momentum, low=0, high=1)
     rate = schedules.learning_rate(schedule, learning_rate, epochs, steps_per_epoch)
-    return optax.chain(optax.add_decayed_weights(number("weight decay", weight_decay, low=0)),
-                       optax.sgd(rate, momentum=momentum or None))
+    descend = optax.adam(rate, b1=momentum) if rule == "adam" else optax.sgd(rate, momentum=momentum or None)
+    return optax.chain(optax.add_decayed_weights(number("weight decay", weight_decay, low=0)), descend)
 
 
 def create(classifier: Classifier, tx: optax.GradientTransformation) -> dict[str, Any]:
@@ -58,13 +65,14 @@ def make_step(module, method, tx: optax.GradientTransformation, *, warm_up: int 
         variables = state["variables"]
         now = method
         if warm_up:
-            count = optax.tree_utils.tree_get(state["optimiser"], "count")  # updates so far
+            counts = optax.tree_utils.tree_get_all_with_path(state["optimiser"], "count")  # updates so far
+            count = counts[0][1]  # of the schedule, and with Adam of its moments too: the same
             now = ramped(method, jnp.minimum((count + 1) / warm_up, 1.0))
-        x_adv = now.perturb(keys.named(key, "attack"), lambda x: module.apply(variables, x), x, y)
+        x_adv = now.perturb(keys.named(key, "attack"), Predict(module, variables), x, y)
 
         def objective(variables):
             dropout = {"dropout": keys.named(key, "dropout")}
-            return now.loss(lambda x: module.apply(variables, x, train=True, rngs=dropout), x, x_adv, y)
+            return now.loss(Predict(module, variables, {"train": True, "rngs": dropout}), x, x_adv, y)
 
         loss, gradient = jax.value_and_grad(objective)(variables)
         updates, own = tx.update(gradient, state["optimiser"], variables)
@@ -91,16 +99,21 @@ def robust_accuracy(
     return float(1 - attacks.run(attack, key, classifier, data.x, data.y).success.mean())
 
 
-def figures(key, classifier: Classifier, test: Dataset, threat: LpBall, *, count: int) -> dict[str, Any]:
-    """What stands in the recipe of trained weights: natural accuracy, and PGD-100 at a third, two thirds and all of
-    the radius on the first `count` test images (0 leaves it out).  Steps of epsilon/6: 0.5 at the paper's radius."""
+def figures(
+    key, classifier: Classifier, test: Dataset, threat: LpBall, *, count: int, radii=None, method=None
+) -> dict[str, Any]:
+    """What stands in the recipe of trained weights: natural accuracy, and PGD-100 on the first `count` test images
+    (0 leaves it out) at `radii`, by default a third, two thirds and all of the ball's, in steps of a sixth of the
+    largest: 0.5 at the paper's radius; and what the method measures itself."""
     result: dict[str, Any] = {"natural": accuracy(classifier, test)}
     if count:
-        size = float(threat.epsilon) / 6
-        balls = [LpBall(threat.norm, float(threat.epsilon) * k / 3) for k in (1, 2, 3)]
+        balls = [LpBall(threat.norm, r) for r in radii or [float(threat.epsilon) * k / 3 for k in (1, 2, 3)] if r > 0]
+        few, key = test.take(count), keys.named(key, "figures")
+        size = max((float(ball.epsilon) for ball in balls), default=0.0) / 6
         result["pgd_100"] = {f"{ball.epsilon:g}": robust_accuracy(
-            keys.named(key, "figures"), classifier, test.take(count), ball, steps=100, step_size=size)
-            for ball in balls if ball.epsilon > 0}
+            key, classifier, few, ball, steps=100, step_size=size) for ball in balls}
+        for name, measure in getattr(method, "measures", {}).items():
+            result[name] = {f"{ball.epsilon:g}": measure(classifier, few, ball) for ball in balls}
         result["pgd_100_images"] = min(count, len(test))
     return result
 
@@ -130,7 +143,8 @@ def train(
     Args:
         key: typed key of the run.
         classifier: the start.
-        method: from irob.training.{standard,adv,trades}.build.
+        method: from irob.training.{standard,adv,trades,lp_certify}.build; what its `measures` give, functions of
+            (classifier, data, threat), goes into the log too.
         data, test: training set; test set, of which the first `evaluate_count` are attacked.
         threat: the ball of the evaluation (the method has its own).
         epsilon_warmup: epochs over which the method's ball grows from 0 to its full radius.
@@ -148,6 +162,7 @@ def train(
         few = test.take(evaluate_count)
         figures = {"natural": accuracy(now, test), "robust": robust_accuracy(
             keys.named(key, "evaluate"), now, few, threat, steps=EVALUATION_STEPS)}
+        figures |= {name: measure(now, few, threat) for name, measure in getattr(method, "measures", {}).items()}
         if export_every and epoch % export_every == 0:
             about = {"recipe": {"epoch": epoch, **figures, **(config or {})}}
             classifiers.save(pathlib.Path(workdir) / "exports" / str(epoch), now, about, half=True)

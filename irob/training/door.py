@@ -1,6 +1,7 @@
-"""The common flags and the common work of `python -m train.{standard,adv,trades}`."""
+"""The common flags and the common work of `python -m train.{standard,adv,trades,lp_certify}`."""
 
 import dataclasses
+import inspect
 import pathlib
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -30,7 +31,7 @@ class Common:
     momentum: float = option(0.9, "momentum")
     weight_decay: float | None = option(None, "weight decay; default: 0, with big_cnn 2e-4")
     schedule: str = option("trades", "decay of the learning rate: trades (x0.1, 0.01, 0.001 from 55, 75, 90 %% of the "
-                           "epochs), published (decays multiply, as in the paper's code), cosine, one_cycle, constant")
+                           "epochs), published (decays multiply, as in the paper's code), halving, cosine, one_cycle, constant")
     norm: str = option("l2", "norm of the ball: l2, linf or l1")
     epsilon: float = option(3.0, "radius of the ball", unit="image units, pixels in [0,1]")
     evaluate_count: int = option(1000, "test images that are attacked after every epoch")
@@ -60,7 +61,7 @@ LARGE: dict[str, Any] = {"classifier": "big_cnn", "learning_rate": 0.01, "weight
 SETTINGS = {"imagenet10_gen": LARGE, "cifar10_gen": LARGE, "cifar10": LARGE}
 
 # What does not change the result.
-FOLDERS = ("workdir", "resume", "out", "data_dir", "checkpoint_every", "final_count", "memory")
+FOLDERS = ("workdir", "resume", "out", "data_dir", "checkpoint_every", "final_count", "final_radii", "memory")
 
 
 def paper(config: C) -> C:
@@ -89,9 +90,10 @@ def work(name: str, config: Common, *, data: Sequence[Dataset] | None = None, **
     config = paper(config)
     threat = LpBall(config.norm, number("epsilon", config.epsilon, low=0))
     key = keys.from_seed(config.seed)
-    if "steps" in options:
+    build = registry.module("irob.training", name, kind="method").build
+    if "threat" in inspect.signature(build).parameters:
         options = {"threat": threat, **options}
-    method = registry.module("irob.training", name, kind="method").build(**options)
+    method = build(**options)
     # Before the data, which may take a while to generate.
     rate, decay = (number(name.replace("_", " "), getattr(config, name), low=0)
                    for name in ("learning_rate", "weight_decay"))
@@ -108,7 +110,8 @@ def work(name: str, config: Common, *, data: Sequence[Dataset] | None = None, **
     per_epoch = len(train) // config.batch_size
     tx = training.optimiser(
         config.schedule, learning_rate=rate, momentum=config.momentum,
-        weight_decay=decay, epochs=config.epochs, steps_per_epoch=max(1, per_epoch))
+        weight_decay=decay, epochs=config.epochs, steps_per_epoch=max(1, per_epoch),
+        rule=getattr(config, "rule", "sgd"))
     recipe = {k: v for k, v in dataclasses.asdict(config).items() if k not in FOLDERS and (k, v) != ("resize", "")}
     if config.init:
         recipe["init"] = pathlib.Path(config.init).name
@@ -118,8 +121,9 @@ def work(name: str, config: Common, *, data: Sequence[Dataset] | None = None, **
         checkpoint_every=config.checkpoint_every, export_every=config.export_every,
         epsilon_warmup=getattr(config, "epsilon_warmup", 0.0), evaluate_count=config.evaluate_count, label=name,
         config={"method": name, **recipe})
-    figures = training.figures(keys.named(key, "figures"), trained, test, threat, count=config.final_count)
-    if config.final_count and hasattr(method, "figures"):  # what the method itself is for
+    figures = training.figures(keys.named(key, "figures"), trained, test, threat, count=config.final_count,
+                               radii=getattr(config, "final_radii", None), method=method)
+    if config.final_count and hasattr(method, "figures"):  # what is too dear to measure after every epoch
         figures |= method.figures(keys.named(key, "own figures"), trained, test.take(config.final_count))
     figures["seconds"] = round(training.seconds(workdir))
     classifiers.save(out, trained, {"recipe": {"method": name, **recipe, **figures},

@@ -2,10 +2,14 @@
 
     adversarial = method.perturb(key, f, x, y)              # f: the classifier in inference mode, no gradient to w
     minimise      method.loss(g, x, adversarial, y) over w  # g: the same classifier in training mode (dropout on)
+
+`adversarial` is whatever the loss wants: images, or for a method that bounds the worst case the key of its random
+vectors.  f and g also list the explicit layers, f.layers(), where the architecture can.
 """
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -14,7 +18,23 @@ from irob.core import keys
 from irob.core.threat import LpBall
 from irob.core.types import value
 
-Predict = Callable[[jax.Array], jax.Array]
+
+@dataclasses.dataclass(frozen=True)
+class Predict:
+    """A network with given weights: a batch of images f[n,H,W,C] to logits f[n,K]."""
+
+    module: Any
+    variables: Any
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x f[n,H,W,C] -> f[n,K]."""
+        return self.module.apply(self.variables, x, **self.options)
+
+    def layers(self) -> tuple[Any, ...]:
+        """The explicit layers of inference mode, for a method that walks through them."""
+        return self.module.to_layers(self.variables)
+
 
 
 @value("steps", "start")
@@ -48,7 +68,9 @@ class Inner:
 
 
 def ramped(method, factor: jax.Array):
-    """The method with its inner search, if it has one, in the smaller ball."""
+    """The method with its inner search, or what it has in the place of one, in the smaller ball."""
+    if hasattr(method, "ramp"):
+        return method.ramp(factor)
     return dataclasses.replace(method, inner=method.inner.at(factor)) if hasattr(method, "inner") else method
 
 

@@ -3,6 +3,7 @@
     trades     x 1, 0.1, 0.01, 0.001 from 0, 55, 75, 90 % of the epochs: TRADES' own, and the default
     published  x 1, 0.1, 0.001, 1e-6 from 0, 50, 70, 90 %: what the paper's code does.  It multiplies its decays
                (0.1, then 0.01, then 0.001) where a schedule would set them, so that nothing is learnt after 70 %
+    halving    x 1/2, 1/4, 1/8 from 50, 67, 83 %: LP-Certify's own, every 10 of 60 epochs after a ramp of 20
     cosine     (1 + cos(pi t)) / 2 over the run, step by step: for short runs
     one_cycle  from 0 up to 1 at 20 %, down to 0 at the end, linearly and step by step
     constant   1
@@ -16,6 +17,7 @@ from irob.core.check import integer, number, unknown
 STEPS = {
     "trades": ((0.55, 0.1), (0.75, 0.01), (0.9, 0.001)),
     "published": ((0.5, 0.1), (0.7, 1e-3), (0.9, 1e-6)),
+    "halving": ((1 / 2, 0.5), (2 / 3, 0.25), (5 / 6, 0.125)),
     "constant": (),
 }
 NAMES = (*STEPS, "cosine", "one_cycle")

@@ -1,0 +1,81 @@
+"""Estimates of the dual network's inner bounds by random projections, for training; never a certificate.
+
+Between its two lines a ReLU is d z + m +- m, m = -d l / 2.  So the input of every later layer is a centre, which one
+forward pass gives, plus and minus the size of a long functional: of the ball, and of every unstable ReLU.
+
+    |a|_2 = E[(a . R)^2]^(1/2), R normal;    |a|_1 = median |a . C|, C Cauchy
+
+The random vectors are pushed forward, `projections` of them, where the exact bound pulls one functional a unit back.
+A sum of Cauchy variables is one whose scale is the sum of scales, so one set of them serves every layer behind.  What
+costs no more exactly stays exact: the first layer, and of each later one the ReLUs right below it.
+
+Reference: Wong, Schmidt, Metzen and Kolter, 2018, https://arxiv.org/abs/1805.12514
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from irob.certify import _rows, dual
+from irob.certify.dual import Region
+from irob.core import layers as kinds
+
+
+def bounds(key: jax.Array, given, of: Region, projections: int) -> list[tuple[jax.Array, jax.Array]]:
+    """(l, u) of the input of every ReLU, estimated with `projections` random vectors; see `dual.bounds`."""
+    sizes = dual.shapes(given, of.centre.shape)
+    shape = (projections, *sizes[0])
+    ball = jax.random.normal(keyed(key, 0), shape) if of.norm == "l2" else None
+    old = of.extent * jax.random.cauchy(keyed(key, 0), shape) if ball is None else None
+    centre, new = of.centre, None
+    found: list[tuple[jax.Array, jax.Array]] = []
+    lines, after = None, 0
+    for i, layer in enumerate(given):
+        if not isinstance(layer, kinds.ReLU):
+            centre = layer(centre)
+            ball, old, new = (None if a is None else push(layer, a) for a in (ball, old, new))
+            continue
+        rows = pulled(given[after:i], sizes[after : i + 1])
+        if lines is None:
+            half = dual.spread(rows, of)
+        else:
+            half = rows.dot(lines.offset / 2, jnp.abs)
+            if ball is not None:
+                half = half + of.extent * root_mean_square(ball).reshape(-1)
+            if old is not None:
+                half = half + jnp.median(jnp.abs(old), axis=0).reshape(-1)
+            old = new if old is None else old + new
+        half = half.reshape(sizes[i])
+        found.append((centre - half, centre + half))
+        lines, after = dual.relax(*found[-1]), i + 1
+        centre = lines.slope * centre + lines.offset / 2
+        ball, old = (None if a is None else lines.slope * a for a in (ball, old))
+        new = jax.random.cauchy(keyed(key, len(found)), (projections, *sizes[i])) * lines.offset / 2
+    return found
+
+
+def keyed(key: jax.Array, i: int) -> jax.Array:
+    """The key of the random vectors of ReLU layer i, 0 for the ball's."""
+    return jax.random.fold_in(key, i)
+
+
+def pulled(given, sizes) -> _rows.Rows:
+    """The functionals of every unit behind affine layers, of their input."""
+    rows = _rows.units(sizes[-1], given)
+    for layer, before in zip(reversed(given), reversed(sizes[:-1]), strict=True):
+        rows = rows.pull(layer, before)
+    return rows
+
+
+def push(layer, vectors: jax.Array) -> jax.Array:
+    """Vectors f[k, ...] through an affine layer without its bias."""
+    if hasattr(layer, "bias"):
+        layer = dataclasses.replace(layer, bias=jnp.zeros_like(layer.bias))
+    return jax.vmap(layer)(vectors)
+
+
+def root_mean_square(a: jax.Array) -> jax.Array:
+    """Over the first axis; with a gradient, 0, where all are 0."""
+    square = jnp.mean(jnp.square(a), axis=0)
+    return jnp.sqrt(jnp.where(square > 0, square, 1.0)) * (square > 0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from irob import attacks, classifiers
+from irob import attacks, certify, classifiers
 from irob.certify import smoothing
 from irob.core import layers
 from irob.core.check import InputError
@@ -24,7 +24,7 @@ KERNEL = jnp.asarray(np.stack([-W, W], axis=1), jnp.float32)
 LINE = classifiers.from_layers((layers.Flatten(), layers.Dense(KERNEL, jnp.asarray([0.5, -0.5]) * W.sum())), 2)
 RADII = [0.05, 0.1, 0.2]
 SMOOTH = Plan("smoothing", {"sigma": 0.2, "samples": 2000})
-PGD = robustness.Plan("pgd", 0, {"steps": 10})
+PGD = robustness.Plan("pgd", 0, {"steps": 20, "start": "zero"})
 
 
 def dataset(n=40):
@@ -84,6 +84,54 @@ def test_an_attack_on_the_smoothed_classifier_counts_only_where_its_vote_errs(sm
     unjudged, (_outcome,) = rows_of(data, [SMOOTH])
     clean = tables.select(rows, tables.NATURAL)[0].value
     assert [r.value for r in tables.select(unjudged, tables.ROBUST)] == [clean] * 3
+
+
+WALKERS = [name for name in certify.names() if name != "smoothing"]
+
+
+@pytest.mark.parametrize("name", WALKERS)
+def test_a_certifier_that_walks_layers_stands_beside_the_attack_on_the_classifier_itself(name):
+    data = dataset()
+    rows, (outcome,) = rows_of(data, [Plan(name)])
+    for i, e in enumerate(RADII):
+        exact = signed(data) > e
+        clear = np.abs(signed(data) - e) > 1e-4
+        assert not np.any(outcome.certified[i] & ~exact & clear)
+        np.testing.assert_array_equal(outcome.robust[i][clear], exact[clear])
+        if name in ("crown", "dual"):  # exact on linear networks
+            np.testing.assert_array_equal(outcome.certified[i][clear], exact[clear])
+    assert {r.model for r in rows} == {"line"} and outcome.model == "line"
+    lows = tables.select(rows, tables.CERTIFIED)
+    assert len(lows) == 3 and not any(r.detail.get("allowed") or r.detail["contradictions"] for r in lows)
+    assert Report(tuple(rows), {}).check() == ()
+    assert figures.png(certificates.figure(rows))[:4] == b"\x89PNG"
+
+
+def test_both_kinds_of_certificate_keep_their_classifiers_apart():
+    data = dataset(16)
+    rows, outcomes = rows_of(data, [Plan("dual"), SMOOTH], epsilons=[0.1])
+    assert [o.model for o in outcomes] == ["line", "line smoothed σ=0.2"]
+    assert certificates.models(rows) == ["line", "line smoothed σ=0.2"]
+    for model in certificates.models(rows):
+        assert [r.quantity for r in rows if r.model == model] == [tables.NATURAL, tables.ROBUST, tables.CERTIFIED]
+
+
+def test_a_wrong_certifier_is_caught(monkeypatch):
+    """One contradiction is one too many where a certificate holds for certain."""
+    from irob.certify import dual
+
+    real = dual.Dual.margin
+    monkeypatch.setattr(dual.Dual, "margin", lambda self, given, x, y, threat: real(self, given, x, y, threat) + 0.05)
+    with pytest.raises(EvidenceError, match="line: dual certifies images"):
+        rows_of(dataset(), [Plan("dual", chunk=13)])
+
+
+def test_the_default_certifier_is_the_best_that_the_layers_allow():
+    data = dataset(2)
+    assert certified.best(LINE, data, "l2", None) == next(n for n in certified.BEST if n in WALKERS)
+    assert certified.best(LINE, data, "l2", 0.5) == "smoothing"
+    with pytest.raises(InputError, match="opaque function.*--certifier smoothing"):
+        certified.best(classifiers.from_function(lambda w, x: x.ravel()[:2], (), 2), data, "l2", None)
 
 
 def test_a_forged_certificate_raises(monkeypatch):

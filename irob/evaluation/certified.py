@@ -65,7 +65,7 @@ def best(classifier: Classifier, data: Dataset, norm: str, sigma: float | None) 
             examine(plan, build(plan, keys.from_seed(0)), classifier, data, LpBall(norm, 0.1))
             return name
         except InputError as e:
-            why.append(f"{name}: {e}")
+            why.append(str(e))
     raise InputError(f"certifier: none walks the layers of this classifier ({'; '.join(why)}); "
                      "smoothing needs none: --certifier smoothing --sigma 0.5")
 

@@ -107,6 +107,17 @@ def test_a_certifier_that_walks_layers_stands_beside_the_attack_on_the_classifie
     assert figures.png(certificates.figure(rows))[:4] == b"\x89PNG"
 
 
+def test_radii_of_a_walker_are_found_by_bisection():
+    data = dataset()
+    rows, (outcome,) = rows_of(data, [Plan("dual", curve=True)])
+    reach = 1.25 * RADII[-1]
+    wanted = np.clip(signed(data), 0, reach)
+    np.testing.assert_allclose(outcome.radius, wanted, atol=reach / 2**12 + 2e-4)
+    assert np.all(outcome.radius <= wanted + 1e-5)
+    curve = tables.select(rows, tables.CERTIFIED)[0].detail["curve"]
+    assert curve["value"][0] == np.mean(outcome.radius > 0) and curve["value"][-1] == 0
+
+
 def test_both_kinds_of_certificate_keep_their_classifiers_apart():
     data = dataset(16)
     rows, outcomes = rows_of(data, [Plan("dual"), SMOOTH], epsilons=[0.1])

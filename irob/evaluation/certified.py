@@ -1,5 +1,6 @@
 """From names to rows: one classifier, certified as asked.  The work behind `python -m irob certify`."""
 
+import dataclasses
 import inspect
 import json
 import pathlib
@@ -81,6 +82,7 @@ def run(
     steps: int | None = None,
     restarts: int | None = None,
     options: dict[str, Any] | None = None,
+    curve: bool = False,
     samples: int = 100,
     generator: str = "acgan_mnist",
     data_dir: str = "",
@@ -91,7 +93,8 @@ def run(
     """Certifies and attacks `samples` test images at every epsilon; see `certify.evaluate`.
 
     certifier: names; none for the best that the classifier's layers allow.  options: of the certifiers; sigma is by
-    default that of the classifier's training.  folder: where finished pieces are kept.
+    default that of the classifier's training.  curve: search radii too, see `Plan`.
+    folder: where finished pieces are kept.
 
     Returns:
         The report, checked, and {column: values} with one entry for each example, for a file.
@@ -113,7 +116,7 @@ def run(
         given.pop("sigma")
     elif given["sigma"] is None:
         raise InputError(f"sigma: classifier {classifier} was not trained for smoothing and names none; give --sigma")
-    todo = plans(names, given)
+    todo = [dataclasses.replace(plan, curve=curve) for plan in plans(names, given)]
     pieces = Pieces(folder, resume)
     rows, outcomes = evaluate(
         keys.named(key, "certify"), model, test, todo, epsilons=radii, norm=norm, attack=fool,

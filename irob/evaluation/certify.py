@@ -10,6 +10,7 @@ no more may contradict each other than `allowed`; a certificate without noise ma
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from irob.evaluation.pieces import Pieces, fingerprint
 from irob.report.tables import CERTIFIED, NATURAL, ROBUST
 
 SMOOTHING = "smoothing"
+BEYOND = 1.25  # of the largest epsilon: how far radii are searched
 CHANCE = 1e-6  # of a report with more contradictions than are allowed, if every confidence is what it says
 COPIES = 32  # noisy copies in the surrogate that is attacked
 TOGETHER = 16  # examples whose copies are attacked at a time
@@ -36,11 +38,16 @@ TOGETHER = 16  # examples whose copies are attacked at a time
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A certifier with its options, for `certify.build`.  chunk: examples (smoothing: noisy copies) at a time."""
+    """A certifier with its options, for `certify.build`.
+
+    chunk: examples (smoothing: noisy copies) at a time.  curve: search the largest certified radius of every example
+    too, by bisection, at the cost of a dozen certificates; smoothing finds it anyway.
+    """
 
     certifier: str
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     chunk: int | None = None
+    curve: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,28 +178,36 @@ def _walked(job: _Job, plan: Plan, certifier: Any, robust: np.ndarray) -> tuple[
     """
     x, y = job.data.x, job.data.y
     size = min(plan.chunk or getattr(certifier, "chunk", certify.CHUNK), len(y))
-    certified, radius, method = np.zeros(robust.shape, bool), None, plan.certifier
-    alive = robustness.predictions(job.classifier, x) == y
+    certified, method = np.zeros(robust.shape, bool), plan.certifier
+    clean = robustness.predictions(job.classifier, x) == y
+
+    def proved(chosen, ball, prove):
+        """What `prove` finds of the chosen examples, filled up to one chunk so that few need no new program."""
+        filled = np.resize(chosen, max(len(chosen), size))
+        found = prove(certifier, job.classifier, x[filled], y[filled], ball, chunk=size)
+        kept = {"certified": found.certified, "radius": found.radius}
+        return {"method": found.method, **{k: v[:len(chosen)] for k, v in kept.items() if v is not None}}
+
+    alive = clean
     for i, epsilon in enumerate(job.radii):
         chosen = np.flatnonzero(alive)
         if not len(chosen):
             break
-
-        def prove(epsilon=epsilon, chosen=chosen):
-            filled = np.resize(chosen, max(len(chosen), size))  # few examples need no new program
-            found = certify.run(certifier, job.classifier, x[filled], y[filled], LpBall(job.norm, epsilon),
-                                chunk=size, label=job.says(f"{plan.certifier} ε={epsilon:g}"))
-            kept = {"certified": found.certified, "radius": found.radius}
-            return {"method": found.method, **{k: v[:len(chosen)] for k, v in kept.items() if v is not None}}
-
         settings = {**job.identity(plan), "epsilon": epsilon, "examples": fingerprint(chosen)}
-        found = job.pieces.get(job.section, settings, prove)
+        prove = functools.partial(certify.run, label=job.says(f"{plan.certifier} ε={epsilon:g}"))
+        found = job.pieces.get(job.section, settings, functools.partial(
+            proved, chosen, LpBall(job.norm, epsilon), prove))
         method = str(found["method"])
-        if "radius" in found:
-            radius = np.zeros(len(y)) if radius is None else radius
-            radius[chosen] = np.maximum(radius[chosen], found["radius"])
         certified[i, chosen] = found["certified"]
         alive = certified[i]
+    radius = None
+    chosen = np.flatnonzero(clean)
+    if plan.curve and len(chosen):
+        settings = {**job.identity(plan), "high": BEYOND * job.radii[-1], "examples": fingerprint(chosen)}
+        search = functools.partial(certify.radius, high=BEYOND * job.radii[-1], label=job.says(plan.certifier))
+        found = job.pieces.get(f"{job.section}-radius", settings, functools.partial(proved, chosen, job.norm, search))
+        radius = np.max(certified * np.asarray(job.radii)[:, None], axis=0)  # what is certified already
+        radius[chosen] = np.maximum(radius[chosen], found["radius"])
     outcome = Outcome(plan, job.name, certified, robust, radius)
     return _certified(job, outcome, method, **plan.options), outcome
 

@@ -122,7 +122,9 @@ class Report:
 
         Laws, for rows of the same data set, model, threat and number of examples:
         every value lies within its interval and accuracies within [0, 1]; certified robust accuracy never
-        exceeds attacked; robust accuracy never exceeds natural accuracy.
+        exceeds attacked, but for the few examples on which a certificate that holds with some confidence may be wrong
+        (detail["allowed"]), and no more examples than those are certified and fooled (detail["contradictions"]);
+        robust accuracy never exceeds natural accuracy.
         Of the limits of one family of classifiers at one alpha, a certified lower end (a witness) never exceeds a
         certified upper end.
 
@@ -138,11 +140,14 @@ class Report:
         for r in self.rows:
             if r.low is not None and r.high is not None and not r.low - 1e-9 <= r.value <= r.high + 1e-9:
                 raise EvidenceError(f"{_name(r)}: {r.value:g} lies outside its interval [{r.low:g}, {r.high:g}]")
+            if r.detail.get("contradictions", 0) > r.detail.get("allowed", 0):
+                raise EvidenceError(f"{_name(r)}: {r.detail['contradictions']} certified images were fooled")
         for a in accuracies:
             for b in accuracies:
                 if (a.dataset, a.model, a.n) != (b.dataset, b.model, b.n):
                     continue
-                if a.threat == b.threat and a.side == "lower" and b.side == "upper" and a.value > b.value + 1e-9:
+                slack = a.detail.get("allowed", 0) / (a.n or 1) + 1e-9
+                if a.threat == b.threat and a.side == "lower" and b.side == "upper" and a.value > b.value + slack:
                     raise EvidenceError(f"{_name(a)} certified {a.value:g} exceeds {_name(b)} attacked {b.value:g}")
                 natural = b.quantity == "natural accuracy"
                 if natural and a.quantity != b.quantity and a.value > b.value + 1e-9:

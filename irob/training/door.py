@@ -123,6 +123,8 @@ def work(name: str, config: Common, *, data: Sequence[Dataset] | None = None, **
         config={"method": name, **recipe})
     figures = training.figures(keys.named(key, "figures"), trained, test, threat, count=config.final_count,
                                radii=getattr(config, "final_radii", None), method=method)
+    if config.final_count and hasattr(method, "figures"):  # what is too dear to measure after every epoch
+        figures |= method.figures(keys.named(key, "own figures"), trained, test.take(config.final_count))
     figures["seconds"] = round(training.seconds(workdir))
     classifiers.save(out, trained, {"recipe": {"method": name, **recipe, **figures},
                                     "provenance": provenance.provenance(seed=config.seed)})

@@ -1,0 +1,135 @@
+"""From names to rows: one classifier, certified as asked.  The work behind `python -m irob certify`."""
+
+import dataclasses
+import inspect
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from irob import classifiers
+from irob.core import keys, registry, weights
+from irob.core.check import InputError, integer, number, unknown
+from irob.core.evidence import Report
+from irob.core.provenance import provenance
+from irob.core.threat import LpBall
+from irob.core.types import Classifier, Dataset
+from irob.evaluation import attack as attacking
+from irob.evaluation.certify import SMOOTHING, Plan, build, evaluate, examine
+from irob.evaluation.pieces import Pieces, fingerprint
+
+BEST = ("crown", "dual", "zonotope", "interval")  # tightest first
+
+
+def recipe(name_or_path) -> dict[str, Any]:
+    """What the weights of a classifier say of their training; {} where they say nothing."""
+    try:
+        found = json.loads((classifiers.resolve(name_or_path) / weights.CONFIG).read_text(encoding="utf-8"))
+        return found.get("recipe", {})
+    except (InputError, OSError, ValueError):
+        return {}
+
+
+def plans(names: Sequence[str], options: dict[str, Any]) -> list[Plan]:
+    """One plan for each certifier; an option goes to every certifier that takes it, and to one at least.
+
+    Raises:
+        InputError: unknown certifier or option.
+    """
+    known = {}
+    for name in names:
+        make = registry.module("irob.certify", name, kind="certifier").build
+        known[name] = [p for p in inspect.signature(make).parameters if p != "key"]
+    given = {k: v for k, v in options.items() if v is not None}
+    for option in given:
+        if not any(option in k for k in known.values()):
+            raise unknown(f"option of {', '.join(names)}", option, sorted({o for k in known.values() for o in k}))
+    return [Plan(name, {k: v for k, v in given.items() if k in known[name]}) for name in dict.fromkeys(names)]
+
+
+def best(classifier: Classifier, data: Dataset, norm: str, sigma: float | None) -> str:
+    """The certifier for who names none: smoothing where the training was for it, or the tightest that its layers allow.
+
+    Raises:
+        InputError: none does, with what each of them says.
+    """
+    if sigma is not None:
+        return SMOOTHING
+    why = []
+    for name in BEST:
+        if name not in registry.names("irob.certify"):
+            continue
+        try:
+            plan = Plan(name)
+            examine(plan, build(plan, keys.from_seed(0)), classifier, data, LpBall(norm, 0.1))
+            return name
+        except InputError as e:
+            why.append(str(e))
+    raise InputError(f"certifier: none walks the layers of this classifier ({'; '.join(why)}); "
+                     "smoothing needs none: --certifier smoothing --sigma 0.5")
+
+
+def run(
+    *,
+    classifier: str,
+    dataset: str,
+    certifier: Sequence[str] = (),
+    epsilon: Sequence[float] = (0.5, 1.0, 2.0),
+    norm: str = "l2",
+    attack: str = "pgd",
+    steps: int | None = None,
+    restarts: int | None = None,
+    options: dict[str, Any] | None = None,
+    curve: bool = False,
+    samples: int = 100,
+    generator: str = "acgan_mnist",
+    data_dir: str = "",
+    seed: int = 0,
+    folder: pathlib.Path | None = None,
+    resume: bool = True,
+) -> tuple[Report, dict[str, np.ndarray]]:
+    """Certifies and attacks `samples` test images at every epsilon; see `certify.evaluate`.
+
+    certifier: names; none for the best that the classifier's layers allow.  options: of the certifiers; sigma is by
+    default that of the classifier's training.  curve: search radii too, see `Plan`.
+    folder: where finished pieces are kept.
+
+    Returns:
+        The report, checked, and {column: values} with one entry for each example, for a file.
+    """
+    radii = sorted({number("epsilon", e, low=0.0, high=float(np.finfo(np.float32).max), open_low=True)
+                    for e in epsilon})
+    LpBall(norm, 1.0)
+    integer("samples", samples, low=1)
+    key = keys.from_seed(seed)
+    (fool,) = attacking.plans([attack], [samples], "default", {"steps": steps, "restarts": restarts})
+    for name in certifier:
+        registry.module("irob.certify", name, kind="certifier")
+    trained = recipe(classifier).get("sigma")
+    given = {"sigma": trained, **{k: v for k, v in (options or {}).items() if v is not None}}
+    model = classifiers.load(classifier)
+    test = attacking.load(dataset, samples, generator=generator, data_dir=data_dir, seed=seed)
+    names = list(certifier) or [best(model, test, norm, given["sigma"])]
+    if SMOOTHING not in names:
+        given.pop("sigma")
+    elif given["sigma"] is None:
+        raise InputError(f"sigma: classifier {classifier} was not trained for smoothing and names none; give --sigma")
+    todo = [dataclasses.replace(plan, curve=curve) for plan in plans(names, given)]
+    pieces = Pieces(folder, resume)
+    rows, outcomes = evaluate(
+        keys.named(key, "certify"), model, test, todo, epsilons=radii, norm=norm, attack=fool,
+        name=pathlib.Path(classifier).name, pieces=pieces, label=classifier)
+    record = provenance(seed=seed, matmul_precision="float32", classifier=fingerprint(model.variables),
+                        seconds=pieces.seconds)
+    report = Report(tuple(rows), record)
+    report.check()
+    each: dict[str, np.ndarray] = {"image": np.arange(len(test)), "label": test.y}
+    for o in outcomes:
+        if o.radius is not None:
+            each[f"{o.plan.certifier} radius"] = o.radius
+        for i, e in enumerate(radii):
+            each[f"{o.plan.certifier} certified {norm} {e:g}"] = o.certified[i].astype(int)
+            each[f"{o.model} robust {norm} {e:g}"] = o.robust[i].astype(int)
+    return report, each

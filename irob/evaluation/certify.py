@@ -1,0 +1,285 @@
+"""Certificates beside attacks on the same examples: certified <= true <= attacked, example by example.
+
+A certifier that walks layers speaks of the classifier itself, and is held against the attacks on it.  Smoothing speaks
+of the smoothed classifier g(x) = argmax_k Pr[f(x + sigma xi) = k], which is another one: its rows carry another name,
+and the attack that stands beside them is one on g.  That attack climbs a surrogate with gradients
+(`smoothing.smoothed`), and what it finds counts only if PREDICT, on noise of its own, says that g errs there.
+
+Certificates of smoothing are wrong with a small probability, and so is PREDICT.  Of n examples that both speak of,
+no more may contradict each other than `allowed`; a certificate without noise may not be contradicted once.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from scipy import stats
+
+from irob import attacks, certify
+from irob.certify import smoothing
+from irob.core import keys, layers
+from irob.core.check import InputError, integer
+from irob.core.evidence import EvidenceError, Row, Side
+from irob.core.threat import LpBall
+from irob.core.types import Classifier, Dataset
+from irob.evaluation import robustness
+from irob.evaluation.pieces import Pieces, fingerprint
+from irob.report.tables import CERTIFIED, NATURAL, ROBUST
+
+SMOOTHING = "smoothing"
+BEYOND = 1.25  # of the largest epsilon: how far radii are searched
+CHANCE = 1e-6  # of a report with more contradictions than are allowed, if every confidence is what it says
+COPIES = 32  # noisy copies in the surrogate that is attacked
+TOGETHER = 16  # examples whose copies are attacked at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A certifier with its options, for `certify.build`.
+
+    chunk: examples (smoothing: noisy copies) at a time.  curve: search the largest certified radius of every example
+    too, by bisection, at the cost of a dozen certificates; smoothing finds it anyway.
+    """
+
+    certifier: str
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    chunk: int | None = None
+    curve: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one certifier proved, and what the attacks left of the same classifier.
+
+    certified, robust: bool[epsilons, n].  radius: f[n] of the certificates that have one.  model: whose they are.
+    """
+
+    plan: Plan
+    model: str
+    certified: np.ndarray
+    robust: np.ndarray
+    radius: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What every certifier and attack of one evaluation shares."""
+
+    key: jax.Array
+    classifier: Classifier
+    data: Dataset
+    radii: list[float]
+    norm: str
+    name: str
+    attack: robustness.Plan
+    pieces: Pieces
+    section: str
+    label: str
+
+    def identity(self, plan: Plan) -> dict[str, Any]:
+        """What a certificate depends on, for `Pieces`."""
+        return {"certifier": plan.certifier, "options": plan.options, "norm": self.norm,
+                "module": self.classifier.name, "classifier": fingerprint(self.classifier.variables),
+                "data": fingerprint((self.data.x, self.data.y))}
+
+    def says(self, text: str) -> str:
+        """A label of the progress, empty where nobody asked for one."""
+        return self.label and f"{self.label}: {text}"
+
+    def row(self, model: str, quantity: str, kept: np.ndarray, side: Side, method: str,
+            epsilon: float | None = None, **detail: Any) -> Row:
+        """kept: bool[n]."""
+        low, high = robustness.interval(int(kept.sum()), len(kept))
+        where = {} if epsilon is None else {"epsilon": float(epsilon), "norm": self.norm}
+        return Row(self.data.name, model, "none" if epsilon is None else f"{self.norm} {epsilon:g}", quantity,
+                   float(kept.mean()), side, quantity == CERTIFIED, method, low, high, len(kept), {**where, **detail})
+
+
+def evaluate(
+    key: jax.Array,
+    classifier: Classifier,
+    data: Dataset,
+    plans: Sequence[Plan],
+    *,
+    epsilons: Sequence[float],
+    norm: str = "l2",
+    attack: robustness.Plan | None = None,
+    name: str | None = None,
+    pieces: Pieces | None = None,
+    section: str = "certify",
+    label: str = "",
+) -> tuple[list[Row], list[Outcome]]:
+    """Rows: natural, attacked and certified accuracy of the classifier, and of the smoothed one if that is asked for.
+
+    Args:
+        key: typed key of attacks and of smoothing's noise.
+        data: the examples; all of them are attacked and certified.
+        epsilons: radii, above 0.
+        attack: what stands beside the certificates; PGD by default.  Its `samples` is not looked at.
+        pieces: where finished work is kept.
+
+    Raises:
+        InputError: no plan, no radius, a radius not above 0; what a certifier or an attack says of its input.
+        EvidenceError: an example that is certified and fooled within the same ball.
+    """
+    keys.require(key)
+    if not len(epsilons) or not plans:
+        raise InputError("certify: got no epsilon or no certifier, wanted at least one of each")
+    integer("images", len(data), low=1)
+    radii = sorted({float(e) for e in epsilons})
+    if not radii[0] > 0:
+        raise InputError(f"epsilon: got {radii[0]:g}, wanted numbers above 0")
+    name, pieces = name or classifier.name, pieces or Pieces()
+    attack = dataclasses.replace(attack or robustness.Plan("pgd", len(data)), samples=len(data))
+    job = _Job(key, classifier, data, radii, norm, name, attack, pieces, section, label)
+    built = [build(p, keys.named(key, SMOOTHING)) for p in plans]
+    for p, certifier in zip(plans, built):  # what cannot be certified is said before any work
+        examine(p, certifier, classifier, data, LpBall(norm, radii[0]))
+    attacks.build(attack.attack, LpBall(norm, radii[-1]), **attack.options)
+    rows: list[Row] = []
+    outcomes: list[Outcome] = []
+    if any(p.certifier != SMOOTHING for p in plans):
+        rows, (beside,) = robustness.evaluate(
+            keys.named(key, "attack"), classifier, data, [attack], epsilons=radii, norm=norm, name=name, pieces=pieces,
+            section=f"{section}-attack", label=label)
+    for p, certifier in zip(plans, built):
+        if p.certifier == SMOOTHING:
+            more, outcome = _smoothed(job, p, certifier)
+        else:
+            more, outcome = _walked(job, p, certifier, beside.robust[0])
+        rows += more
+        outcomes.append(outcome)
+    return rows, outcomes
+
+
+def build(plan: Plan, key: jax.Array) -> Any:
+    """The certifier of a plan; smoothing gets the key."""
+    return certify.build(plan.certifier, **plan.options, **({"key": key} if plan.certifier == SMOOTHING else {}))
+
+
+def examine(plan: Plan, certifier: Any, classifier: Classifier, data: Dataset, threat: LpBall) -> None:
+    """Raises what the certifier says of the classifier and the threat: it certifies one example, or traces it."""
+    if plan.certifier == SMOOTHING:
+        few = dataclasses.replace(certifier, samples=smoothing.least(certifier.confidence), selection=1)
+        certify.run(few, classifier, data.x[:1], data.y[:1], threat)
+        return
+    walked = layers.of(classifier)
+    jax.eval_shape(lambda x, y: certifier.margin(walked, x, y, threat), data.x[0], data.y[0])
+
+
+def _walked(job: _Job, plan: Plan, certifier: Any, robust: np.ndarray) -> tuple[list[Row], Outcome]:
+    """Rows and outcome of a certifier that walks layers.
+
+    Only those that are certified at one radius are tried at the next: leaving others out is sound, and a certificate
+    holds for every smaller radius.
+    """
+    x, y = job.data.x, job.data.y
+    size = min(plan.chunk or getattr(certifier, "chunk", certify.CHUNK), len(y))
+    certified, method = np.zeros(robust.shape, bool), plan.certifier
+    clean = robustness.predictions(job.classifier, x) == y
+
+    def proved(chosen, ball, prove):
+        """What `prove` finds of the chosen examples, filled up to one chunk so that few need no new program."""
+        filled = np.resize(chosen, max(len(chosen), size))
+        found = prove(certifier, job.classifier, x[filled], y[filled], ball, chunk=size)
+        kept = {"certified": found.certified, "radius": found.radius}
+        return {"method": found.method, **{k: v[:len(chosen)] for k, v in kept.items() if v is not None}}
+
+    alive = clean
+    for i, epsilon in enumerate(job.radii):
+        chosen = np.flatnonzero(alive)
+        if not len(chosen):
+            break
+        settings = {**job.identity(plan), "epsilon": epsilon, "examples": fingerprint(chosen)}
+        prove = functools.partial(certify.run, label=job.says(f"{plan.certifier} ε={epsilon:g}"))
+        found = job.pieces.get(job.section, settings, functools.partial(
+            proved, chosen, LpBall(job.norm, epsilon), prove))
+        method = str(found["method"])
+        certified[i, chosen] = found["certified"]
+        alive = certified[i]
+    radius = None
+    chosen = np.flatnonzero(clean)
+    if plan.curve and len(chosen):
+        settings = {**job.identity(plan), "high": BEYOND * job.radii[-1], "examples": fingerprint(chosen)}
+        search = functools.partial(certify.radius, high=BEYOND * job.radii[-1], label=job.says(plan.certifier))
+        found = job.pieces.get(f"{job.section}-radius", settings, functools.partial(proved, chosen, job.norm, search))
+        radius = np.max(certified * np.asarray(job.radii)[:, None], axis=0)  # what is certified already
+        radius[chosen] = np.maximum(radius[chosen], found["radius"])
+    outcome = Outcome(plan, job.name, certified, robust, radius)
+    return _certified(job, outcome, method, **plan.options), outcome
+
+
+def _smoothed(job: _Job, plan: Plan, certifier: Any) -> tuple[list[Row], Outcome]:
+    """Rows and outcome of the smoothed classifier: CERTIFY once for all radii, and an attack on it at each."""
+    x, y = job.data.x, job.data.y
+    sigma, confidence = float(certifier.sigma), certifier.confidence
+    identity = job.identity(plan) | {"key": fingerprint(job.key)}
+
+    def prove():
+        found = certify.run(certifier, job.classifier, x, y, LpBall(job.norm, job.radii[0]), chunk=plan.chunk,
+                            label=job.says("smoothing"))
+        return {"prediction": found.prediction, "radius": found.radius, "method": found.method}
+
+    found = job.pieces.get(job.section, identity, prove)
+    right, method = found["prediction"] == y, str(found["method"])
+    radius = np.where(right, found["radius"], 0.0)
+    certified = radius > np.asarray(job.radii)[:, None]
+    surrogate = smoothing.smoothed(job.classifier, keys.named(job.key, "surrogate"), sigma, COPIES,
+                                   image_shape=tuple(job.data.image_shape))
+    judge = dataclasses.replace(certifier, key=keys.named(job.key, "judge"))
+    size = min(TOGETHER, len(y))
+    robust, alive = np.zeros_like(certified), right.copy()
+    for i, epsilon in enumerate(job.radii):
+        chosen = np.flatnonzero(alive)
+
+        def fool(epsilon=epsilon, chosen=chosen):
+            attack = attacks.build(job.attack.attack, LpBall(job.norm, epsilon), **job.attack.options)
+            filled = np.resize(chosen, max(len(chosen), size))
+            x_adv = attacks.run(attack, keys.named(job.key, "attack"), surrogate, x[filled], y[filled], chunk=size,
+                                label=job.says(f"{job.attack.attack} on smoothed ε={epsilon:g}")).x_adv
+            said = judge.predict(job.classifier, x_adv[:len(chosen)], chunk=plan.chunk)
+            return {"wrong": (said != y[chosen]) & (said != smoothing.ABSTAIN)}
+
+        if len(chosen):
+            settings = {**identity, "attack": job.attack.attack, "attack_options": job.attack.options,
+                        "copies": COPIES, "epsilon": epsilon, "examples": fingerprint(chosen)}
+            alive[chosen] = ~job.pieces.get(f"{job.section}-attack", settings, fool)["wrong"]
+        robust[i] = alive
+    outcome = Outcome(plan, f"{job.name} smoothed σ={sigma:g}", certified, robust, radius)
+    about = {"sigma": sigma, "confidence": confidence}
+    rows = [job.row(outcome.model, NATURAL, right, "exact", "CERTIFY; abstaining counts as an error", **about,
+                    abstained=int(np.sum(found["prediction"] == smoothing.ABSTAIN)))]
+    rows += [job.row(outcome.model, ROBUST, robust[i], "upper", f"{job.attack.attack}, judged by PREDICT", epsilon,
+                     copies=COPIES, **about, **job.attack.options) for i, epsilon in enumerate(job.radii)]
+    # CERTIFY and PREDICT may each be wrong with probability 1 - confidence.
+    allowed = int(stats.binom.isf(CHANCE, len(y), min(1.0, 2 * (1 - confidence))))
+    about |= {"allowed": allowed, "largest": certifier.largest}
+    return rows + _certified(job, outcome, method, **{**plan.options, **about}), outcome
+
+
+def _certified(job: _Job, outcome: Outcome, method: str, **detail: Any) -> list[Row]:
+    """One row a radius; the first carries the whole curve where radii of single examples are known.
+
+    Raises:
+        EvidenceError: more contradictions than are allowed.
+    """
+    rows = []
+    for i, epsilon in enumerate(job.radii):
+        against = np.flatnonzero(outcome.certified[i] & ~outcome.robust[i])
+        if len(against) > detail.get("allowed", 0):
+            raise EvidenceError(
+                f"{outcome.model}: {method} certifies images {against[:5].tolist()} at epsilon {epsilon:g} and the "
+                f"attack fools the classifier there ({len(against)} of {len(outcome.robust[i])} images)")
+        curve = {"curve": _curve(outcome.radius)} if i == 0 and outcome.radius is not None else {}
+        rows.append(job.row(outcome.model, CERTIFIED, outcome.certified[i], "lower", method, epsilon,
+                            certifier=outcome.plan.certifier, contradictions=len(against), **detail, **curve))
+    return rows
+
+
+def _curve(radius: np.ndarray) -> dict[str, list[float]]:
+    """Certified accuracy as a function of epsilon: it falls at each certified radius."""
+    steps = np.unique(radius[radius > 0])
+    return {"epsilon": [0.0, *map(float, steps)], "value": [float(np.mean(radius > e)) for e in (0.0, *steps)]}

@@ -1,0 +1,167 @@
+"""Certificates beside attacks: a table, curves over epsilon, one page, and a file with a line for each example.
+
+Certified accuracy bounds the true robust accuracy from below, attacked accuracy from above; what lies between is open.
+"""
+
+import csv as csv_
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jinja2
+import numpy as np
+from scipy.special import log_ndtr
+
+from irob.core.evidence import Report, Row
+from irob.report import figures, html, tables
+from irob.report.tables import Cell, Line, Table
+
+
+def models(rows: Sequence[Row]) -> list[str]:
+    """The classifiers that something was certified of, in the order of their rows."""
+    return list(dict.fromkeys(r.model for r in rows if r.quantity == tables.CERTIFIED))
+
+
+def pairs(rows: Sequence[Row], model: str) -> Iterator[tuple[Row, Row | None]]:
+    """Each certified row of a classifier with the strongest attack at the same radius on the same examples."""
+    for low in tables.select(rows, tables.CERTIFIED, model=model):
+        same = tables.select(rows, tables.ROBUST, model=model, dataset=low.dataset, threat=low.threat, n=low.n)
+        yield low, min(same, key=lambda r: r.value, default=None)
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """One line for each certifier and radius: certified from below, attacked from above, and what is open."""
+    lines = []
+    for model in models(rows):
+        clean = tables.largest(rows, tables.NATURAL, model=model)
+        natural = f": natural accuracy {100 * clean.value:.1f} %" if clean else ""
+        lines.append(Line(f"{model}{natural}", kind="group"))
+        for low, high in pairs(rows, model):
+            open_ = Cell() if high is None else _percent(high.value - low.value)
+            ends = _percent(low.low), _percent(high.high if high else None)
+            lines.append(Line(f"{low.threat}, {_certifier(low)}",
+                              (tables.percent(low), ends[0], tables.percent(high), ends[1], open_)))
+    first = next((r for r in rows if r.quantity == tables.CERTIFIED), None)
+    title = f"certified and attacked accuracy on {first.n:,} images of {first.dataset}, %" if first else ""
+    head = ("ball, certifier", "certified", "95 % from", "attacked", "95 % to", "open")
+    return Table("certify", title, head, tuple(lines), tuple(notes(rows)))
+
+
+def _percent(value: float | None) -> Cell:
+    return Cell() if value is None else Cell(f"{100 * value:.1f}", value)
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """How to read the table, and what its certificates are of."""
+    out = ["Certified <= true <= attacked: an image in between resists this attack and has no proof."]
+    done = set()
+    for r in tables.select(rows, tables.CERTIFIED):
+        confidence, sigma, largest = (r.detail.get(k) for k in ("confidence", "sigma", "largest"))
+        if confidence is None or sigma is None or largest is None:
+            continue
+        if r.model not in done:
+            done.add(r.model)
+            out.append(
+                f"{r.model} is a classifier of its own: the vote under noise of σ = {sigma:g}. Each of its "
+                f"certificates holds with confidence {confidence:g}; the attack is on the vote too.")
+        if r.detail["epsilon"] >= largest and r.detail["norm"] == "l2":
+            n = int(np.log1p(-confidence) / log_ndtr(r.detail["epsilon"] / sigma)) + 1
+            out.append(f"{r.threat}: so many copies certify up to {largest:.2f} at most; {r.detail['epsilon']:g} wants "
+                       f"{n:,} or more (--copies), or a larger σ in training.")
+    return out
+
+
+def figure(rows: Sequence[Row]) -> Any:
+    """Both curves over epsilon, a panel for each classifier: a line for each certifier, a band for what is open."""
+    shown = models(rows)
+    drawing = figures._figure(4.6 * max(1, len(shown)), 4.2)
+    panels = drawing.subplots(1, max(1, len(shown)), squeeze=False, sharey=True)[0]
+    for axes, model in zip(panels, shown):
+        _panel(axes, rows, model)
+    panels[0].set_ylabel("robust accuracy", color=figures.INK)
+    handles: dict[str, Any] = {}
+    for axes in panels:
+        handles |= dict(zip(*axes.get_legend_handles_labels()[::-1]))
+    drawing.legend(handles.values(), handles.keys(), fontsize=9, frameon=False, loc="outside lower center", ncols=3,
+                   labelcolor=figures.INK)
+    return drawing
+
+
+def _panel(axes: Any, rows: Sequence[Row], model: str) -> None:
+    """What holds at one radius holds on one side of it: a certificate for smaller balls, an attack for larger ones."""
+    found = list(pairs(rows, model))
+    clean = tables.largest(rows, tables.NATURAL, model=model)
+    by_method = {method: [low for low, _ in found if _certifier(low) == method] for method in _certifiers(rows)}
+    steps = [e for low, _ in found for e in (low.detail["epsilon"], *low.detail.get("curve", {}).get("epsilon", ()))]
+    grid = np.union1d(np.linspace(0, 1.03 * max(steps), 800), steps)
+    attacked = {high.detail["epsilon"]: high for _, high in found if high}
+    upper = np.full(len(grid), 1.0 if clean is None else clean.value)
+    for e, row in attacked.items():
+        upper = np.where(grid >= e, np.minimum(upper, row.value), upper)
+    curves = {method: _lower(of, grid) for method, of in by_method.items() if of}
+    best = np.max([*curves.values()], axis=0)
+    axes.fill_between(grid, best, upper, color="#808080", alpha=0.16, linewidth=0, label="open")
+    axes.plot(grid, upper, color=figures.INK, linewidth=1.4, label="attacked", zorder=3)
+    _bars(axes, attacked, figures.INK, "v")
+    for i, (method, of) in enumerate(by_method.items()):
+        if of:
+            colour = figures.COLOURS[i % len(figures.COLOURS)]
+            axes.plot(grid, curves[method], color=colour, linewidth=1.6, label=f"certified, {method}", zorder=4)
+            _bars(axes, {r.detail["epsilon"]: r for r in of}, colour, "^")
+    axes.set_title(model, fontsize=11, color=figures.INK)
+    axes.set_xlabel(f"ε ({found[0][0].detail['norm']}, images in [0, 1])", color=figures.INK)
+    axes.set_xlim(0, grid[-1])
+    axes.set_ylim(-0.02, 1.04)
+    axes.tick_params(colors=figures.INK, labelsize=9)
+    axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(figures.INK)
+
+
+def _certifier(row: Row) -> str:
+    return row.detail.get("certifier", row.method)
+
+
+def _certifiers(rows: Sequence[Row]) -> list[str]:
+    """All of them, so that each has one colour in every panel."""
+    return list(dict.fromkeys(_certifier(r) for r in tables.select(rows, tables.CERTIFIED)))
+
+
+def _lower(of: Sequence[Row], grid: np.ndarray) -> np.ndarray:
+    """Certified accuracy on a grid of radii: from radii of single examples where there are some, or from the rows."""
+    value = np.zeros(len(grid))
+    for row in of:
+        value = np.where(grid <= row.detail["epsilon"], np.maximum(value, row.value), value)
+        curve = row.detail.get("curve")
+        if curve:
+            falls, left = np.asarray(curve["epsilon"]), np.asarray(curve["value"])
+            value = np.maximum(value, left[np.searchsorted(falls, grid, side="right") - 1])
+    return value
+
+
+def _bars(axes: Any, of: Mapping[float, Row], colour: str, mark: str) -> None:
+    """Marks with 95 % intervals.  of: row by radius."""
+    for e, r in of.items():
+        spread = None if r.low is None or r.high is None else [[r.value - r.low], [r.high - r.value]]
+        axes.errorbar(e, r.value, yerr=spread, fmt=mark, color=colour, markersize=6, elinewidth=0.8, zorder=5)
+
+
+def page(report: Report) -> str:
+    """Table and figure on one self-contained page."""
+    environment = jinja2.Environment(loader=html._LOADER, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("certify.html").render(
+        title="What is certain, and what an attack leaves", table=table(report.rows),
+        figure=figures.svg(figure(report.rows), inline=True), provenance=html.flat(report.provenance))
+
+
+def examples(columns: Mapping[str, np.ndarray]) -> str:
+    """CSV with a line for each example.
+
+    >>> examples({"image": np.arange(2), "radius": np.array([0.5, 0.0])}).split()
+    ['image,radius', '0,0.5', '1,0.0']
+    """
+    out = io.StringIO()
+    writer = csv_.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*(v.tolist() for v in columns.values())))
+    return out.getvalue()

@@ -20,7 +20,8 @@ class Config:
     images: str = option("", "your own images: an .npz file of x, y and optionally z, in the place of --dataset")
     generator: str = option("acgan_mnist", "shipped name or folder of the generator, for generated data and codes")
     resize: str = option("", "to 32x32 (BigGAN): area (default), nearest (as published) or bilinear")
-    attack: list[str] = option(["pgd"], "attacks, such as pgd, autoattack or in_distribution")
+    attack: list[str] = option(["pgd"], "attacks, such as pgd, autoattack, manifold; NAME:paper for the published "
+                               "procedure of in_distribution and pgd")
     epsilon: list[float] = option([1.0, 2.0, 3.0], "radii of the ball", unit="image units, [0,1] pixels")
     norm: str = option("l2", "norm of the ball: l2, linf, l1")
     protocol: str = option("default", "default, or paper: the published settings")

@@ -30,22 +30,27 @@ def plans(
 ) -> list[robustness.Plan]:
     """One plan for each attack; an option goes to every attack that takes it, and to one at least.
 
+    names: NAME, or NAME:PROTOCOL for an attack by another protocol than the rest ("in_distribution:paper").
+
     Raises:
         InputError: unknown attack, protocol or option.
     """
-    if protocol not in PROTOCOLS:
-        raise unknown("protocol", protocol, PROTOCOLS)
+    chosen_protocols = [own or protocol for _, _, own in (name.partition(":") for name in names)]
+    for own in chosen_protocols:
+        if own not in PROTOCOLS:
+            raise unknown("protocol", own, PROTOCOLS)
+    names = [name.partition(":")[0] for name in names]
     known = {name: options_of(name) for name in names}
     given = {k: v for k, v in options.items() if v is not None}
     for option in given:
         if not any(option in k for k in known.values()):
             raise unknown(f"option of {', '.join(names)}", option, sorted({o for k in known.values() for o in k}))
     out = []
-    for name, count in zip(names, samples):
+    for name, count, own in zip(names, samples, chosen_protocols):
         chosen = {k: v for k, v in given.items() if k in known[name]}
-        if protocol != "default" and "protocol" in known[name]:
-            chosen["protocol"] = protocol
-        out.append(robustness.Plan(name, count, chosen, monotone=protocol == "default"))
+        if own != "default" and "protocol" in known[name]:
+            chosen["protocol"] = own
+        out.append(robustness.Plan(name, count, chosen, monotone=own == "default"))
     return out
 
 
@@ -89,7 +94,7 @@ def run(
         raise InputError("classifier: got none, wanted at least one")
     # What a factory made is wrapped when the images' shape is known; shipped weights fail early.
     made = {s: users.make(s) if users.is_factory(s) else classifiers.load(s) for s in specs}
-    latent = any(robustness.latent(name) for name in attack)
+    latent = any(robustness.latent(p.attack) for p in todo)
     if images:
         if dataset or data_dir or resize:
             raise InputError(f"images: got {images!r} and a data set, wanted one; leave out --dataset, --data-dir "

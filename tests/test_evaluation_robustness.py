@@ -209,9 +209,43 @@ def test_options_go_to_the_attacks_that_take_them():
     pgd, inside = attack.plans(["pgd", "in_distribution"], [5, 3], "paper", given)
     assert pgd.options == {"steps": 7, "step_size": 0.5, "protocol": "paper"} and not pgd.monotone
     assert inside.options == {"steps": 7, "protocol": "paper"}
+    free, published = attack.plans(["pgd", "in_distribution:paper"], [5, 3], "default", {})
+    assert free.options == {} and free.monotone
+    assert published.options == {"protocol": "paper"} and not published.monotone
     with pytest.raises(InputError, match="step_size"):
         attack.plans(["in_distribution"], [5], "default", {"step_size": 0.5})
     with pytest.raises(InputError, match="did you mean 'pgd'"):
         attack.plans(["pdg"], [5], "default", {})
     with pytest.raises(InputError, match="protocol"):
         attack.plans(["pgd"], [5], "papre", {})
+    with pytest.raises(InputError, match="protocol"):
+        attack.plans(["pgd:papre"], [5], "default", {})
+
+
+def test_a_minimum_norm_attack_carries_its_curve(both):
+    """The curve's value at each epsilon is the row's, and it starts at natural accuracy."""
+    _, rows, outcomes = both
+    first, *rest = tables.select(rows, tables.IN_DISTRIBUTION, method="in_distribution")
+    curve = first.detail["curve"]
+    assert not any("curve" in r.detail for r in rest) and outcomes[0].distance is None
+    assert curve["epsilons"][0] == 0 and curve["epsilons"][-1] == EPSILONS[-1]
+    for row in (first, *rest):
+        at = np.searchsorted(curve["epsilons"], row.detail["epsilon"] + 1e-5, side="right") - 1
+        assert curve["robust"][at] == pytest.approx(row.value, abs=1e-5)
+
+
+def test_an_ensemble_says_what_broke_and_resumes(tmp_path, monkeypatch):
+    """Two classes leave out the targeted members; a state file is there while it works and gone afterwards."""
+    plan = robustness.Plan("autoattack", 20, {"steps": 10, "queries": 20})
+    seen = []
+    real = attacks.run
+    monkeypatch.setattr(attacks, "run", lambda *a, **k: seen.append(k["state"]) or real(*a, **k))
+    data = dataset(20)
+    rows, _ = evaluate(data, [plan], pieces=pieces.Pieces(tmp_path))
+    alone = tables.select(rows, tables.ROBUST, method="autoattack")
+    assert len(seen) == 3 and all(path.parent == tmp_path and not path.exists() for path in seen)
+    for row in alone:
+        newly = sum(row.detail["broken_by"].values())
+        assert newly >= 0 and row.value == pytest.approx(robust(data, row.detail["epsilon"]).mean(), abs=1e-9)
+    total = sum(sum(r.detail["broken_by"].values()) for r in alone)
+    assert total == round(20 * (1 - alone[-1].value))

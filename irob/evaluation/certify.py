@@ -107,6 +107,7 @@ def evaluate(
     epsilons: Sequence[float],
     norm: str = "l2",
     attack: robustness.Plan | None = None,
+    beside: np.ndarray | None = None,
     name: str | None = None,
     pieces: Pieces | None = None,
     section: str = "certify",
@@ -119,6 +120,8 @@ def evaluate(
         data: the examples; all of them are attacked and certified.
         epsilons: radii, above 0.
         attack: what stands beside the certificates; PGD by default.  Its `samples` is not looked at.
+        beside: bool[epsilons, n], what attacks on the classifier left, where they have been run already; then none is
+            run and their rows are not given again.
         pieces: where finished work is kept.
 
     Raises:
@@ -141,15 +144,17 @@ def evaluate(
     attacks.build(attack.attack, LpBall(norm, radii[-1]), **attack.options)
     rows: list[Row] = []
     outcomes: list[Outcome] = []
-    if any(p.certifier != SMOOTHING for p in plans):
-        rows, (beside,) = robustness.evaluate(
+    if beside is None and any(p.certifier != SMOOTHING for p in plans):
+        rows, (found,) = robustness.evaluate(
             keys.named(key, "attack"), classifier, data, [attack], epsilons=radii, norm=norm, name=name, pieces=pieces,
             section=f"{section}-attack", label=label)
+        beside = found.robust[0]
     for p, certifier in zip(plans, built):
         if p.certifier == SMOOTHING:
             more, outcome = _smoothed(job, p, certifier)
         else:
-            more, outcome = _walked(job, p, certifier, beside.robust[0])
+            assert beside is not None
+            more, outcome = _walked(job, p, certifier, beside)
         rows += more
         outcomes.append(outcome)
     return rows, outcomes

@@ -45,7 +45,7 @@ def fitted(preset: Preset, name: str, dataset: str) -> Preset:
     """
     if dataset == "imagenet10_gen":
         limits = dataclasses.replace(preset.limits, **LIMITS[name])
-        return dataclasses.replace(preset, limits=limits, **IMAGENET10[name])
+        return dataclasses.replace(preset, limits=limits, certified=0, **IMAGENET10[name])
     if dataset == "cifar10_gen":
         return dataclasses.replace(preset, limits=dataclasses.replace(preset.limits, **UNCERTIFIED))
     return preset

@@ -27,6 +27,7 @@ class Preset:
     accuracy.  attacks: with images for each trial; equal numbers are the same images, so that attacks can be held
     against each other.  chunk: images at a time; numbers of images are multiples of it, so that one program serves
     them all and nothing is filled up.  checkpoints: how many along training, with which images and attacks.
+    certified: images that are certified.
     limits: codes of the limit from both sides.  fresh: samples that measure a witness.
     """
 
@@ -41,6 +42,7 @@ class Preset:
     checkpoint_attacks: tuple[Attack, ...]
     limits: Plan
     fresh: int
+    certified: int = 0
     chunk: int | None = 50
     radius: float = 0.5
     delta: float = 0.001
@@ -55,7 +57,8 @@ PRESETS = {
         attacks=(Attack("pgd", 100, {"steps": 40}), Attack("autoattack", 10), Attack("manifold", 100)),
         checkpoints=2, checkpoint_natural=1000,
         checkpoint_attacks=(Attack("pgd", 50, {"steps": 40}), Attack("manifold", 50)),
-        limits=Plan(sampled=50, ascent=300, certified=20, compared=3, pilot=3, neighbours=500), fresh=20_000),
+        limits=Plan(sampled=50, ascent=300, certified=20, compared=3, pilot=3, neighbours=500), fresh=20_000,
+        certified=20),
     # A night on two cores.
     "standard": Preset(
         codes=100, neighbours=2000, lipschitz_trials=3, natural=10_000, trials=3,
@@ -63,7 +66,8 @@ PRESETS = {
                  Attack("manifold", 300)),
         checkpoints=5, checkpoint_natural=5000,
         checkpoint_attacks=(Attack("pgd", 100, {"steps": 100}), Attack("manifold", 100)),
-        limits=Plan(sampled=200, ascent=4000, certified=3000), fresh=200_000),
+        limits=Plan(sampled=200, ascent=4000, certified=3000), fresh=200_000,
+        certified=100),
     # Days on two cores, for accelerators.  The sizes of the paper: S = 1000, N = 2000, ten trials, 10,000 images.
     "paper": Preset(
         codes=1000, neighbours=2000, lipschitz_trials=10, natural=100_000, trials=10,
@@ -71,7 +75,8 @@ PRESETS = {
                  Attack("in_distribution", 1000, PAPER), Attack("manifold", 1000)),
         checkpoints=100, checkpoint_natural=10_000,
         checkpoint_attacks=(Attack("pgd", 2000, {"steps": 100}), Attack("manifold", 500)),
-        limits=Plan(sampled=10_000, ascent=30_000, certified=10_000), fresh=1_000_000, chunk=None),
+        limits=Plan(sampled=10_000, ascent=30_000, certified=10_000), fresh=1_000_000,
+        certified=1000, chunk=None),
 }
 
 

@@ -24,14 +24,15 @@ from irob.core.progress import say
 from irob.core.provenance import provenance
 from irob.core.types import Classifier, Dataset, Generator
 from irob.data import generated
-from irob.evaluation import attack, doubts, estimate, limits, robustness, sides, trained
+from irob.evaluation import attack, certify, doubts, estimate, limits, robustness, sides, trained
+from irob.evaluation import certified as certifying
 from irob.evaluation.pieces import Pieces
 from irob.evaluation.presets import Preset
 from irob.report import published, tables
 
 T = TypeVar("T")
 JUDGE, UNCONDITIONAL = "mnist_standard", "gan_mnist"
-METHODS = ("standard", "adv", "trades")  # classifiers that are looked for by default
+METHODS = ("standard", "lp_certify", "adv", "trades")  # classifiers that are looked for by default
 GRID = 10  # images of each class in Figure 1
 CERTIFIED = "lipgan_mnist"  # its constant is certified everywhere, so both ends of its limit are
 SECTIONS = ("constants", "classifiers", "limits")
@@ -224,12 +225,33 @@ def measure(
         if warnings is not None:
             doubtful = doubts.of(keys.named(key, "examine"), classifier, test, outcomes, epsilons=preset.epsilons)
             warnings += [f"{model}: {w.code}: {w.message}" for w in doubtful]
+        if preset.certified:
+            rows += clock.section(
+                f"{model}, certified", proved, keys.named(key, "certify"), classifier, test, outcomes, preset,
+                model=model, pieces=pieces, omitted=omitted)
     for at, classifier in checkpoints.items():
         part = test.take(preset.checkpoint_natural)
         rows += clock.section(at, attacked, classifier, part, fewer, name=at, section="checkpoint", label=at)[0]
     if constants:
         rows += bound_rows(rows, preset, generators, test.name, omitted)
     return rows, pictures
+
+
+def proved(
+    key: jax.Array, classifier: Classifier, test: Dataset, outcomes: Sequence[robustness.Outcome], preset: Preset, *,
+    model: str, pieces: Pieces, omitted: list[str],
+) -> list[Row]:
+    """Certified accuracy by the tightest certifier that the layers allow, held against the attacks image by image."""
+    part = test.take(preset.certified)
+    saw = [o.robust[0][:, :len(part)] for o in outcomes if o.plan.samples >= len(part)]
+    try:
+        plan = certify.Plan(certifying.best(classifier, part, preset.norm, None))
+        return certify.evaluate(
+            key, classifier, part, [plan], epsilons=preset.epsilons, norm=preset.norm, name=model, pieces=pieces,
+            beside=np.all(saw, axis=0) if saw else None, label=model)[0]
+    except InputError as e:
+        omitted.append(f"certificates of {model}: {e}.")
+        return []
 
 
 def limited(

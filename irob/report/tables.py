@@ -241,6 +241,15 @@ def table3(rows: Sequence[Row]) -> Table | None:
             if any(free) and most and most.n != same[0]:
                 cells = (Cell(), *(percent(r) for r in free))
                 lines.append(Line(f"{published.short(name)}, any image", cells, "same", "the same clean images"))
+    proved = [n for n in names if select(rows, CERTIFIED, model=n)]
+    if proved:
+        lines.append(Line("Certified: no image within ε, at least", kind="group"))
+        for name in proved:
+            found = [largest(rows, CERTIFIED, model=name, epsilon=e) for e in radii]
+            counts.setdefault("certified", set()).update(r.n for r in found if r and r.n)
+            label, cells, kind, note = _named(name, (Cell(), *(percent(r) for r in found)))
+            by = ", ".join(dict.fromkeys(r.detail.get("certifier", r.method) for r in found if r))
+            lines.append(Line(label, cells, kind, f"{note}, by {by}" if note else f"by {by}"))
     lines += bounds
     if known and bounds:
         cells = (Cell(), *(printed(known.bound.get(e)) for e in radii))
@@ -252,7 +261,8 @@ def table3(rows: Sequence[Row]) -> Table | None:
     notes = [
         f"Percent of test images; {over}; {sizes}. Exact 95 % intervals stand in report.json and report.csv.",
         "An attack that fails proves nothing: attacked accuracies bound the true robust accuracy from above."
-        + (" Any image within ε: the worst of all attacks run on that image." if together else ""),
+        + (" Any image within ε: the worst of all attacks run on that image." if together else "")
+        + (" Certificates bound it from below: certified ≤ true ≤ attacked, checked image by image." if proved else ""),
         "The bound speaks of classifiers whose natural risk is at least α; it rests on sampled "
         "Lipschitz constants, which are found from below; the true bound may be higher.",
     ]

@@ -10,7 +10,6 @@ r = relu(b - a), so that its lines are those of r.
 """
 
 import dataclasses
-import math
 from typing import Any
 
 import jax
@@ -177,13 +176,3 @@ def _turn(rows: Rows, found: Lines, pull=lambda part: part) -> tuple[Rows, jax.A
     size = up.dot(jnp.abs(found.low_offset)) - down.dot(jnp.abs(found.high_offset))
     up, down = pull(up).times(found.low_slope), pull(down).times(found.high_slope)
     return dataclasses.replace(up, a=up.a + down.a), added, size
-
-
-def extent(shape: tuple[int, ...], layer: Any) -> tuple[int, ...]:
-    """The shape of a layer's free numbers, its input being of `shape`."""
-    return (*shape[:-1], shape[-1] // 2) if isinstance(layer, kinds.GroupSort) else shape
-
-
-def count(given: tuple[Any, ...], sizes) -> int:
-    """How many free numbers there are."""
-    return sum(math.prod(extent(s, a)) for a, s in zip(given, sizes, strict=False) if isinstance(a, CURVED))

@@ -46,12 +46,12 @@ def ball(threat: LpBall, x: jax.Array) -> Region:
 def box(low: jax.Array, high: jax.Array) -> Region:
     """All activations between two."""
     half = jnp.maximum(high - low, 0) / 2
-    return Region("linf", (low + high) / 2, half, half, jnp.inf)
+    return Region("linf", (low + high) / 2, half, half, jnp.asarray(jnp.inf))
 
 
 def spread(rows: Rows, v: jax.Array) -> jax.Array:
     """v of the rows' shape, laid out to be multiplied with rows.a; 0 outside of the image."""
-    return v if rows.window is None else windows(v, rows.window, rows.a.shape[3:5])[:, :, None]
+    return v if rows.window is None else windows(v, rows.window, (rows.a.shape[3], rows.a.shape[4]))[:, :, None]
 
 
 def total(rows: Rows, terms: jax.Array, reduce=jnp.sum) -> jax.Array:
@@ -69,11 +69,13 @@ def fall(rows: Rows, region: Region) -> jax.Array:
     epsilon = region.epsilon
     if region.norm == "l1":
         top = total(rows, live, jnp.max)
-        low, high = jnp.zeros_like(top), top
-        for _ in range(HALVINGS):
-            middle = (low + high) / 2
+
+        def halve(_, ends):
+            middle = (ends[0] + ends[1]) / 2
             over = total(rows, jnp.where(live > middle, caps, 0.0)) > epsilon
-            low, high = jnp.where(over, middle, low), jnp.where(over, high, middle)
+            return jnp.where(over, middle, ends[0]), jnp.where(over, ends[1], middle)
+
+        _, high = jax.lax.fori_loop(0, HALVINGS, halve, (jnp.zeros_like(top), top))
         # At the top the sum is empty: the largest coefficient takes all, which is exact if its cap lets it.
         plain = epsilon * total(rows, jnp.where(caps > 0, size, 0.0), jnp.max)
         return jnp.minimum(total(rows, caps * jax.nn.relu(size - high)) + epsilon * high, plain).reshape(-1)

@@ -1,6 +1,7 @@
 """Free slopes, by gradient ascent: every choice is sound, so the best one that was seen is a bound.
 
-Adam with a rate of 0.1, clipped to [0, 1], for every class on its own; if asked, through the bounds of hidden units too.
+Adam with a rate of 0.1, clipped to [0, 1], for every class on its own; if asked, through the bounds of hidden units
+too.
 """
 
 import functools
@@ -32,7 +33,7 @@ def margin(given, x: jax.Array, y: jax.Array, threat: LpBall, *, name: str, star
     boxes = functools.partial(_walk.inner, given, region, start=start, parallel=parallel, how=how, rounding=rounding)
 
     def value(free, bounds, coefficients):
-        found = [_lines.lines(a, *b, f, parallel) for a, b, f in zip(curved, bounds, free, strict=True)]
+        found = [_lines.lines(a, b[0], b[1], f, parallel) for a, b, f in zip(curved, bounds, free, strict=True)]
         return _walk.lower(Rows(coefficients[None], (classes,)), given, sizes, found, region, rounding)[0]
 
     bounds, free = boxes()

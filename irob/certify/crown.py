@@ -11,7 +11,6 @@ Reference: Zhang et al., 2018, https://arxiv.org/abs/1811.00866; Xu et al., 2021
 """
 
 import jax
-import jax.numpy as jnp
 
 from irob.certify import _lines, _slopes, _walk
 from irob.core.check import integer, unknown
@@ -57,6 +56,7 @@ def build(*, steps: int = 20, inner: str = "lines", through: bool = False, chunk
     Raises:
         InputError: unknown name, or a number out of range.
 
+    >>> import jax.numpy as jnp
     >>> from irob.core.layers import Dense, ReLU
     >>> net = (Dense(jnp.eye(2), jnp.zeros(2)), ReLU(), Dense(jnp.eye(2), jnp.zeros(2)))
     >>> round(float(build().margin(net, jnp.array([0.9, 0.1]), 0, LpBall("linf", 0.1))), 3)

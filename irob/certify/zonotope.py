@@ -2,7 +2,8 @@
 
     Z = { a + A d + B e : d in the ball, cut by the box of images; |e_i| <= 1 }
 
-Affine layers map a, A and B.  A ReLU on [l, u] with l < 0 < u becomes s x + w + w e_new, where for any slope s in [0, 1]
+Affine layers map a, A and B.  A ReLU on [l, u] with l < 0 < u becomes s x + w + w e_new, where for any slope s in
+[0, 1]
 
     2 w = max((1 - s) u, -s l),      an area of 2 w (u - l),  least at  s = u/(u - l), where it is -u l.
 
@@ -14,7 +15,6 @@ Reference: Singh et al., 2018, "Fast and effective robustness certification"; Ba
 """
 
 import jax
-import jax.numpy as jnp
 
 from irob.certify import _lines, _slopes, _walk
 from irob.core.check import integer, unknown
@@ -58,6 +58,7 @@ def build(*, steps: int = 20, inner: str = "lines", through: bool = False, chunk
     Raises:
         InputError: unknown name, or a number out of range.
 
+    >>> import jax.numpy as jnp
     >>> from irob.core.layers import Dense, ReLU
     >>> net = (Dense(jnp.eye(2), jnp.zeros(2)), ReLU(), Dense(jnp.eye(2), jnp.zeros(2)))
     >>> round(float(build(steps=0).margin(net, jnp.array([0.9, 0.1]), 0, LpBall("linf", 0.1))), 3)

@@ -11,8 +11,8 @@ import optax
 import pytest
 
 from irob import __main__ as doors
-from irob import attacks, classifiers, data, generators
-from irob.core import registry
+from irob import attacks, certify, classifiers, data, generators
+from irob.core import layers, registry
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.threat import LpBall
@@ -76,6 +76,31 @@ def test_an_attack_is_feasible_and_judged(name, norm, key):
     np.testing.assert_allclose(result.distance, jax.vmap(threat.distance)(x, result.x_adv), atol=1e-5)
     nothing = attacks.run(dataclasses.replace(attack, threat=LpBall(norm, 0.0)), key, LINEAR, x, y.astype(np.int32), z)
     np.testing.assert_array_equal(nothing.success, wrong)  # a ball of radius 0 holds the image alone
+
+
+@pytest.mark.parametrize("name", [n for n in certify.names() if not hasattr(certify.build(n), "run")])
+def test_a_certifier_of_layers_is_below_what_an_attack_leaves(name, key):
+    parts = jax.random.split(key, 3)
+    net = (layers.Flatten(), layers.Dense(jax.random.normal(parts[0], (4, 8)), jnp.zeros(8)), layers.ReLU(),
+           layers.Dense(jax.random.normal(parts[1], (8, 3)), jnp.zeros(3)))
+    f = classifiers.from_layers(net, 3, (2, 2, 1))
+    x = np.asarray(jax.random.uniform(parts[2], (7, 2, 2, 1)))
+    logits = np.asarray(jax.vmap(f)(x))
+    guess = np.argmax(logits, axis=1)
+    y = np.where(np.arange(7) == 0, (guess + 1) % 3, guess).astype(np.int32)  # the first is naturally wrong
+    clean = np.array([row[k] - np.delete(row, k).max() for row, k in zip(logits, y, strict=True)])
+    certifier, last = certify.build(name), clean
+    for epsilon in (0.02, 0.1, 0.4):
+        found = certify.run(certifier, f, x, y, LpBall("l2", epsilon))
+        assert (found.margin <= last + 1e-5).all()  # below the clean margin, and falling with epsilon
+        assert not found.certified[0]
+        attack = attacks.build("pgd", LpBall("l2", epsilon), steps=10)
+        assert not (found.certified & attacks.run(attack, key, f, x, y).success).any()
+        last = found.margin
+    chunks = certify.run(certifier, f, x, y, LpBall("l2", 0.02), chunk=3)
+    whole = certify.run(certifier, f, x, y, LpBall("l2", 0.02), chunk=7)
+    np.testing.assert_allclose(chunks.margin, whole.margin, atol=1e-5)
+    assert whole.certified.any()
 
 
 @pytest.mark.parametrize("name", TRAINING)

@@ -1,0 +1,199 @@
+"""The minimum itself, by mixed-integer programming (HiGHS): for small networks, or small tails of larger ones.
+
+    minimise f_y(x') - f_k(x')   over x' in the ball, h_i >= 0, h_i >= z_i, h_i <= z_i - l_i (1 - b_i), h_i <= u_i b_i
+
+for every ReLU h = relu(z) with l < 0 < u.  With b in {0, 1} this is the network; with b in [0, 1] it is the triangle
+linear programme.  `exact` says how many layers of ReLUs, counted from the last, are taken exactly.  [l, u] is CROWN's,
+and so is the bound of every class that needs no programme.  It runs on the host, one example after the other.
+
+Reference: Tjeng, Xiao, Tedrake, 2019, https://arxiv.org/abs/1711.07356
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import optimize, sparse
+
+from irob.certify import _lines, _walk
+from irob.certify._rows import AFFINE, Rows
+from irob.core import check, compile, layers
+from irob.core.evidence import Certificate
+from irob.core.progress import progress
+from irob.core.threat import LpBall
+
+NORMS = ("l1", "linf")
+TOLERANCE = 1e-5  # of 1 + |minimum|: HiGHS is feasible to 1e-7, and the matrices are of float32
+LARGEST = 20_000  # units
+
+
+@dataclasses.dataclass(frozen=True)
+class Milp:
+    """See `build`."""
+
+    exact: int | None
+    seconds: float
+
+    def run(self, classifier, x, y, threat: LpBall, *, chunk=None, label: str = "") -> Certificate:
+        """As `certify.run`; `chunk` changes nothing.
+
+        Raises:
+            InputError: norm l2, which is not linear; a layer that is neither affine nor ReLU; a network too large.
+        """
+        if threat.norm not in NORMS:
+            raise check.InputError(f"milp: got norm {threat.norm}, wanted {' or '.join(NORMS)}; use crown for l2")
+        check.images(x, y, num_classes=classifier.num_classes)
+        x, y = np.asarray(x, np.float32), np.asarray(y, np.int32)
+        walked = layers.of(classifier)
+        supported(walked, x.shape[1:])
+        threat = LpBall(threat.norm, jnp.float32(threat.epsilon), threat.bounds)
+        parts = segments(walked, x.shape[1:])
+        margins, guesses = [], []
+        with jax.default_matmul_precision("float32"):
+            for image, label_ in progress(list(zip(x, y, strict=True)), total=len(y), label=label):
+                logits, bounds, lower = jax.tree.map(np.asarray, _relaxed(walked, image, label_, threat))
+                margins.append(minimum(parts, image, int(label_), threat, bounds, lower, self.exact, self.seconds))
+                guesses.append(int(np.argmax(logits)))
+        margin, prediction = np.asarray(margins, np.float32), np.asarray(guesses, np.int32)
+        return Certificate(margin, (margin > 0) & (prediction == y), None, prediction, "milp")
+
+
+def build(*, exact: int | None = None, seconds: float = 60.0) -> Milp:
+    """The exact minimum for l1 and linf, of networks of affine layers and ReLU.
+
+    Args:
+        exact: layers of ReLUs, from the last, that are taken exactly; all by default, 0 for the triangles alone.
+        seconds: for one class of one example; what is proved by then counts.
+
+    Raises:
+        InputError: a number out of range.
+
+    >>> build(exact=1).exact
+    1
+    """
+    exact = None if exact is None else check.integer("exact", exact)
+    return Milp(exact, check.number("seconds", seconds, low=0, open_low=True))
+
+
+def supported(given: tuple[Any, ...], shape: tuple[int, ...]) -> None:
+    """Raises `InputError` for a layer that is no part of a programme, by name, or a network too large."""
+    for i, layer in enumerate(given):
+        if not isinstance(layer, (*AFFINE, layers.ReLU)):
+            wanted = ", ".join(k.__name__ for k in (*AFFINE, layers.ReLU))
+            raise check.InputError(f"milp: got layer {type(layer).__name__} at place {i}, wanted one of {wanted}")
+    units = sum(math.prod(s) for s in _walk.shapes(given, shape))
+    if units > LARGEST:
+        raise check.InputError(f"milp: got a network of {units} units, wanted at most {LARGEST}; use crown")
+
+
+@compile.jit
+def _relaxed(walked, x, y, threat):
+    """Logits, [l, u] of every ReLU, and CROWN's bound f[K-1] of every other class."""
+    region = _walk.ball(threat, x)
+    bounds, free = _walk.inner(walked, region, start=_lines.adaptive)
+    sizes = _walk.shapes(walked, x.shape)
+    curved = [a for a in walked if isinstance(a, layers.ReLU)]
+    found = [_lines.lines(a, *b, f) for a, b, f in zip(curved, bounds, free, strict=True)]
+    rows = Rows(_walk.differences(sizes[-1][0], y), sizes[-1])
+    return layers.run(walked, x), bounds, _walk.lower(rows, walked, sizes, found, region)
+
+
+def segments(given: tuple[Any, ...], shape: tuple[int, ...]) -> list[tuple[sparse.csr_array, np.ndarray]]:
+    """(matrix f[out,in], bias f[out]) of every run of affine layers between ReLUs, the last one included."""
+    found: list[tuple[sparse.csr_array, np.ndarray]] = []
+    pending: list[Any] = []
+    for layer in (*given, layers.ReLU()):
+        if not isinstance(layer, layers.ReLU):
+            pending.append(layer)
+            continue
+        run, size = tuple(pending), math.prod(shape)
+
+        def affine(v, run=run, shape=shape):
+            return layers.run(run, v.reshape(shape)).ravel()
+
+        bias = np.asarray(affine(jnp.zeros(size)), np.float64)
+        matrix = np.asarray(jax.jacfwd(affine)(jnp.zeros(size)), np.float64)
+        found.append((sparse.csr_array(matrix), bias))
+        shape = jax.eval_shape(lambda v, run=run: layers.run(run, v), jax.ShapeDtypeStruct(shape, jnp.float32)).shape
+        pending = []
+    return found
+
+
+def minimum(parts, x: np.ndarray, y: int, threat: LpBall, bounds, lower: np.ndarray, exact: int | None,
+            seconds: float) -> float:
+    """A lower bound of the margin of one example: the smallest of all classes."""
+    programme = _programme(parts, x, threat, bounds, exact)
+    matrix, bias = parts[-1]
+    classes, best = len(bias), math.inf
+    for i in np.argsort(lower):
+        if lower[i] >= best:
+            break  # the others are larger by CROWN already
+        k = (y + 1 + int(i)) % classes
+        row = matrix[[y]] - matrix[[k]]
+        best = min(best, max(float(lower[i]), programme(row.toarray().ravel(), bias[y] - bias[k], seconds)))
+    return best
+
+
+def _programme(parts, x, threat, bounds, exact):
+    """(objective of the last hidden units, constant, seconds) -> what is proved of their minimum."""
+    x = np.asarray(x, np.float64).ravel()
+    epsilon, (floor, ceiling) = float(threat.epsilon), threat.bounds
+    low, high = [np.maximum(x - epsilon, floor)], [np.minimum(x + epsilon, ceiling)]
+    rows, last, place = [], np.arange(len(x)), len(x)  # rows: (places, coefficients as a sparse matrix, from, to)
+    integral = [np.zeros(len(x))]
+    if threat.norm == "l1":  # |x' - x| <= t, sum of t <= epsilon
+        t, one = place + np.arange(len(x)), sparse.eye_array(len(x))
+        low.append(np.zeros(len(x)))
+        high.append(np.full(len(x), epsilon))
+        integral.append(np.zeros(len(x)))
+        place += len(x)
+        rows += [([(last, one), (t, -one)], -np.inf, x), ([(last, one), (t, one)], x, np.inf),
+                 ([(t, sparse.csr_array(np.ones((1, len(x)))))], -np.inf, np.array([epsilon]))]
+    for i, (matrix, bias) in enumerate(parts[:-1]):
+        l, u = (np.asarray(b, np.float64).ravel() for b in bounds[i])
+        n, one = len(bias), sparse.eye_array(len(bias))
+        h, b = place + np.arange(n), place + n + np.arange(n)
+        place += 2 * n
+        unstable = (l < 0) & (u > 0)
+        low += [np.maximum(l, 0), np.where(l >= 0, 1.0, 0.0)]
+        high += [np.maximum(u, 0), np.where(u > 0, 1.0, 0.0)]
+        whole = exact is None or i >= len(parts) - 1 - exact
+        integral += [np.zeros(n), np.where(unstable & whole, 1.0, 0.0)]
+        # h - z >= 0;  h - z + l (1 - b) <= 0, which for b = 1 is equality;  h <= u b.  Dead units are 0 by their box.
+        dead = u <= 0
+        rows += [([(h, one), (last, -matrix)], np.where(dead, -np.inf, bias), np.inf),
+                 ([(h, one), (last, -matrix), (b, sparse.diags_array(-l))], -np.inf, np.where(dead, np.inf, bias - l)),
+                 ([(h, one), (b, sparse.diags_array(-np.maximum(u, 0)))], -np.inf, 0.0)]
+        last = h
+    blocks, least, most = [], [], []
+    for terms, start, end in rows:
+        n = terms[0][1].shape[0]
+        wide = sum((m.tocsr() @ sparse.csr_array((np.ones(len(p)), (np.arange(len(p)), p)), shape=(len(p), place))
+                    for p, m in terms[1:]), start=terms[0][1].tocsr() @ sparse.csr_array(
+                        (np.ones(len(terms[0][0])), (np.arange(len(terms[0][0])), terms[0][0])),
+                        shape=(len(terms[0][0]), place)))
+        blocks.append(wide)
+        least.append(np.broadcast_to(start, n))
+        most.append(np.broadcast_to(end, n))
+    limits = optimize.Bounds(np.concatenate(low), np.maximum(np.concatenate(low), np.concatenate(high)))
+    constraint = optimize.LinearConstraint(
+        sparse.vstack(blocks, format="csr"), np.concatenate(least), np.concatenate(most)) if blocks else ()
+    kinds = np.concatenate(integral)
+
+    def solve(objective: np.ndarray, constant: float, seconds: float) -> float:
+        costs = np.zeros(place)
+        costs[last] = objective
+        found = optimize.milp(costs, integrality=kinds, bounds=limits, constraints=constraint,
+                              options={"time_limit": seconds, "mip_rel_gap": 0.0})
+        proved = found.mip_dual_bound if found.mip_dual_bound is not None else found.fun
+        if proved is None or not np.isfinite(proved):
+            return -math.inf
+        return float(proved + constant - TOLERANCE * (1 + abs(proved + constant)))
+
+    return solve
+
+
+__all__ = ["Milp", "build"]

@@ -26,9 +26,9 @@ class Config(common.Config):
 
 
 def main(config: Config) -> None:
-    """Times `count` images (20 by default)."""
+    """Times `count` images (50 by default)."""
     common.begin(config)
-    count = config.count or 20
+    count = config.count or 50
     x, _, _ = common.drawn(generators.load(config.generator), count, config.seed)
     key, name = keys.from_seed(config.seed), config.classifier
     f = classifiers.build(name[:-1], key=key) if name.endswith(":") else classifiers.load(name)

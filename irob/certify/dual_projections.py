@@ -12,8 +12,6 @@ costs no more exactly stays exact: the first layer, and of each later one the Re
 Reference: Wong, Schmidt, Metzen and Kolter, 2018, https://arxiv.org/abs/1805.12514
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 
@@ -70,8 +68,13 @@ def pulled(given, sizes) -> _rows.Rows:
 
 def push(layer, vectors: jax.Array) -> jax.Array:
     """Vectors f[k, ...] through an affine layer without its bias."""
-    if hasattr(layer, "bias"):
-        layer = dataclasses.replace(layer, bias=jnp.zeros_like(layer.bias))
+    match layer:
+        case kinds.Conv():
+            return kinds.conv(vectors, layer.kernel, None, layer.stride, layer.padding)
+        case kinds.Dense():
+            return vectors @ layer.kernel
+        case kinds.Scale():
+            return vectors * layer.gain
     return jax.vmap(layer)(vectors)
 
 

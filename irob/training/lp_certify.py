@@ -45,8 +45,8 @@ class LpCertify:
             if self.projections:
                 inner = dual_projections.bounds(key, given, of, self.projections)
             else:
-                inner = dual.bounds(given, of, rounding=0.0)
-            return -dual.margins(given, of, y, inner, rounding=0.0)
+                inner = dual.bounds(given, of, rounded=False)
+            return -dual.margins(given, of, y, inner, rounded=False)
 
         return mean_cross_entropy(jax.vmap(worst)(x, y), y)
 

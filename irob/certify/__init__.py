@@ -1,17 +1,176 @@
-"""Certifiers: build one by name."""
+"""Certifiers: build one by name, run it over many examples.
 
-from irob.core import registry
+    certifier = build("crown", steps=20)
+    result = run(certifier, classifier, x, y, LpBall("l2", 0.5))     # Certificate(margin, certified, ...)
+
+A certifier that walks explicit layers is a frozen pytree with `margin(layers, x, y, threat) -> f[]` for one example: a
+lower bound of min over x' in the threat set of f_y(x') - max_k!=y f_k(x').  It may name a `chunk` of examples that fit
+into memory together.  A certifier of another kind has a `run(classifier, x, y, threat, *, chunk, label)` of its own.
+Adding one is adding a file with `build(**options)`; the file's name is its name.
+"""
+
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from irob.core import batch, check, compile, layers, registry
+from irob.core.evidence import Certificate
+from irob.core.threat import LpBall
+from irob.core.types import Classifier
+
+__all__ = ["build", "names", "radius", "run"]
+
+CHUNK = 16
+# Of 1 + the largest logit, subtracted from what counts as certified: a margin of 0 up to rounding certifies nothing.
+SLACK = 1e-5
+WIDEST = {"l1": 16.0, "l2": 4.0, "linf": 0.5}  # where the search for a radius starts
 
 
 def names() -> tuple[str, ...]:
     """The certifiers there are.
 
-    >>> "dual" in names()
+    >>> "interval" in names()
     True
     """
     return registry.names("irob.certify")
 
 
 def build(name: str, **options):
-    """The certifier `name`."""
-    return registry.module("irob.certify", name, kind="certifier").build(**options)
+    """The certifier `name`.
+
+    Raises:
+        InputError: unknown certifier or option (the nearest is suggested), or a value out of range.
+
+    >>> build("crown", steps=5).steps
+    5
+    """
+    make = registry.module("irob.certify", name, kind="certifier").build
+    known = list(inspect.signature(make).parameters)
+    for option in options:
+        if option not in known:
+            raise check.unknown(f"option of certifier {name!r}", option, known)
+    return make(**options)
+
+
+def run(
+    certifier, classifier: Classifier, x, y, threat: LpBall, *, chunk: int | None = None, label: str = ""
+) -> Certificate:
+    """Certifies every example in chunks, under float32 matrix products.
+
+    One compiled program serves all chunks, radii, and classifiers of equal structure.
+
+    Args:
+        certifier: from `build`.
+        classifier: made of explicit layers, or able to list them.
+        x: f[n,H,W,C] in [0,1].  y: i[n] in [0, num_classes).
+        threat: epsilon at least 0.
+        chunk: examples at a time; by default the certifier's own.  Memory grows with it, not with n.
+        label: shown with the progress; an empty one shows nothing.
+
+    Returns:
+        Certificate of numpy arrays.  certified: margin above 1e-5 (1 + max |f(x)|), hence rightly classified in the
+        whole threat set.  prediction: argmax f(x).
+
+    Raises:
+        InputError: wrong shapes, pixels outside [0,1], labels out of range, an opaque classifier, a layer that the
+            certifier does not know (by name), a norm that it is not for, NaN logits.
+    """
+    threat.validate()
+    if hasattr(certifier, "run"):
+        return certifier.run(classifier, x, y, threat, chunk=chunk, label=label)
+    found, _ = _stream(certifier, classifier, x, y, threat, None, chunk, label)
+    margin, certified, prediction = found
+    return Certificate(margin, certified, None, prediction, method(certifier))
+
+
+def radius(
+    certifier, classifier: Classifier, x, y, norm: str = "l2", *, high: float | None = None, steps: int = 12,
+    chunk: int | None = None, label: str = "",
+) -> Certificate:
+    """The largest epsilon that is certified for every example, by bisection of [0, high]; certified where above 0.
+
+        certified accuracy at epsilon  =  the share of examples with radius >= epsilon
+
+    Every radius is one that the certifier proved, hence from below; it is within high / 2^steps of the largest where
+    the certifier's margin falls with epsilon.
+
+    Args:
+        high: no radius above is tried; by default 16, 4 or 0.5 for "l1", "l2" or "linf".
+        steps: bisections, each at the cost of one certificate.
+
+    Returns:
+        Certificate with the radius in image units, and the margin at it.
+
+    Raises:
+        InputError: as `run`; also a certifier with a run of its own, which finds its radii itself.
+    """
+    if hasattr(certifier, "run"):
+        raise check.InputError(f"{method(certifier)}: got a certifier that is no walk over layers; use certify.run")
+    threat = LpBall(norm, check.number("high", WIDEST.get(norm, 1.0) if high is None else high, low=0, open_low=True))
+    steps = check.integer("steps", steps, low=1)
+    (margin, certified, prediction), reach = _stream(certifier, classifier, x, y, threat, steps, chunk, label)
+    return Certificate(margin, certified, reach, prediction, method(certifier))
+
+
+def method(certifier) -> str:
+    """The name of a certifier: that of its file."""
+    return type(certifier).__module__.rpartition(".")[2]
+
+
+def _stream(certifier, classifier, x, y, threat, steps, chunk, label):
+    """((margin, certified, prediction), radius or None) of all examples."""
+    check.images(x, y, num_classes=classifier.num_classes)
+    x, y = np.asarray(x, np.float32), np.asarray(y, np.int32)
+    if len(y) == 0:
+        raise check.InputError("images: got none, wanted at least one")
+    if classifier.image_shape is not None and x.shape[1:] != tuple(classifier.image_shape):
+        raise check.InputError(f"images: got {x.shape[1:]}, the classifier wants {tuple(classifier.image_shape)}")
+    walked = layers.of(classifier)
+    # What the certifier does not know is said here, before anything is compiled.
+    jax.eval_shape(certifier.margin, walked, x[0], y[0], threat)
+    chunk = check.integer("chunk", getattr(certifier, "chunk", CHUNK) if chunk is None else chunk, low=1)
+    number = (int, float, np.number)
+    certifier, threat = jax.tree.map(
+        lambda a: jnp.asarray(a, jnp.float32) if isinstance(a, number) else a, (certifier, threat))
+    certifier, walked = jax.device_put((certifier, walked))
+    with jax.default_matmul_precision("float32"):
+        found, reach, finite = batch.stream(
+            lambda _, x, y: _chunk(certifier, walked, x, y, threat, steps), x, y, chunk=chunk, label=label)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        raise check.InputError(f"logits: got NaN or infinity on clean image {first}, wanted finite numbers")
+    return found, reach
+
+
+@compile.jit(static_argnums=(5,))
+def _chunk(certifier, walked: tuple[Any, ...], x, y, threat: LpBall, steps: int | None):
+    """The certificates of one chunk; with `steps`, at the largest certified radius below the threat's."""
+
+    def one(x, y):
+        logits = layers.run(walked, x)
+        slack = SLACK * (1 + jnp.max(jnp.abs(logits)))
+        prediction = jnp.argmax(logits).astype(jnp.int32)
+
+        def prove(epsilon):
+            margin = certifier.margin(walked, x, y, LpBall(threat.norm, epsilon, threat.bounds))
+            return margin, (margin > slack) & (prediction == y)  # False for NaN
+
+        def halve(_, carry):
+            low, high, margin, certified = carry
+            middle = (low + high) / 2
+            new, holds = prove(middle)
+            kept = (middle, high, new, holds), (low, middle, margin, certified)
+            return jax.tree.map(lambda a, b: jnp.where(holds, a, b), *kept)
+
+        finite = jnp.all(jnp.isfinite(logits))
+        if steps is None:
+            return (*prove(threat.epsilon), prediction), None, finite
+        clean = logits[y] - jnp.max(jnp.where(jnp.arange(len(logits)) == y, -jnp.inf, logits))
+        start = (jnp.zeros(()), jnp.asarray(threat.epsilon), clean, jnp.zeros((), bool))
+        low, _, margin, certified = jax.lax.fori_loop(0, steps, halve, start)
+        return (margin, certified, prediction), low, finite
+
+    return jax.vmap(one)(x, y)

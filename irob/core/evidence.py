@@ -63,6 +63,21 @@ class Bound:
         return all(side in ("exact", "upper") for _, side in self.inputs)
 
 
+@value("method")
+class Certificate:
+    """What a certifier proved of n examples over one threat set.
+
+    margin: f[n], a lower bound of min over the threat of f_y - max_k!=y f_k.  certified: bool[n].  radius: f[n] in the
+    threat's norm, or None.  prediction: i[n], -1 where the certifier abstains, or None.
+    """
+
+    margin: Any
+    certified: Any
+    radius: Any
+    prediction: Any
+    method: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One number of a report.  low and high: its confidence interval, or None.  n: how many examples."""

@@ -1,0 +1,67 @@
+"""Linear relaxation, walked backward, with optimised slopes (CROWN and alpha-CROWN).
+
+A ReLU whose input lies in [l, u] with l < 0 < u lies below its chord and above every line a x with 0 <= a <= 1.
+Functionals of the output go back to the input layer by layer, a positive coefficient through the lower line and a
+negative one through the upper; there the ball's dual norm, cut by the box of images, gives the bound.  Bounds of
+hidden units are found alike, from the first layer on, windows of convolutions alone being stored.  The slopes of the
+last walk climb the gradient of the bound, for every class on its own.  Where they are best, the bound is that of the
+triangle linear programme on the same [l, u].
+
+Reference: Zhang et al., 2018, https://arxiv.org/abs/1811.00866; Xu et al., 2021, https://arxiv.org/abs/2011.13824
+"""
+
+import jax
+import jax.numpy as jnp
+
+from irob.certify import _lines, _slopes, _walk
+from irob.core.check import integer, unknown
+from irob.core.threat import LpBall
+from irob.core.types import value
+
+
+@value("steps", "inner", "through", "chunk")
+class Crown:
+    """See `build`."""
+
+    steps: int
+    inner: str
+    through: bool
+    chunk: int
+
+    def margin(self, layers, x: jax.Array, y: jax.Array, threat: LpBall) -> jax.Array:
+        """Lower bound of min over x' of f_y(x') - max over k != y of f_k(x'), one example.
+
+        Args:
+            layers: from irob.core.layers.of(classifier).
+            x: f[H,W,C] in [0,1].  y: i[].
+
+        Raises:
+            InputError: a layer without lines, by name.
+        """
+        return _slopes.margin(
+            layers, x, y, threat, name="crown", start=_lines.adaptive, parallel=False, steps=self.steps,
+            how=self.inner, through=self.through)
+
+
+def build(*, steps: int = 20, inner: str = "lines", through: bool = False, chunk: int = 4) -> Crown:
+    """Linear relaxation with optimised slopes, for l1, l2 and linf.
+
+    Layers: Dense, Conv, Scale, AvgPool, Flatten, Reshape; ReLU, LeakyReLU, Clip, Tanh, MaxPool, GroupSort.
+
+    Args:
+        steps: of gradient ascent on the slopes of each class; 0 leaves them as they start.
+        inner: bounds of hidden units by "lines", as here, or by "interval", which is cheap and loose.
+        through: optimise the slopes behind the hidden units' bounds as well, at several times the cost and memory.
+        chunk: examples at a time.
+
+    Raises:
+        InputError: unknown name, or a number out of range.
+
+    >>> from irob.core.layers import Dense, ReLU
+    >>> net = (Dense(jnp.eye(2), jnp.zeros(2)), ReLU(), Dense(jnp.eye(2), jnp.zeros(2)))
+    >>> round(float(build().margin(net, jnp.array([0.9, 0.1]), 0, LpBall("linf", 0.1))), 3)
+    0.6
+    """
+    if inner not in _walk.INNER:
+        raise unknown("inner bounds", inner, _walk.INNER)
+    return Crown(integer("steps", steps), inner, bool(through), integer("chunk", chunk, low=1))

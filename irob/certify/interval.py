@@ -1,0 +1,52 @@
+"""Interval bounds: boxes pushed forward through the layers.  The first affine layers take the ball's own dual norm.
+
+    W x + b with x in [l, u]:  centre W (l + u)/2 + b, radius |W| (u - l)/2;   monotone layers:  [phi(l), phi(u)]
+
+Under l1 and l2 that is what keeps the ball from being replaced by its bounding box, which is larger by sqrt(D).
+The affine layers after the last box are walked back as one, for f_y - f_k rather than for both apart.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from irob.certify import _lines, _walk
+from irob.certify._rows import Rows
+from irob.core.threat import LpBall
+from irob.core.types import value
+
+
+@value()
+class Interval:
+    """See `build`."""
+
+    chunk = 32
+
+    def margin(self, layers, x: jax.Array, y: jax.Array, threat: LpBall) -> jax.Array:
+        """Lower bound of min over x' of f_y(x') - max over k != y of f_k(x'), one example.
+
+        Args:
+            layers: from irob.core.layers.of(classifier).
+            x: f[H,W,C] in [0,1].  y: i[].
+
+        Raises:
+            InputError: a layer that intervals do not know, by name.
+        """
+        _lines.supported(layers, "interval")
+        region = _walk.ball(threat, x)
+        bounds, _ = _walk.inner(layers, region, start=_lines.adaptive, how="interval")
+        (classes,) = _walk.shapes(layers, x.shape)[-1]
+        rows = Rows(_walk.differences(classes, y), (classes,))
+        return jnp.min(_walk.from_boxes(rows, layers, region, bounds))
+
+
+def build() -> Interval:
+    """Interval bounds for l1, l2 and linf.
+
+    >>> from irob.core.layers import Dense, ReLU
+    >>> net = (Dense(jnp.eye(2), jnp.zeros(2)), ReLU(), Dense(jnp.eye(2), jnp.zeros(2)))
+    >>> round(float(build().margin(net, jnp.array([0.9, 0.1]), 0, LpBall("linf", 0.1))), 3)
+    0.6
+
+    Reference: Gowal et al., 2018, https://arxiv.org/abs/1810.12715
+    """
+    return Interval()

@@ -81,12 +81,12 @@ def spread(rows: Rows, of: Region) -> jax.Array:
     return of.extent * jnp.sqrt(jnp.where(square > 0, square, 1.0)) * (square > 0)
 
 
-def shapes(given, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """The shape of every activation: that of the input, then one after each layer."""
-    found = [tuple(shape)]
+def shapes(given, x) -> list[tuple[int, ...]]:
+    """The shape of every activation: that of the input x, then one after each layer."""
+    found = [jax.ShapeDtypeStruct(x.shape, x.dtype)]
     for layer in given:
-        found.append(jax.eval_shape(layer, jax.ShapeDtypeStruct(found[-1], jnp.float32)).shape)
-    return found
+        found.append(jax.eval_shape(layer, found[-1]))
+    return [a.shape for a in found]
 
 
 def walk(rows: Rows, given, sizes, relaxations, of: Region, *, rounded: bool = True) -> tuple[jax.Array, jax.Array]:
@@ -121,7 +121,7 @@ def walk(rows: Rows, given, sizes, relaxations, of: Region, *, rounded: bool = T
 
 def bounds(given, of: Region, *, rounded: bool = True) -> list[tuple[jax.Array, jax.Array]]:
     """(l, u) of the input of every ReLU, in order, each of its shape."""
-    sizes = shapes(given, of.centre.shape)
+    sizes = shapes(given, of.centre)
     found: list[tuple[jax.Array, jax.Array]] = []
     for i, layer in enumerate(given):
         if isinstance(layer, kinds.ReLU):
@@ -133,7 +133,7 @@ def bounds(given, of: Region, *, rounded: bool = True) -> list[tuple[jax.Array, 
 
 def margins(given, of: Region, y: jax.Array, inner, *, rounded: bool = True) -> jax.Array:
     """Lower bounds of f_y - f_k for every class k, f[K], 0 at k = y.  inner: (l, u) of every ReLU."""
-    sizes = shapes(given, of.centre.shape)
+    sizes = shapes(given, of.centre)
     classes = jnp.eye(*sizes[-1])
     rows = Rows(classes[y] - classes, sizes[-1])
     return walk(rows, given, sizes, [relax(*b) for b in inner], of, rounded=rounded)[0]
@@ -144,6 +144,11 @@ class Dual:
     """See `build`."""
 
     bounded: bool = True
+
+    @property
+    def chunk(self) -> int:
+        """Examples at a time by default."""
+        return 8 if jax.default_backend() == "cpu" else 256
 
     def margin(self, layers, x: jax.Array, y: jax.Array, threat: LpBall) -> jax.Array:
         """Lower bound of min over x' of f_y(x') - max over k != y of f_k(x'), one example.

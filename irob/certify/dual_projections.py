@@ -22,7 +22,7 @@ from irob.core import layers as kinds
 
 def bounds(key: jax.Array, given, of: Region, projections: int) -> list[tuple[jax.Array, jax.Array]]:
     """(l, u) of the input of every ReLU, estimated with `projections` random vectors; see `dual.bounds`."""
-    sizes = dual.shapes(given, of.centre.shape)
+    sizes = dual.shapes(given, of.centre)
     shape = (projections, *sizes[0])
     ball = jax.random.normal(keyed(key, 0), shape) if of.norm == "l2" else None
     old = of.extent * jax.random.cauchy(keyed(key, 0), shape) if ball is None else None

@@ -62,10 +62,10 @@ def cascade(config: Config, options: dict[str, Any]) -> None:
         here = dataclasses.replace(config, workdir=str(workdir / str(stage)), out=str(out / str(stage)))
         door.work("lp_certify", here, data=[train, test], **options)
         trained = classifiers.load(here.out)
-        train = lp_certify.uncertified(trained, train, threat)
-        prediction, margin = lp_certify.margins(trained, left, threat)
-        right += int(((prediction == left.y) & (margin > 0)).sum())
-        left = lp_certify.select(left, margin <= 0)
+        proven, prediction = lp_certify.constant(trained, left, threat)
+        right += int((proven & (prediction == left.y)).sum())
+        left = lp_certify.select(left, ~proven)
+        train = lp_certify.select(train, ~lp_certify.constant(trained, train, threat)[0])
         say(f"stage {stage}: certified accuracy of the cascade {right / whole:.4f} at epsilon {config.epsilon:g}; "
             f"{len(train)} training images are left")
 

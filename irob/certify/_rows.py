@@ -11,6 +11,7 @@ of the work of pulling whole images back.
 """
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -133,24 +134,83 @@ def conv_transposed(y: jax.Array, kernel: jax.Array, stride: int, pads: Pads, sh
     On the CPU it is the plain convolution of y with all phases of the kernel at once, from which the pixels are then
     laid side by side: half the time of the convolution of a y with zeros between its pixels.
     """
+    return _transposed(y, kernel, stride, pads, tuple(shape))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
+def _transposed(y, kernel, stride, pads, shape):
     if jax.default_backend() != "cpu":
         def forward(x):
             return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=LAYOUTS)
 
         (x,) = jax.linear_transpose(forward, jax.ShapeDtypeStruct((len(y), *shape), y.dtype))(y)
         return x
-    kh, kw, c, o = kernel.shape
+    c, o = kernel.shape[2:]
     n, h, w = y.shape[:3]
-    rows, columns = -(-kh // stride), -(-kw // stride)
-    # Tap k = stride q + r: output row p + low = stride (i + q) + r, a convolution over q for every phase r.
-    phases = jnp.pad(kernel, ((0, rows * stride - kh), (0, columns * stride - kw), (0, 0), (0, 0)))
-    phases = phases.reshape(rows, stride, columns, stride, c, o)[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4)
+    phases = _phases(kernel, stride)[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4)
+    rows, columns = phases.shape[:2]
     edges = ((rows - 1, rows - 1), (columns - 1, columns - 1))
     z = jax.lax.conv_general_dilated(y, phases.reshape(rows, columns, o, -1), (1, 1), edges, dimension_numbers=LAYOUTS)
     h, w = h + rows - 1, w + columns - 1
-    z = z.reshape(n, h, w, stride, stride, c).transpose(0, 1, 3, 2, 4, 5).reshape(n, h * stride, w * stride, c)
-    crop = [(-low, size + low - full, 0) for (low, _), size, full in zip(pads, shape, z.shape[1:3], strict=False)]
-    return jax.lax.pad(z, jnp.zeros((), z.dtype), [(0, 0, 0), *crop, (0, 0, 0)])
+    z = z.reshape(n, h, w, stride, stride, c).transpose(0, 1, 3, 2, 4, 5)
+    return _crop(z.reshape(n, h * stride, w * stride, c), pads, shape)
+
+
+@_transposed.defjvp
+def _transposed_jvp(stride, pads, shape, primals, tangents):
+    """The same derivative, that by the kernel as one matrix product and shifted sums.
+
+    Its transpose, the gradient of the kernel, is then a matrix product too: XLA's own of the convolution above takes
+    25 ms for 10 images 7x7x32, this one 0.7.
+    """
+    (y, kernel), (dy, dkernel) = primals, tangents
+    x = _transposed(y, kernel, stride, pads, shape)
+    return x, _transposed(dy, kernel, stride, pads, shape) + _overlap_add(y, dkernel, stride, pads, shape)
+
+
+def _overlap_add(y, kernel, stride, pads, shape):
+    """`_transposed` in another order: every pixel's contributions, laid over each other.
+
+    The product is written as a 1x1 convolution, which `vmap` keeps as one: the gradient of a product of many small
+    matrices takes four times as long.
+    """
+    n, h, w, o = y.shape
+    phases = _phases(kernel, stride)
+    matrix = phases.reshape(1, 1, -1, o).transpose(0, 1, 3, 2)
+    pixels = y.reshape(-1, 1, 1, o)
+    z = jax.lax.conv_general_dilated(pixels, matrix, (1, 1), "VALID", dimension_numbers=LAYOUTS)
+    z = z.reshape(n, h, w, *phases.shape[:5])
+    z = _shifted([z[:, :, :, q] for q in range(z.shape[3])], axis=1)
+    z = _shifted([z[:, :, :, :, q] for q in range(z.shape[4])], axis=2)
+    z = z.transpose(0, 1, 3, 2, 4, 5)
+    return _crop(z.reshape(n, z.shape[1] * stride, z.shape[3] * stride, -1), pads, shape)
+
+
+def _phases(kernel, stride):
+    """f[kh,kw,c,o] -> f[q,r,q',r',c,o] with tap = stride q + r in both axes, filled up with zeros.
+
+    Output row p + low = stride (i + q) + r: a convolution over q for every phase r.
+    """
+    kh, kw, c, o = kernel.shape
+    rows, columns = -(-kh // stride), -(-kw // stride)
+    full = jnp.pad(kernel, ((0, rows * stride - kh), (0, columns * stride - kw), (0, 0), (0, 0)))
+    return full.reshape(rows, stride, columns, stride, c, o)
+
+
+def _shifted(parts: list[jax.Array], axis: int) -> jax.Array:
+    """The sum of parts, the q-th moved by q places."""
+    edges = [(0, 0)] * parts[0].ndim
+    total = jnp.zeros(())
+    for q, part in enumerate(parts):
+        edges[axis] = (q, len(parts) - 1 - q)
+        total = total + jnp.pad(part, edges)
+    return total
+
+
+def _crop(z, pads, shape):
+    """The image without its padding; pixels that no tap reaches are 0."""
+    sides = [(-low, size + low - full, 0) for (low, _), size, full in zip(pads, shape, z.shape[1:3], strict=False)]
+    return jax.lax.pad(z, jnp.zeros((), z.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
 
 
 AFFINE = (layers.Dense, layers.Conv, layers.AvgPool, layers.Scale, layers.Flatten, layers.Reshape)

@@ -10,6 +10,8 @@ with |.|_* the dual norm.  Below linf the ball is cut by the box of images, whic
 half-widths r; below l2 the cut is not used.  The same walk from every unit of every hidden layer gives its l and u.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -21,9 +23,7 @@ from irob.core.threat import LpBall
 from irob.core.types import value
 
 NORMS = ("l2", "linf")
-# Of the sum of the sizes of all terms of a bound, subtracted for rounding.  That is 160 roundings of float32 in the
-# same direction; measured against float64 the error of a bound is below a twentieth of it.
-ROUNDING = 1e-5
+UNIT = 2.0**-24  # the largest relative error of one float32 operation
 
 
 @value()
@@ -81,18 +81,20 @@ def spread(rows: Rows, of: Region) -> jax.Array:
     return of.extent * jnp.sqrt(jnp.where(square > 0, square, 1.0)) * (square > 0)
 
 
-def shapes(given, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """The shape of every activation: that of the input, then one after each layer."""
-    found = [tuple(shape)]
+def shapes(given, x) -> list[tuple[int, ...]]:
+    """The shape of every activation: that of the input x, then one after each layer."""
+    found = [jax.ShapeDtypeStruct(x.shape, x.dtype)]
     for layer in given:
-        found.append(jax.eval_shape(layer, jax.ShapeDtypeStruct(found[-1], jnp.float32)).shape)
-    return found
+        found.append(jax.eval_shape(layer, found[-1]))
+    return [a.shape for a in found]
 
 
-def walk(rows: Rows, given, sizes, relaxations, of: Region, rounding: float = ROUNDING) -> tuple[jax.Array, jax.Array]:
+def walk(rows: Rows, given, sizes, relaxations, of: Region, *, rounded: bool = True) -> tuple[jax.Array, jax.Array]:
     """(lower, upper) bound f[r] of functionals of the output of the layers `given`.
 
     sizes: from `shapes`.  relaxations: of the ReLUs in `given`, in order.
+    rounded: widen by 2^-24 sqrt(n) times the sum of the sizes of all terms, n the longest sum: what float32 may lose
+        where rounding errors do not conspire (Higham and Mary, 2019).  Against float64 a tenth of it was seen.
     """
     constant, below, above, size = (jnp.zeros(()),) * 4
     left = list(relaxations)
@@ -106,34 +108,35 @@ def walk(rows: Rows, given, sizes, relaxations, of: Region, rounding: float = RO
         added = _rows.bias(layer, after)
         if added is not None:
             constant = constant + rows.dot(added)
-            size = size + rows.dot(jnp.abs(added), jnp.abs) if rounding else size
+            size = size + rows.dot(jnp.abs(added), jnp.abs) if rounded else size
         rows = rows.pull(layer, before)
     middle, radius = rows.dot(of.centre) + constant, spread(rows, of)
     low, high = middle - radius - below, middle + radius + above
-    if rounding:
-        size = rounding * (size + rows.dot(jnp.abs(of.centre), jnp.abs) + radius + below + above)
-        low, high = low - size, high + size
+    if rounded:
+        longest = max([math.prod(sizes[0]), *(math.prod(a.kernel.shape[:-1]) for a in given if hasattr(a, "kernel"))])
+        size = size + rows.dot(jnp.abs(of.centre), jnp.abs) + radius + below + above
+        low, high = low - UNIT * math.sqrt(longest) * size, high + UNIT * math.sqrt(longest) * size
     return low, high
 
 
-def bounds(given, of: Region, rounding: float = ROUNDING) -> list[tuple[jax.Array, jax.Array]]:
+def bounds(given, of: Region, *, rounded: bool = True) -> list[tuple[jax.Array, jax.Array]]:
     """(l, u) of the input of every ReLU, in order, each of its shape."""
-    sizes = shapes(given, of.centre.shape)
+    sizes = shapes(given, of.centre)
     found: list[tuple[jax.Array, jax.Array]] = []
     for i, layer in enumerate(given):
         if isinstance(layer, kinds.ReLU):
             rows = _rows.units(sizes[i], given[:i])
-            low, high = walk(rows, given[:i], sizes[: i + 1], [relax(*b) for b in found], of, rounding)
+            low, high = walk(rows, given[:i], sizes[: i + 1], [relax(*b) for b in found], of, rounded=rounded)
             found.append((low.reshape(sizes[i]), high.reshape(sizes[i])))
     return found
 
 
-def margins(given, of: Region, y: jax.Array, inner, rounding: float = ROUNDING) -> jax.Array:
+def margins(given, of: Region, y: jax.Array, inner, *, rounded: bool = True) -> jax.Array:
     """Lower bounds of f_y - f_k for every class k, f[K], 0 at k = y.  inner: (l, u) of every ReLU."""
-    sizes = shapes(given, of.centre.shape)
+    sizes = shapes(given, of.centre)
     classes = jnp.eye(*sizes[-1])
     rows = Rows(classes[y] - classes, sizes[-1])
-    return walk(rows, given, sizes, [relax(*b) for b in inner], of, rounding)[0]
+    return walk(rows, given, sizes, [relax(*b) for b in inner], of, rounded=rounded)[0]
 
 
 @value("bounded")
@@ -141,6 +144,11 @@ class Dual:
     """See `build`."""
 
     bounded: bool = True
+
+    @property
+    def chunk(self) -> int:
+        """Examples at a time by default."""
+        return 8 if jax.default_backend() == "cpu" else 256
 
     def margin(self, layers, x: jax.Array, y: jax.Array, threat: LpBall) -> jax.Array:
         """Lower bound of min over x' of f_y(x') - max over k != y of f_k(x'), one example.

@@ -12,8 +12,6 @@ costs no more exactly stays exact: the first layer, and of each later one the Re
 Reference: Wong, Schmidt, Metzen and Kolter, 2018, https://arxiv.org/abs/1805.12514
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 
@@ -24,7 +22,7 @@ from irob.core import layers as kinds
 
 def bounds(key: jax.Array, given, of: Region, projections: int) -> list[tuple[jax.Array, jax.Array]]:
     """(l, u) of the input of every ReLU, estimated with `projections` random vectors; see `dual.bounds`."""
-    sizes = dual.shapes(given, of.centre.shape)
+    sizes = dual.shapes(given, of.centre)
     shape = (projections, *sizes[0])
     ball = jax.random.normal(keyed(key, 0), shape) if of.norm == "l2" else None
     old = of.extent * jax.random.cauchy(keyed(key, 0), shape) if ball is None else None
@@ -70,8 +68,13 @@ def pulled(given, sizes) -> _rows.Rows:
 
 def push(layer, vectors: jax.Array) -> jax.Array:
     """Vectors f[k, ...] through an affine layer without its bias."""
-    if hasattr(layer, "bias"):
-        layer = dataclasses.replace(layer, bias=jnp.zeros_like(layer.bias))
+    match layer:
+        case kinds.Conv():
+            return kinds.conv(vectors, layer.kernel, None, layer.stride, layer.padding)
+        case kinds.Dense():
+            return vectors @ layer.kernel
+        case kinds.Scale():
+            return vectors * layer.gain
     return jax.vmap(layer)(vectors)
 
 

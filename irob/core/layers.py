@@ -25,8 +25,12 @@ from irob.math.orthogonal import group_sort
 Padding = int | str
 
 
-def conv(x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int = 1, padding: Padding = 0) -> jax.Array:
+def conv(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array | None, stride: int = 1, padding: Padding = 0
+) -> jax.Array:
     """Convolution: x f[n,h,w,c], kernel f[kh,kw,c,o], bias f[o] -> f[n,h',w',o], h' = (h + 2 padding - kh)/stride + 1.
+
+    bias: None for the linear part alone.
 
     padding: pixels on each side, or "VALID" (none) or "SAME".
 
@@ -35,7 +39,7 @@ def conv(x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int = 1, padd
     """
     sides = padding if isinstance(padding, str) else ((padding, padding), (padding, padding))
     y = _conv(x, kernel, stride, sides)
-    return y + _spread(bias, y.shape[1:])
+    return y if bias is None else y + _spread(bias, y.shape[1:])
 
 
 def _plain(x, kernel, stride, sides, kernel_layout="HWIO"):

@@ -13,15 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.certify import _rows, dual, dual_projections
-from irob.core import batch, layers
+from irob import certify
+from irob.certify import dual, dual_projections
+from irob.core import batch
 from irob.core.check import integer, number
 from irob.core.compile import jit
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Dataset, value
 from irob.training.method import Predict, mean_cross_entropy
 
-CHUNK = 16
+CHUNK = 500
 
 
 @value("projections")
@@ -45,8 +46,8 @@ class LpCertify:
             if self.projections:
                 inner = dual_projections.bounds(key, given, of, self.projections)
             else:
-                inner = dual.bounds(given, of, rounding=0.0)
-            return -dual.margins(given, of, y, inner, rounding=0.0)
+                inner = dual.bounds(given, of, rounded=False)
+            return -dual.margins(given, of, y, inner, rounded=False)
 
         return mean_cross_entropy(jax.vmap(worst)(x, y), y)
 
@@ -79,35 +80,22 @@ def build(threat: LpBall, *, projections: int = 50, first_epsilon: float = 0.05)
     return LpCertify(threat, first, integer("projections", projections))
 
 
-def margins(classifier: Classifier, data: Dataset, threat: LpBall) -> tuple[np.ndarray, np.ndarray]:
-    """(prediction i[n], lower bound of its lead over every other class on the whole ball f[n]), by the exact bound."""
-    given = layers.of(classifier)
-    _rows.supported(given, "dual")
-    threat = dataclasses.replace(threat, epsilon=jnp.float32(threat.epsilon))
-    with jax.default_matmul_precision("float32"):
-        return batch.stream(lambda _, x: _margins(given, threat, x), data.x, chunk=CHUNK)
+def certified(classifier: Classifier, data: Dataset, threat: LpBall) -> np.ndarray:
+    """Whether the exact bound proves that each image's whole ball is classified as its label: bool[n]."""
+    return certify.run(certify.build("dual"), classifier, data.x, data.y, threat).certified
+
+
+def constant(classifier: Classifier, data: Dataset, threat: LpBall) -> tuple[np.ndarray, np.ndarray]:
+    """(whether the exact bound proves one class, be it right or wrong, on each image's ball bool[n], that class)."""
+    prediction = batch.stream(lambda _, x: _predicted(classifier, x), data.x, chunk=CHUNK)
+    return certified(classifier, dataclasses.replace(data, y=prediction), threat), prediction
 
 
 @jit
-def _margins(given, threat, x):
-    def one(x):
-        y = jnp.argmax(layers.run(given, x))
-        return y, dual.build().margin(given, x, y, threat)
-
-    return jax.vmap(one)(x)
-
-
-def certified(classifier: Classifier, data: Dataset, threat: LpBall) -> np.ndarray:
-    """Whether every point of the ball about each image is classified as its label, by the exact bound: bool[n]."""
-    prediction, margin = margins(classifier, data, threat)
-    return (prediction == data.y) & (margin > 0)
+def _predicted(classifier: Classifier, x: jax.Array) -> jax.Array:
+    return jnp.argmax(jax.vmap(classifier)(x), axis=-1)
 
 
 def select(data: Dataset, chosen: np.ndarray) -> Dataset:
     """The chosen examples, bool[n]."""
     return dataclasses.replace(data, x=data.x[chosen], y=data.y[chosen], z=None if data.z is None else data.z[chosen])
-
-
-def uncertified(classifier: Classifier, data: Dataset, threat: LpBall) -> Dataset:
-    """What the next stage of a cascade is trained on: the images on whose balls the prediction may change."""
-    return select(data, margins(classifier, data, threat)[1] <= 0)

@@ -8,7 +8,7 @@ import pytest
 from irob.bounds import intrinsic_robustness_upper_from_radius
 from irob.core.evidence import Report
 from irob.math.confidence import clopper_pearson
-from irob.report import limits, tables
+from irob.report import attacks, limits, tables
 
 ROOT = pathlib.Path(__file__).parent.parent
 RUNGS = {label: rung for rung, label in limits.RUNGS.items()}
@@ -74,3 +74,14 @@ def test_the_report_passes_its_laws_and_brackets_tightly(report):
         assert 0 <= high.value - low.value <= most
     certified = [r for r in limits.rows_of(report.rows) if r.certified and r.side == "upper"]
     assert certified and all(r.quantity == tables.BOUND for r in certified)
+
+
+def test_what_attacks_leave_is_what_was_measured():
+    """Every line of the table of attacks, and no attack left out."""
+    rows = Report.from_json((ROOT / "docs/attacks.json").read_text(encoding="utf-8")).rows
+    wanted, group = {}, ""
+    for line in attacks.table(rows).lines:
+        group = line.label.partition(":")[0] if line.kind == "group" else group
+        if line.kind == "ours":
+            wanted[f"{group}, {line.label}"] = [round(100 * c.value) for c in line.cells[1:]]
+    assert printed("accuracy left, %") == wanted and len(wanted) == 12

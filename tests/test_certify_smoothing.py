@@ -168,7 +168,7 @@ def test_bad_input_is_one_line():
         (lambda: build(samples=0), "noisy copies: got 0"),
         (lambda: build(selection=0), "selection"),
         (lambda: build(confidence=1.0), "confidence"),
-        (lambda: build(key=None), "typed key"),
+        (lambda: build(key=None).certify(LINE, x), "typed key"),
         (lambda: certify.run(build(), broken, x, y, LpBall("l2", 0.1)), "NaN or infinity on noisy copies of image 0"),
         (lambda: certify.run(build(), named, x, y, LpBall("l2", 0.1)), "the classifier wants"),
         (lambda: certify.run(build(), LINE, x + 1, y, LpBall("l2", 0.1)), "pixels"),

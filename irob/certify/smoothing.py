@@ -31,14 +31,14 @@ from irob.math import noise
 from irob.math.confidence import clopper_pearson
 
 ABSTAIN = -1
-CALL = 4096  # forward passes in one call from the host, about
+CALL = 16384  # forward passes in one call from the host, about
 
 
 @value("samples", "selection", "confidence", "convert")
 class Smoothing:
     """The certifier; see `build`."""
 
-    key: jax.Array
+    key: jax.Array | None
     sigma: jax.Array | float
     samples: int
     selection: int
@@ -111,6 +111,7 @@ class Smoothing:
 
     def _votes(self, classifier, x, samples: tuple[int, ...], chunk, label) -> list[np.ndarray]:
         """i[n,K] for each of the votes, whose noise is independent."""
+        keys.require(self.key)
         check.images(x)
         if classifier.image_shape is not None and np.shape(x)[1:] != tuple(classifier.image_shape):
             raise InputError(f"images: got {np.shape(x)[1:]}, the classifier wants {tuple(classifier.image_shape)}")
@@ -248,7 +249,7 @@ def build(
     """Randomized smoothing.
 
     Args:
-        key: typed key of the noise; required.
+        key: typed key of the noise; nothing can be certified without one.
         sigma: standard deviation of the noise in image units, above 0; the one the classifier was trained with.
         samples: noisy copies of each image for the estimate; the radius is at most that of `Smoothing.largest`.
         selection: noisy copies that choose the class.
@@ -264,7 +265,6 @@ def build(
 
     Reference: Cohen, Rosenfeld and Kolter, 2019, https://arxiv.org/abs/1902.02918
     """
-    keys.require(key)
     number("sigma", sigma, low=0.0, open_low=True)
     integer("noisy copies", samples, low=1)
     integer("selection", selection, low=1)
@@ -273,5 +273,4 @@ def build(
     if samples < least(confidence):
         raise InputError(f"noisy copies: got {samples}, too few for confidence {confidence:g}; wanted at least "
                          f"{least(confidence)}")
-    assert key is not None
     return Smoothing(key, sigma, samples, selection, confidence, convert)

@@ -11,7 +11,6 @@ Reference: Zhang et al., 2018, https://arxiv.org/abs/1811.00866; Xu et al., 2021
 """
 
 import jax
-import jax.numpy as jnp
 
 from irob.certify import _lines, _slopes, _walk
 from irob.core.check import integer, unknown

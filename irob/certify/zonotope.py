@@ -14,7 +14,6 @@ Reference: Singh et al., 2018, "Fast and effective robustness certification"; Ba
 """
 
 import jax
-import jax.numpy as jnp
 
 from irob.certify import _lines, _slopes, _walk
 from irob.core.check import integer, unknown

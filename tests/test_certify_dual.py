@@ -1,6 +1,7 @@
 """The dual network's bound against closed forms, a linear and an integer programme, samples and float64."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import LinearConstraint, linprog, milp
 
+from irob import attacks, certify, classifiers, data
 from irob.certify import _rows, dual, dual_projections
 from irob.core.check import InputError
 from irob.core.compile import jit
@@ -18,7 +20,7 @@ from irob.core.threat import LpBall
 def dense_net(seed: int, sizes=(5, 8, 6, 2), scale=1.0):
     rng = np.random.default_rng(seed)
     found = []
-    for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:])):
+    for a, b in itertools.pairwise(sizes):
         kernel, bias = scale * rng.normal(size=(a, b)) / np.sqrt(a) * 1.4, 0.3 * rng.normal(size=b)
         found += [Dense(jnp.asarray(kernel, jnp.float32), jnp.asarray(bias, jnp.float32)), ReLU()]
     return tuple(found[:-1])
@@ -155,7 +157,8 @@ def test_exact_on_linear_networks(norm, dual_norm):
     x, w = np.full(4, 0.5), np.asarray(net[0].kernel)
     z = run(net, jnp.asarray(x, jnp.float32))
     for y in range(3):
-        wanted = min(float(z[y] - z[k]) - 0.1 * np.linalg.norm(w[:, y] - w[:, k], dual_norm) for k in range(3) if k != y)
+        others = [k for k in range(3) if k != y]
+        wanted = min(float(z[y] - z[k]) - 0.1 * np.linalg.norm(w[:, y] - w[:, k], dual_norm) for k in others)
         assert margin(net, x, y, norm, 0.1) == pytest.approx(wanted, abs=1e-6)
         assert margin(net, x, y, norm, 0.1) <= wanted + 1e-7
 
@@ -197,7 +200,7 @@ def test_below_every_sample_and_falling_with_epsilon(norm, key):
     for y in range(3):
         found = [margin(net, x, y, norm, r) for r in radii]
         np.testing.assert_allclose(found[0], true_margin(net, x, y), atol=2e-5)  # J = c z at radius 0
-        assert all(a > b for a, b in zip(found[:-1], found[1:]))
+        assert all(a > b for a, b in itertools.pairwise(found))
         assert found[2] <= float(sampled(net, x, y, ball(norm, radii[2]), jax.random.split(key, 5000)))
 
 
@@ -295,6 +298,22 @@ def test_gradients_are_finite_where_every_neuron_is_dead():
         return dual.margins(net, of, 0, dual_projections.bounds(jax.random.key(0), net, of, 7), rounded=False).sum()
 
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(jit(jax.grad(loss))(net)))
+
+
+def test_no_attack_breaks_what_is_certified(key):
+    """On the shipped classifier and generated images, at a radius where both have something to say."""
+    f, drawn = classifiers.load("mnist_gen_lp_certify"), data.load("mnist_gen", "test", count=100)
+    threat = LpBall("l2", 1.0)
+    proven = certify.run(certify.build("dual"), f, drawn.x, drawn.y, threat)
+    found = attacks.run(attacks.build("pgd", threat, steps=40), key, f, drawn.x, drawn.y)
+    assert 20 < proven.certified.sum() < 90
+    assert 20 < (~found.success).sum() < 95
+    assert not (proven.certified & found.success).any()
+    # The bound lies below the margin at the very points that the attack proposes.
+    logits = np.asarray(jax.vmap(f)(found.x_adv))
+    own = logits[np.arange(100), drawn.y]
+    logits[np.arange(100), drawn.y] = -np.inf
+    assert (proven.margin <= own - logits.max(axis=1)).all()
 
 
 def test_bad_input_is_one_line():

@@ -29,6 +29,11 @@ MEND = {
     "reduced": ["--count", "24000", "--epochs", "1", "--steps", "20", "--step-size", "0.5", "--learning-rate", "0.02",
                 "--schedule", "cosine", "--checkpoint-every", "1"],
 }
+CERTIFIED = {
+    "full": [],
+    "reduced": ["--count", "20000", "--epochs", "5", "--epsilon-warmup", "2", "--projections", "10",
+                "--schedule", "one_cycle", "--learning-rate", "0.002", "--evaluate-count", "200"],
+}
 ACGAN_EPOCHS = {"full": "25", "reduced": "8"}
 GAN_EPOCHS = {"full": "25", "reduced": "3"}
 STANDARD_EPOCHS = {"full": "20", "reduced": "3"}
@@ -96,6 +101,8 @@ def pieces(config: Config) -> dict[str, list[str]]:
         "mnist_gen_standard": door("standard", "mnist_gen_standard", *drawn, *standard, "--schedule", "cosine"),
         **robust("adv"), **robust("trades"),
         "mnist_gen_smooth": door("smooth", "mnist_gen_smooth", *drawn[:4], *SMOOTH[config.recipe]),
+        "mnist_gen_lp_certify": door("lp_certify", "mnist_gen_lp_certify", *drawn[:4], "--checkpoint-every", every[0],
+                                     *CERTIFIED[config.recipe]),
         "lipgan_mnist": door("lipgan", "lipgan_mnist", "--data-dir", config.data_dir),
         **witnesses("acgan_mnist", ("32", "60"), ["64", "32"]), **witnesses("lipgan_mnist", ("32", "30"), ["64", "32"]),
     }

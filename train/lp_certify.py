@@ -57,7 +57,7 @@ def cascade(config: Config, options: dict[str, Any]) -> None:
     whole, left = len(test), test
     for stage in range(1, config.cascade + 1):
         if len(train) < config.batch_size or not len(left):
-            say(f"stage {stage}: {len(train)} training and {len(left)} test images are left; the cascade ends before it")
+            say(f"stage {stage}: {len(train)} training and {len(left)} test images are left, too few for it")
             break
         here = dataclasses.replace(config, workdir=str(workdir / str(stage)), out=str(out / str(stage)))
         door.work("lp_certify", here, data=[train, test], **options)

@@ -31,7 +31,8 @@ class Common:
     momentum: float = option(0.9, "momentum")
     weight_decay: float | None = option(None, "weight decay; default: 0, with big_cnn 2e-4")
     schedule: str = option("trades", "decay of the learning rate: trades (x0.1, 0.01, 0.001 from 55, 75, 90 %% of the "
-                           "epochs), published (decays multiply, as in the paper's code), halving, cosine, one_cycle, constant")
+                           "epochs), published (decays multiply, as in the paper's code), halving, cosine, one_cycle, "
+                           "constant")
     norm: str = option("l2", "norm of the ball: l2, linf or l1")
     epsilon: float = option(3.0, "radius of the ball", unit="image units, pixels in [0,1]")
     evaluate_count: int = option(1000, "test images that are attacked after every epoch")

@@ -24,12 +24,12 @@ from irob.core.threat import LpBall
 
 EPSILONS = (1.0, 2.0, 3.0)
 LAGRANGIAN = {"search": "binary", "distance": "l2_squared", "learning_rate": 0.01, "carry": True}
-CHUNK = 50
+CHUNK = 25
 MANIFOLD = {1: (50, 1, 1), 2: (50, 2, 1), 4: (50, 4, 1), 8: (50, 4, 2), 16: (50, 4, 4)}  # steps, walks, restarts
 
 
 def contenders(source) -> list[tuple[str, str, int, bool, object]]:
-    """(curve, start, budget, whether it is given the code, attack).  Budget 1 is one walk, or the published procedure."""
+    """(curve, start, budget, given the code, attack).  Budget 1 is one walk, or the published procedure."""
     ball = LpBall("l2", max(EPSILONS))
 
     def published(**options):

@@ -39,7 +39,7 @@ def test_nearer_than_the_published_descent(key):
     x = np.asarray(jax.vmap(g)(z, y))
     newton = inversion.run(key, g, x, y, restarts=1, steps=8)
     published = inversion.run(key, g, x, y, restarts=1, steps=150, method="gradient", learning_rate=1e-3)
-    assert np.all(newton.distance < 0.8 * published.distance)
+    assert np.all(newton.distance < 0.3 * published.distance)
 
 
 @pytest.mark.parametrize("method", inversion.METHODS)

@@ -62,8 +62,8 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "restarts": 1,
         "noise": 0.3,
         "inversion": "gauss_newton",
-        "inversion_restarts": 2,
-        "inversion_steps": 12,
+        "inversion_restarts": 1,
+        "inversion_steps": 8,
         "inversion_learning_rate": 0.1,
     },
     # 3 x 1000 steps of plain gradient descent from random codes (the optimiser is rebuilt at every step, which leaves

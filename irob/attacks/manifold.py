@@ -25,6 +25,7 @@ from irob.core.types import Classifier, Generator, Proposal, value
 from irob.math import balls
 
 INITIALISATIONS = ("code", "inversion")
+REACH = 1.5  # a walk looks this much farther than epsilon: a success outside is pulled in by the next walk
 
 
 def require(generator: Generator, x: np.ndarray, z: np.ndarray | None, *, inversion: bool) -> None:
@@ -92,7 +93,7 @@ class Manifold:
                 moved,
                 walks=self.walks,
                 origin=margin(clean, y),
-                radius=self.threat.epsilon,
+                radius=REACH * self.threat.epsilon,
                 steps=self.steps,
                 step_size=self.step_size,
                 damping=self.damping,
@@ -113,8 +114,8 @@ def build(
     step_size: float = 0.25,
     damping: float = 0.02,
     noise: float = 0.1,
-    inversion_restarts: int = 2,
-    inversion_steps: int = 12,
+    inversion_restarts: int = 1,
+    inversion_steps: int = 8,
     latent_radius: float | None = None,
 ) -> Manifold:
     """The attack on the image manifold of a generator.

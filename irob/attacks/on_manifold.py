@@ -111,8 +111,8 @@ def build(
     restarts: int = 5,
     keep: str = "first",
     initialisation: str = "code",
-    inversion_restarts: int = 2,
-    inversion_steps: int = 12,
+    inversion_restarts: int = 1,
+    inversion_steps: int = 8,
 ) -> OnManifold:
     """The attack in a ball of codes; the defaults are the published ones.
 

@@ -36,7 +36,7 @@ def main(config: Config) -> None:
     integer("cascade", config.cascade, low=1)
     for radius in config.final_radii:
         number("final radii", radius, low=0, open_low=True)
-    options = {"projections": config.projections, "first_epsilon": config.first_epsilon}
+    options: dict[str, Any] = {"projections": config.projections, "first_epsilon": config.first_epsilon}
     if config.cascade == 1:
         return door.work("lp_certify", config, **options)
     cascade(config, options)

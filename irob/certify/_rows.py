@@ -56,7 +56,8 @@ class Rows:
         """Through x -> v x, v of `shape`."""
         if self.window is None:
             return dataclasses.replace(self, a=self.a * v)
-        return dataclasses.replace(self, a=self.a * windows(v, self.window, self.a.shape[3:5])[:, :, None])
+        _, _, _, height, width, _ = self.a.shape
+        return dataclasses.replace(self, a=self.a * windows(v, self.window, (height, width))[:, :, None])
 
     def pull(self, layer, shape: tuple[int, ...]) -> "Rows":
         """Through an affine layer without its bias: functionals of its output become functionals of its input."""
@@ -124,7 +125,8 @@ def padding(layer: layers.Conv, shape: tuple[int, ...]) -> Pads:
     """
     if isinstance(layer.padding, str):
         found = jax.lax.padtype_to_pads(shape[:2], layer.kernel.shape[:2], (layer.stride, layer.stride), layer.padding)
-        return tuple(found[0]), tuple(found[1])
+        (top, bottom), (left, right) = found
+        return (top, bottom), (left, right)
     return ((layer.padding, layer.padding), (layer.padding, layer.padding))
 
 

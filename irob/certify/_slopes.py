@@ -26,7 +26,7 @@ def margin(given, x: jax.Array, y: jax.Array, threat: LpBall, *, name: str, star
     """
     _lines.supported(given, name)
     region = _walk.ball(threat, x)
-    sizes = _walk.shapes(given, x.shape)
+    sizes = _walk.shapes(given, x)
     curved = [layer for layer in given if isinstance(layer, CURVED)]
     (classes,) = sizes[-1]
     wanted = _walk.differences(classes, y)

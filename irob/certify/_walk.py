@@ -10,11 +10,13 @@ from irob.certify import _lines, _rows
 from irob.certify._lines import CURVED, Lines
 from irob.certify._region import Region, ball, box, fall
 from irob.certify._rows import Rows
-from irob.certify.dual import ROUNDING, shapes
+from irob.certify.dual import shapes
 from irob.core import layers as kinds
 
 Bounds = list[tuple[jax.Array, jax.Array]]
 INNER = ("lines", "interval")
+# Of the sum of the sizes of all terms of a bound, subtracted for rounding: 160 roundings of float32 in one direction.
+ROUNDING = 1e-5
 
 
 def lower(rows: Rows, given, sizes, found: list[Lines], region: Region, rounding: float = ROUNDING) -> jax.Array:
@@ -65,7 +67,7 @@ def inner(given, region: Region, frees=None, *, start, parallel: bool = False, h
     Each is the better of the interval before it and, with how "lines", of the walk from every unit.
     frees: the free numbers of the lines; by default `start(layer, l, u)`.
     """
-    sizes = shapes(given, region.centre.shape)
+    sizes = shapes(given, region.centre)
     bounds: Bounds = []
     used: list[jax.Array] = []
     lines: list[Lines] = []
@@ -98,7 +100,7 @@ def last(given) -> int:
 def from_boxes(rows: Rows, given, region: Region, bounds: Bounds, rounding: float = ROUNDING) -> jax.Array:
     """The interval's lower bound of functionals of the output: the affine end, walked back to the last box."""
     cut = last(given)
-    sizes = shapes(given, region.centre.shape)
+    sizes = shapes(given, region.centre)
     if cut:
         region = box(*forward(given[cut - 1], *bounds[-1]))
     return lower(rows, given[cut:], sizes[cut:], [], region, rounding)

@@ -134,7 +134,8 @@ def bounds(given, of: Region, *, rounded: bool = True) -> list[tuple[jax.Array, 
 def margins(given, of: Region, y: jax.Array, inner, *, rounded: bool = True) -> jax.Array:
     """Lower bounds of f_y - f_k for every class k, f[K], 0 at k = y.  inner: (l, u) of every ReLU."""
     sizes = shapes(given, of.centre)
-    classes = jnp.eye(*sizes[-1])
+    (count,) = sizes[-1]
+    classes = jnp.eye(count)
     rows = Rows(classes[y] - classes, sizes[-1])
     return walk(rows, given, sizes, [relax(*b) for b in inner], of, rounded=rounded)[0]
 

@@ -43,6 +43,7 @@ def bounds(key: jax.Array, given, of: Region, projections: int) -> list[tuple[ja
                 half = half + of.extent * root_mean_square(ball).reshape(-1)
             if old is not None:
                 half = half + jnp.median(jnp.abs(old), axis=0).reshape(-1)
+            assert new is not None  # there are lines, so a ReLU came before
             old = new if old is None else old + new
         half = half.reshape(sizes[i])
         found.append((centre - half, centre + half))

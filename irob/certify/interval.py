@@ -34,7 +34,7 @@ class Interval:
         _lines.supported(layers, "interval")
         region = _walk.ball(threat, x)
         bounds, _ = _walk.inner(layers, region, start=_lines.adaptive, how="interval")
-        (classes,) = _walk.shapes(layers, x.shape)[-1]
+        (classes,) = _walk.shapes(layers, x)[-1]
         rows = Rows(_walk.differences(classes, y), (classes,))
         return jnp.min(_walk.from_boxes(rows, layers, region, bounds))
 

@@ -84,7 +84,7 @@ def supported(given: tuple[Any, ...], shape: tuple[int, ...]) -> None:
         if not isinstance(layer, (*AFFINE, layers.ReLU)):
             wanted = ", ".join(k.__name__ for k in (*AFFINE, layers.ReLU))
             raise check.InputError(f"milp: got layer {type(layer).__name__} at place {i}, wanted one of {wanted}")
-    units = sum(math.prod(s) for s in _walk.shapes(given, shape))
+    units = sum(math.prod(s) for s in _walk.shapes(given, jax.ShapeDtypeStruct(shape, jnp.float32)))
     if units > LARGEST:
         raise check.InputError(f"milp: got a network of {units} units, wanted at most {LARGEST}; use crown")
 
@@ -94,7 +94,7 @@ def _relaxed(walked, x, y, threat):
     """Logits, [l, u] of every ReLU, and CROWN's bound f[K-1] of every other class."""
     region = _walk.ball(threat, x)
     bounds, free = _walk.inner(walked, region, start=_lines.adaptive)
-    sizes = _walk.shapes(walked, x.shape)
+    sizes = _walk.shapes(walked, x)
     curved = [a for a in walked if isinstance(a, layers.ReLU)]
     found = [_lines.lines(a, *b, f) for a, b, f in zip(curved, bounds, free, strict=True)]
     rows = Rows(_walk.differences(sizes[-1][0], y), sizes[-1])

@@ -3,14 +3,17 @@
 import dataclasses
 import inspect
 import json
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from irob import classifiers
-from irob.core import keys, registry, weights
+from irob.core import keys, layers, registry, weights
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.evidence import Report
 from irob.core.provenance import provenance
@@ -20,7 +23,9 @@ from irob.evaluation import attack as attacking
 from irob.evaluation.certify import SMOOTHING, Plan, build, evaluate, examine
 from irob.evaluation.pieces import Pieces, fingerprint
 
+CURVED = (layers.ReLU, layers.LeakyReLU, layers.Tanh, layers.MaxPool, layers.GroupSort)
 BEST = ("crown", "dual", "zonotope", "interval")  # tightest first
+FEW = 10_000  # hidden units; with more, certifiers that walk back from every one of them take minutes an image on a CPU
 
 
 def recipe(name_or_path) -> dict[str, Any]:
@@ -50,7 +55,8 @@ def plans(names: Sequence[str], options: dict[str, Any]) -> list[Plan]:
 
 
 def best(classifier: Classifier, data: Dataset, norm: str, sigma: float | None) -> str:
-    """The certifier for who names none: smoothing where the training was for it, or the tightest that its layers allow.
+    """The certifier for who names none: smoothing where the training was for it, or the tightest that its layers allow,
+    and of large networks the interval bounds.
 
     Raises:
         InputError: none does, with what each of them says.
@@ -58,7 +64,7 @@ def best(classifier: Classifier, data: Dataset, norm: str, sigma: float | None) 
     if sigma is not None:
         return SMOOTHING
     why = []
-    for name in BEST:
+    for name in BEST if hidden(classifier, data) <= FEW else BEST[-1:]:
         if name not in registry.names("irob.certify"):
             continue
         try:
@@ -69,6 +75,24 @@ def best(classifier: Classifier, data: Dataset, norm: str, sigma: float | None) 
             why.append(str(e))
     raise InputError(f"certifier: none walks the layers of this classifier ({'; '.join(why)}); "
                      "smoothing needs none: --certifier smoothing --sigma 0.5")
+
+
+def hidden(classifier: Classifier, data: Dataset) -> int:
+    """Units whose bounds a certifier needs: those that curved layers read; 0 of an opaque function.
+
+    >>> from irob import classifiers
+    >>> net = [layers.Flatten(), layers.Dense(jnp.ones((4, 3)), jnp.zeros(3)), layers.ReLU()]
+    >>> hidden(classifiers.from_layers(net, 3), Dataset(np.zeros((1, 2, 2, 1)), np.zeros(1), None, 3, (2, 2, 1)))
+    3
+    """
+    count, here = 0, jax.ShapeDtypeStruct(data.image_shape, jnp.float32)
+    try:
+        for layer in layers.of(classifier):
+            count += math.prod(here.shape) * isinstance(layer, CURVED)
+            here = jax.eval_shape(layer, here)
+    except InputError:
+        return 0
+    return count
 
 
 def run(

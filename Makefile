@@ -52,7 +52,7 @@ artifacts: $(VENV)/.run
 	$(BIN)/python -m train.artifacts --recipe $(RECIPE) --data-dir $(DATA)
 
 benchmark: $(VENV)/.test
-	@for b in algorithm1 maximised pgd in_distribution adv_step trades_step biggan; do $(BIN)/python -m benchmarks.$$b || exit 1; done
+	@for b in algorithm1 maximised pgd apgd in_distribution manifold adv_step trades_step lp_certify_step dual smoothing biggan; do $(BIN)/python -m benchmarks.$$b || exit 1; done
 
 notebook: $(VENV)/.test
 	@mkdir -p out

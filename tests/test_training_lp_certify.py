@@ -22,7 +22,7 @@ BALL = LpBall("l2", 0.3)
 
 def tiny(key):
     """Nearly the paper's network, for images 4x4."""
-    module = Net((Conv(4, 2, stride=2), RELU, Conv(4, 2, stride=1), RELU, FLATTEN, Dense(3)))
+    module = Net((Conv(8, 2, stride=2), RELU, Conv(12, 2, stride=1), RELU, FLATTEN, Dense(3)))
     return Classifier(module.init(key, jnp.zeros((1, 4, 4, 1))), module, 3, (4, 4, 1))
 
 
@@ -93,8 +93,8 @@ def test_loss_and_gradient_are_those_of_the_published_order(key):
 
     kernels = {k: v for k, v in f.variables["params"].items() if k.endswith("kernel")}
     got, gradient = jax.jit(jax.value_and_grad(loss))(kernels)
-    net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 2, 2), torch.nn.ReLU(), torch.nn.Conv2d(4, 4, 2), torch.nn.ReLU(),
-                              torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 2, 2), torch.nn.ReLU(), torch.nn.Conv2d(8, 12, 2), torch.nn.ReLU(),
+                              torch.nn.Flatten(), torch.nn.Linear(12, 3))
     with torch.no_grad():
         for there, here in ((0, 0), (2, 2), (5, 5)):
             kernel = np.asarray(given[here].kernel)

@@ -310,7 +310,7 @@ def test_no_attack_breaks_what_is_certified(key):
     assert 20 < (~found.success).sum() < 95
     assert not (proven.certified & found.success).any()
     # The bound lies below the margin at the very points that the attack proposes.
-    logits = np.asarray(jax.vmap(f)(found.x_adv))
+    logits = np.array(jax.vmap(f)(found.x_adv))
     own = logits[np.arange(100), drawn.y]
     logits[np.arange(100), drawn.y] = -np.inf
     assert (proven.margin <= own - logits.max(axis=1)).all()

@@ -22,7 +22,7 @@ BALL = LpBall("l2", 0.3)
 
 def tiny(key):
     """Nearly the paper's network, for images 4x4."""
-    module = Net((Conv(4, 2, stride=2), RELU, Conv(4, 2, stride=1), RELU, FLATTEN, Dense(3)))
+    module = Net((Conv(8, 2, stride=2), RELU, Conv(12, 2, stride=1), RELU, FLATTEN, Dense(3)))
     return Classifier(module.init(key, jnp.zeros((1, 4, 4, 1))), module, 3, (4, 4, 1))
 
 
@@ -37,21 +37,21 @@ def bars(n, seed):
 
 
 def trained(key, workdir, *, epochs, resume=False, projections=10, norm="l2"):
-    """Three epochs' worth of learning rates whatever `epochs`, so that a shorter run is the beginning of a longer."""
+    """Twelve epochs' worth of learning rates whatever `epochs`, so that a shorter run is the beginning of a longer."""
     method = lp_certify.build(LpBall(norm, BALL.epsilon), projections=projections)
-    tx = training.optimiser("cosine", learning_rate=0.02, epochs=3, steps_per_epoch=15, rule="adam")
+    tx = training.optimiser("cosine", learning_rate=0.02, epochs=12, steps_per_epoch=15, rule="adam")
     return training.train(
         key, tiny(key), method, bars(150, 0), bars(60, 1), threat=method.threat, workdir=workdir, tx=tx, epochs=epochs,
-        batch_size=10, epsilon_warmup=1.0, evaluate_count=60, checkpoint_every=1, resume=resume)
+        batch_size=10, epsilon_warmup=4.0, evaluate_count=60, checkpoint_every=1, resume=resume)
 
 
 def test_trains_resumes_identically_and_certifies_below_pgd(key, tmp_path):
-    f = trained(key, tmp_path / "whole", epochs=3)
+    f = trained(key, tmp_path / "whole", epochs=12)
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert log[-1]["certified"] > 0.8
     assert all(r["certified"] <= r["robust"] + 1e-9 <= r["natural"] + 2e-9 for r in log)
-    trained(key, tmp_path / "cut", epochs=1)
-    again = trained(key, tmp_path / "cut", epochs=3, resume=True)
+    trained(key, tmp_path / "cut", epochs=5)
+    again = trained(key, tmp_path / "cut", epochs=12, resume=True)
     jax.tree.map(np.testing.assert_array_equal, f.variables, again.variables)
     test = bars(60, 2)
     sure = lp_certify.certified(f, test, BALL)
@@ -93,8 +93,8 @@ def test_loss_and_gradient_are_those_of_the_published_order(key):
 
     kernels = {k: v for k, v in f.variables["params"].items() if k.endswith("kernel")}
     got, gradient = jax.jit(jax.value_and_grad(loss))(kernels)
-    net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 2, 2), torch.nn.ReLU(), torch.nn.Conv2d(4, 4, 2), torch.nn.ReLU(),
-                              torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 2, 2), torch.nn.ReLU(), torch.nn.Conv2d(8, 12, 2), torch.nn.ReLU(),
+                              torch.nn.Flatten(), torch.nn.Linear(12, 3))
     with torch.no_grad():
         for there, here in ((0, 0), (2, 2), (5, 5)):
             kernel = np.asarray(given[here].kernel)

@@ -1,8 +1,8 @@
 """Success on the image manifold against seconds an image: the manifold attack and the published procedure.
 
 Both attack the same codes; a classifier's robustness on the manifold is its own property only once more effort no
-longer lowers it.  Seconds include the inversion where a contender starts from one.  Writes the rows as JSON and the
-curves as a figure.
+longer lowers it.  Seconds include the inversion where a contender starts from one; on the CPU they are those of
+the processor, which other work on the machine does not lengthen.  Writes the rows as JSON and the curves as a figure.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """Success on the image manifold against seconds an image: the manifold attack and the published procedure.
 
 Both attack the same codes; a classifier's robustness on the manifold is its own property only once more effort no
-longer lowers it.  Seconds include the inversion where a contender starts from one.  Writes the rows as JSON and the
-curves as a figure.
+longer lowers it.  Seconds include the inversion where a contender starts from one; on the CPU they are those of
+the processor, which other work on the machine does not lengthen.  Writes the rows as JSON and the curves as a figure.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ import pathlib
 import statistics
 import time
 
+import jax
 import numpy as np
 import torch
 
@@ -25,7 +26,12 @@ from irob.core.threat import LpBall
 EPSILONS = (1.0, 2.0, 3.0)
 LAGRANGIAN = {"search": "binary", "distance": "l2_squared", "learning_rate": 0.01, "carry": True}
 CHUNK = 25
-MANIFOLD = {1: (50, 1, 1), 2: (50, 2, 1), 4: (50, 4, 1), 8: (50, 4, 2), 16: (50, 4, 4)}  # steps, walks, restarts
+MANIFOLD = {1: (50, 1, 1), 2: (50, 2, 1), 4: (50, 4, 1), 8: (50, 8, 1), 16: (50, 8, 2)}  # steps, walks, restarts
+
+
+def clock() -> float:
+    """Seconds of the processor, or of the wall where the work is done elsewhere."""
+    return time.process_time() if jax.default_backend() == "cpu" else time.perf_counter()
 
 
 def contenders(source) -> list[tuple[str, str, int, bool, object]]:
@@ -86,18 +92,18 @@ def main(config: Config) -> None:
             seconds, result = [], None
             for turn in range(1 + config.rounds):  # the first compiles
                 size = count if turn else min(count, CHUNK)
-                begin = time.perf_counter()
+                begin = clock()
                 result = attacks.run(attack, keys.from_seed(config.seed), f, x[:size], y[:size],
                                      z[:size] if known else None, chunk=min(count, CHUNK))
-                seconds.append(time.perf_counter() - begin)
+                seconds.append(clock() - begin)
             record(name, curve, start, budget, seconds[1:], result.success, result.distance)
         if config.twin:
             g_twin, f_twin = twins.generator(source), twins.classifier(f)
             images, labels = twins.images(x), torch.from_numpy(y).long()
             natural = f_twin(images).argmax(1).numpy() != y
-            begin = time.perf_counter()
+            begin = clock()
             distance = np.where(natural, 0.0, twins.in_distribution(g_twin, f_twin, images, labels))
-            seconds = [time.perf_counter() - begin]
+            seconds = [clock() - begin]
             record(name, "published, in PyTorch", "inversion", 1, seconds, distance < 1e9, distance)
     draw(rows, pathlib.Path(config.out) / "manifold.png")
 

@@ -109,7 +109,7 @@ def build(
     generator: Generator | None = None,
     initialisation: str = "code",
     steps: int = 50,
-    walks: int = 3,
+    walks: int = 4,
     restarts: int = 1,
     step_size: float = 0.25,
     damping: float = 0.02,
@@ -137,7 +137,7 @@ def build(
     >>> import irob.generators
     >>> attack = build(LpBall("l2", 1.0), generator=irob.generators.build("affine", key=jax.random.key(0)))
     >>> attack.minimum_norm, attack.walks
-    (True, 3)
+    (True, 4)
     """
     if generator is None:
         raise InputError('generator: got none, wanted one; pass generator=irob.generators.load("acgan_mnist")')

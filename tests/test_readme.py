@@ -25,12 +25,12 @@ def report():
     return Report.from_json((ROOT / "docs/limits.json").read_text(encoding="utf-8"))
 
 
-def printed(title: str) -> dict[str, list[float | None]]:
-    """Label to the three numbers of its line."""
+def printed(title: str, columns: int = 3) -> dict[str, list[float | None]]:
+    """Label to the numbers of its line."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     body = text.split(f"| {title} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
     cells = [[c.strip() for c in line.strip("|").split("|")] for line in body]
-    return {c[0]: [None if v == "–" else float(v) for v in c[1:4]] for c in cells}
+    return {c[0]: [None if v == "–" else float(v) for v in c[1:1 + columns]] for c in cells}
 
 
 def derived(row) -> float:
@@ -85,3 +85,17 @@ def test_what_attacks_leave_is_what_was_measured():
         if line.kind == "ours":
             wanted[f"{group}, {line.label}"] = [round(100 * c.value) for c in line.cells[1:]]
     assert printed("accuracy left, %") == wanted and len(wanted) == 12
+
+
+def test_certificates_are_what_was_proved():
+    """Certified from below, attacked from above, on the same images."""
+    report = Report.from_json((ROOT / "docs/certify.json").read_text(encoding="utf-8"))
+    report.check()
+    lines = printed("LP-Certify, 100 images, %", 4)
+    for i, epsilon in enumerate((0.5, 1.0, 1.5, 2.0)):
+        (attacked,) = tables.select(report.rows, tables.ROBUST, epsilon=epsilon)
+        assert lines["attacked (PGD), at most"][i] == round(100 * attacked.value)
+        for name in ("crown", "dual", "interval"):
+            (row,) = tables.select(report.rows, tables.CERTIFIED, epsilon=epsilon, certifier=name)
+            assert lines[f"certified ({name}), at least"][i] == round(100 * row.value) <= 100 * attacked.value
+    assert len(lines) == 4

@@ -17,7 +17,8 @@ from irob.report.figures import COLOURS, INK, _figure
 
 
 def draw(
-    curves: "dict[str, Any]", points: Iterable[tuple[str, float, float, float, float]] = (), *, band: bool = True
+    curves: "dict[str, Any]", points: Iterable[tuple[str, float, float, float, float]] = (), *, band: bool = True,
+    look: "dict[str, tuple[str, str]] | None" = None,
 ) -> Any:
     """The figure.
 
@@ -25,6 +26,7 @@ def draw(
         curves: {label: epsilons f[m], robust, low, high and, for `band`, band_low, band_high}.
         points: (label, epsilon, value, low, high) of attacks of fixed epsilon.
         band: whether to draw the band that holds for all epsilons at once.
+        look: {label: (colour, line style)} of curves and points; by default each has a colour of its own.
 
     Raises:
         InputError: a curve that rises, which no threat set that grows with epsilon allows.
@@ -35,13 +37,14 @@ def draw(
         robust = np.asarray(curve.robust)
         if np.any(np.diff(robust) > 1e-9):
             raise InputError(f"curve {label!r}: robust accuracy rises with epsilon, wanted one that never does")
-        colour, at = COLOURS[i % len(COLOURS)], np.asarray(curve.epsilons)
-        axes.step(at, robust, where="post", color=colour, linewidth=1.6, label=label, zorder=3)
+        colour, style = (look or {}).get(label, (COLOURS[i % len(COLOURS)], "-"))
+        at = np.asarray(curve.epsilons)
+        axes.step(at, robust, where="post", color=colour, linestyle=style, linewidth=1.6, label=label, zorder=3)
         axes.fill_between(at, curve.low, curve.high, step="post", color=colour, alpha=0.2, linewidth=0, zorder=1)
         if band:
             for edge in (curve.band_low, curve.band_high):
                 axes.step(at, edge, where="post", color=colour, linewidth=0.6, linestyle=":", zorder=2)
-    _marks(axes, list(points), len(curves))
+    _marks(axes, list(points), len(curves), look or {})
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlim(left=0)
     axes.set_xlabel("ε", color=INK)
@@ -55,12 +58,13 @@ def draw(
     return figure
 
 
-def _marks(axes: Any, points: Sequence[tuple[str, float, float, float, float]], used: int) -> None:
+def _marks(axes: Any, points: Sequence[tuple[str, float, float, float, float]], used: int, look: Any) -> None:
     for i, label in enumerate(dict.fromkeys(p[0] for p in points)):
         mine = [p[1:] for p in points if p[0] == label]
         at, value, low, high = map(np.asarray, zip(*mine))
-        axes.errorbar(at, value, yerr=[value - low, high - value], fmt="o", color=COLOURS[(used + i) % len(COLOURS)],
-                      markersize=5, elinewidth=0.8, label=label, zorder=4)
+        colour = look.get(label, (COLOURS[(used + i) % len(COLOURS)], ""))[0]
+        axes.errorbar(at, value, yerr=[value - low, high - value], fmt="o", color=colour, markersize=5,
+                      elinewidth=0.8, label=label, zorder=4)
 
 
 def figure(rows: Sequence[Row]) -> Any | None:
@@ -75,4 +79,12 @@ def figure(rows: Sequence[Row]) -> Any | None:
                  for name in tables.models(rows) for e in tables.epsilons(rows)]
     points = [(f"{published.short(name)}, any image", e, r.value, r.low or 0.0, 1.0 if r.high is None else r.high)
               for name, e, r in strongest if r]
-    return draw(curves, points, band=False)
+    # A colour for each classifier, a line style for each attack.
+    order, ways = list(dict.fromkeys(r.model for r in carrying)), list(dict.fromkeys(map(attacks.named, carrying)))
+    colour = {published.short(m): COLOURS[i % len(COLOURS)] for i, m in enumerate(order)}
+    ways.sort(key=lambda way: way != "manifold attack")  # the strongest one is solid
+    styles = dict(zip(ways, ("-", "--", "-.", ":") * len(ways)))
+    look = {f"{published.short(r.model)}, {attacks.named(r)}": (colour[published.short(r.model)],
+                                                                styles[attacks.named(r)]) for r in carrying}
+    look |= {f"{name}, any image": (c, "") for name, c in colour.items()}
+    return draw(curves, points, band=False, look=look)

@@ -63,7 +63,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "noise": 0.3,
         "inversion": "gauss_newton",
         "inversion_restarts": 1,
-        "inversion_steps": 8,
+        "inversion_steps": 4,
         "inversion_learning_rate": 0.1,
     },
     # 3 x 1000 steps of plain gradient descent from random codes (the optimiser is rebuilt at every step, which leaves

@@ -115,7 +115,7 @@ def build(
     damping: float = 0.02,
     noise: float = 0.1,
     inversion_restarts: int = 1,
-    inversion_steps: int = 8,
+    inversion_steps: int = 4,
     latent_radius: float | None = None,
 ) -> Manifold:
     """The attack on the image manifold of a generator.

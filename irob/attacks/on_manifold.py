@@ -112,7 +112,7 @@ def build(
     keep: str = "first",
     initialisation: str = "code",
     inversion_restarts: int = 1,
-    inversion_steps: int = 8,
+    inversion_steps: int = 4,
 ) -> OnManifold:
     """The attack in a ball of codes; the defaults are the published ones.
 

@@ -136,7 +136,7 @@ def test_latent_radius_is_kept(key):
 def test_inversion_in_place_of_the_code(key):
     truth, result = problem()[-1], run(key, z=None, initialisation="inversion", inversion_steps=8, restarts=K)
     assert result.success.all()
-    assert np.all(result.distance >= truth * (1 - 1e-4) - 1e-4)
+    assert np.all(result.distance >= truth * (1 - 1e-4) - 1e-4)  # the inverted code draws x itself
     assert np.all(result.distance <= 1.02 * truth + 1e-3)
 
 

@@ -196,7 +196,7 @@ def test_linear_networks_are_exact(norm):
                for k in range(3) if k != y)
     region = _region.ball(LpBall(norm, epsilon), x)
     rows = Rows(_walk.differences(3, jnp.asarray(y)), (3,))
-    found = _walk.lower(rows, given, _walk.shapes(given, (6,)), [], region, rounding=0.0)
+    found = _walk.lower(rows, given, _walk.shapes(given, jnp.zeros(6)), [], region, rounding=0.0)
     assert abs(float(jnp.min(found)) - true) < 1e-6
     for name, options in WALKS.items():
         assert abs(float(certify.build(name, **options).margin(given, x, y, LpBall(norm, epsilon))) - true) < 1e-4
@@ -286,7 +286,7 @@ def test_a_convolution_is_its_matrix():
     """Windows against whole rows: the same network with its convolutions written out as dense layers."""
     shape, given = NETS["max"][0], (*NETS["max"][1][:3], Flatten(), *dense(17, 64, 3))
     size, written = 36, [Flatten()]
-    sizes = _walk.shapes(given, shape)
+    sizes = _walk.shapes(given, jnp.zeros(shape))
     for layer, before in zip(given, sizes, strict=False):
         if isinstance(layer, Conv):
             n = int(np.prod(before))

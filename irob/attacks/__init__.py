@@ -85,13 +85,13 @@ def run(
         raise check.InputError("images: got none, wanted at least one")
     if classifier.image_shape is not None and x.shape[1:] != tuple(classifier.image_shape):
         raise check.InputError(f"images: got {x.shape[1:]}, the classifier wants {tuple(classifier.image_shape)}")
-    _trial.logits(classifier, x.shape[1:])
     if z is not None:
         z = np.asarray(z, np.float32)
         if z.ndim != 2 or len(z) != len(x):
             raise check.InputError(f"codes z: got shape {z.shape}, wanted ({len(x)}, latent_dim)")
     if hasattr(attack, "require"):
         attack.require(x, z)
+    _trial.logits(classifier, x.shape[1:])
     least = getattr(attack, "least_classes", 2)
     if classifier.num_classes < least:
         got = classifier.num_classes

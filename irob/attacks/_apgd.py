@@ -120,8 +120,8 @@ class State:
 def dlr(logits: jax.Array, y: jax.Array) -> jax.Array:
     """The difference of logits ratio: positive where misclassified, indifferent to the scale of the logits.
 
-    >>> dlr(jnp.array([1.0, 4.0, 2.0]), 1).round(3).tolist()
-    -0.6669999957084656
+    >>> round(float(dlr(jnp.array([1.0, 4.0, 2.0]), 1)), 3)
+    -0.667
     """
     top = jax.lax.top_k(logits, 3)[0]
     return margin(logits, y) / (top[0] - top[2] + TINY)
@@ -130,8 +130,8 @@ def dlr(logits: jax.Array, y: jax.Array) -> jax.Array:
 def targeted(logits: jax.Array, y: jax.Array, target: jax.Array) -> jax.Array:
     """The same towards one class: positive where its logit is above that of y.
 
-    >>> targeted(jnp.array([0.0, 4.0, 2.0, 0.0]), 1, 0).tolist()
-    -1.3333333730697632
+    >>> round(float(targeted(jnp.array([0.0, 4.0, 2.0, 0.0]), 1, 2)), 3)  # -(4 - 2) / (4 - 0)
+    -0.5
     """
     top = jax.lax.top_k(logits, 4)[0]
     return (logits[target] - logits[y]) / (top[0] - 0.5 * (top[2] + top[3]) + TINY)
@@ -189,8 +189,9 @@ def ascend(evaluate, x: jax.Array, x_start: jax.Array, threat: LpBall, steps: in
 
     >>> def bowl(v):
     ...     return (*[-jnp.sum((v - 0.6) ** 2)] * 2, -2 * (v - 0.6))
-    >>> ascend(bowl, jnp.full(2, 0.5), jnp.array([0.45, 0.5]), LpBall("linf", 0.2), 20).round(2).tolist()
-    [0.6000000238418579, 0.6000000238418579]
+    >>> found = ascend(bowl, jnp.full(2, 0.5), jnp.array([0.45, 0.5]), LpBall("linf", 0.2), 20)
+    >>> bool(jnp.allclose(found, 0.6, atol=1e-2))
+    True
     """
     l1 = threat.norm == "l1"
     longest = 1.0 if l1 else 2.0

@@ -172,6 +172,8 @@ def examine(plan: Plan, certifier: Any, classifier: Classifier, data: Dataset, t
         certify.run(few, classifier, data.x[:1], data.y[:1], threat)
         return
     walked = layers.of(classifier)
+    if hasattr(certifier, "run"):  # it works on the host, and says what it does not take when it runs
+        return
     jax.eval_shape(lambda x, y: certifier.margin(walked, x, y, threat), data.x[0], data.y[0])
 
 

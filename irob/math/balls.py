@@ -76,7 +76,8 @@ def project_l1_box(v: jax.Array, epsilon: jax.Array | float, low: jax.Array, hig
 
     Reference: Croce and Hein, 2021, https://arxiv.org/abs/2103.01208
 
-    >>> project_l1_box(jnp.array([2.0, -1.0, 0.5]), 2.0, -jnp.ones(3), jnp.ones(3)).round(3).tolist()
+    >>> near = project_l1_box(jnp.array([2.0, -1.0, 0.5]), 2.0, -jnp.ones(3), jnp.ones(3))
+    >>> [round(float(v), 3) for v in near]
     [1.0, -0.75, 0.25]
     """
     a = jnp.abs(v)

@@ -16,14 +16,19 @@ def cells(name: str):
     return jupytext.read(FOLDER / name).cells
 
 
-def test_both_halves_agree():
-    """`jupytext --sync notebooks/quickstart.md` makes them agree."""
-    pairs = [[(c.cell_type, c.source) for c in cells(name)] for name in ("quickstart.md", "quickstart.ipynb")]
+NAMES = ("quickstart", "evaluate_your_model")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_halves_agree(name):
+    """`jupytext --sync notebooks/NAME.md` makes them agree."""
+    pairs = [[(c.cell_type, c.source) for c in cells(f"{name}.{half}")] for half in ("md", "ipynb")]
     assert pairs[0] == pairs[1]
 
 
-def test_no_output_is_stored():
-    for cell in cells("quickstart.ipynb"):
+@pytest.mark.parametrize("name", NAMES)
+def test_no_output_is_stored(name):
+    for cell in cells(f"{name}.ipynb"):
         if cell.cell_type == "code":
             assert not cell.outputs and cell.execution_count is None
 

@@ -12,7 +12,7 @@ from irob.core.compile import jit
 
 
 def plain_conv(x, kernel, bias, stride, padding):
-    sides = ((padding, padding),) * 2
+    sides = padding if isinstance(padding, str) else ((padding, padding),) * 2
     y = jax.lax.conv_general_dilated(x, kernel, (stride, stride), sides, dimension_numbers=("NHWC", "HWIO", "NHWC"))
     return y + bias
 
@@ -21,10 +21,12 @@ def plain_max_pool(x):
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
 
-@pytest.mark.parametrize(("size", "stride", "padding"), [(3, 1, 0), (3, 1, 1), (4, 2, 1)])
-def test_conv_is_the_plain_one_in_value_and_gradients(key, size, stride, padding):
+@pytest.mark.parametrize("side", [8, 11])
+@pytest.mark.parametrize(
+    ("size", "stride", "padding"), [(3, 1, 0), (3, 1, 1), (3, 2, 1), (4, 2, 1), (4, 2, 0), (4, 2, "SAME"), (6, 3, 2)])
+def test_conv_is_the_plain_one_in_value_and_gradients(key, size, stride, padding, side):
     a, b, c = jax.random.split(key, 3)
-    x, kernel = jax.random.normal(a, (2, 8, 8, 3)), jax.random.normal(b, (size, size, 3, 5))
+    x, kernel = jax.random.normal(a, (2, side, side, 3)), jax.random.normal(b, (size, size, 3, 5))
     bias = jax.random.normal(c, (5,))
     ours, vjp = jax.vjp(lambda *p: layers.conv(*p, stride, padding), x, kernel, bias)
     wanted, plain_vjp = jax.vjp(lambda *p: plain_conv(*p, stride, padding), x, kernel, bias)

@@ -38,13 +38,34 @@ def conv(
     [9.0, 9.0, 9.0, 9.0]
     """
     sides = padding if isinstance(padding, str) else ((padding, padding), (padding, padding))
-    y = _conv(x, kernel, stride, sides)
+    if jax.default_backend() == "cpu" and stride > 1 and not any(k % stride for k in kernel.shape[:2]):
+        y = _conv(*_blocks_as_channels(x, kernel, stride, sides), 1, "VALID")
+    else:
+        y = _conv(x, kernel, stride, sides)
     return y if bias is None else y + _spread(bias, y.shape[1:])
 
 
 def _plain(x, kernel, stride, sides, kernel_layout="HWIO"):
     layouts = ("NHWC", kernel_layout, "NHWC")
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), sides, dimension_numbers=layouts)
+
+
+def _blocks_as_channels(x, kernel, stride, sides):
+    """Image and kernel of the same convolution with stride 1: blocks of stride x stride pixels become channels.
+
+    The gradient of a strided convolution puts zeros between the pixels and multiplies by them; this one's does not.
+    """
+    size = kernel.shape[:2]
+    pads = jax.lax.padtype_to_pads(x.shape[1:3], size, (stride, stride), sides) if isinstance(sides, str) else sides
+    edges = [(0, 0, 0)]
+    for n, k, (low, high) in zip(x.shape[1:3], size, pads, strict=True):
+        used = (n + low + high - k) // stride * stride + k
+        edges.append((low, used - n - low, 0))
+    x = jax.lax.pad(x, jnp.zeros((), x.dtype), [*edges, (0, 0, 0)])
+    n, h, w, c = x.shape
+    x = x.reshape(n, h // stride, stride, w // stride, stride, c).transpose(0, 1, 3, 2, 4, 5)
+    kernel = kernel.reshape(size[0] // stride, stride, size[1] // stride, stride, c, -1).transpose(0, 2, 1, 3, 4, 5)
+    return x.reshape(*x.shape[:3], -1), kernel.reshape(*kernel.shape[:2], stride * stride * c, -1)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))

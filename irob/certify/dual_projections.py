@@ -24,8 +24,8 @@ def bounds(key: jax.Array, given, of: Region, projections: int) -> list[tuple[ja
     """(l, u) of the input of every ReLU, estimated with `projections` random vectors; see `dual.bounds`."""
     sizes = dual.shapes(given, of.centre)
     shape = (projections, *sizes[0])
-    ball = jax.random.normal(keyed(key, 0), shape) if of.norm == "l2" else None
-    old = of.extent * jax.random.cauchy(keyed(key, 0), shape) if ball is None else None
+    ball = drawn(jax.random.normal, key, 0, shape) if of.norm == "l2" else None
+    old = of.extent * drawn(jax.random.cauchy, key, 0, shape) if ball is None else None
     centre, new = of.centre, None
     found: list[tuple[jax.Array, jax.Array]] = []
     lines, after = None, 0
@@ -42,7 +42,7 @@ def bounds(key: jax.Array, given, of: Region, projections: int) -> list[tuple[ja
             if ball is not None:
                 half = half + of.extent * root_mean_square(ball).reshape(-1)
             if old is not None:
-                half = half + jnp.median(jnp.abs(old), axis=0).reshape(-1)
+                half = half + median(jnp.abs(old)).reshape(-1)
             assert new is not None  # there are lines, so a ReLU came before
             old = new if old is None else old + new
         half = half.reshape(sizes[i])
@@ -50,13 +50,15 @@ def bounds(key: jax.Array, given, of: Region, projections: int) -> list[tuple[ja
         lines, after = dual.relax(*found[-1]), i + 1
         centre = lines.slope * centre + lines.offset / 2
         ball, old = (None if a is None else lines.slope * a for a in (ball, old))
-        new = jax.random.cauchy(keyed(key, len(found)), (projections, *sizes[i])) * lines.offset / 2
+        new = drawn(jax.random.cauchy, key, len(found), (projections, *sizes[i])) * (lines.offset / 2)
     return found
 
 
-def keyed(key: jax.Array, i: int) -> jax.Array:
-    """The key of the random vectors of ReLU layer i, 0 for the ball's."""
-    return jax.random.fold_in(key, i)
+def drawn(distribution, key: jax.Array, i: int, shape: tuple[int, ...]) -> jax.Array:
+    """The random vectors of ReLU layer i, 0 for the ball's, one by one: out of a loop XLA keeps them, while those of
+    one call it would draw again for every image that they are multiplied with."""
+    each = jax.random.split(jax.random.fold_in(key, i), shape[0])
+    return jax.lax.map(lambda k: distribution(k, shape[1:]), each)
 
 
 def pulled(given, sizes) -> _rows.Rows:
@@ -83,3 +85,39 @@ def root_mean_square(a: jax.Array) -> jax.Array:
     """Over the first axis; with a gradient, 0, where all are 0."""
     square = jnp.mean(jnp.square(a), axis=0)
     return jnp.sqrt(jnp.where(square > 0, square, 1.0)) * (square > 0)
+
+
+@jax.custom_jvp
+def median(a: jax.Array) -> jax.Array:
+    """Over the first axis, of sizes a >= 0; the mean of the two middle ones where their number is even.
+
+    >>> median(jnp.array([3.0, 0.0, 1.0, 2.0])).item()
+    1.5
+    """
+    return (ranked(a, (len(a) - 1) // 2) + ranked(a, len(a) // 2)) / 2
+
+
+@median.defjvp
+def _median_jvp(primals, tangents):
+    """The entries in the middle share the derivative."""
+    (a,), (da,) = primals, tangents
+    share = jnp.zeros_like(a)
+    for rank in ((len(a) - 1) // 2, len(a) // 2):
+        at = a == ranked(a, rank)
+        share = share + at / (2 * jnp.sum(at, axis=0))
+    return median(a), jnp.sum(share * da, axis=0)
+
+
+def ranked(a: jax.Array, rank: int) -> jax.Array:
+    """The entry with `rank` smaller ones, over the first axis, of a f32 >= 0, bit by bit from the highest.
+
+    Such numbers are ordered as their bits are, read as integers.  50 of each of 78,400: 35 ms, sorted 275.
+    """
+    bits = jax.lax.bitcast_convert_type(a, jnp.int32)
+
+    def longer(i, found):
+        tried = found | (1 << (30 - i))
+        return jnp.where(jnp.sum(bits < tried, axis=0) <= rank, tried, found)
+
+    found = jax.lax.fori_loop(0, 31, longer, jnp.zeros(a.shape[1:], jnp.int32))
+    return jax.lax.bitcast_convert_type(found, jnp.float32)

@@ -6,6 +6,8 @@ import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the suite's numbers are those of the CPU path
 os.environ.setdefault("MPLBACKEND", "agg")
+# Most of the suite's time would go into optimising programs that run once.  XLA_FLAGS=" " tests the optimised ones.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
 
 import jax
 import pytest

@@ -72,7 +72,7 @@ def worst(given, x, x_adv, y):
 @compile.jit
 def points(key, x, threat):
     """Draws from the ball, half of them at its edge."""
-    inner = jax.vmap(lambda k: threat.sample(k, x))(jax.random.split(key, 1000))
+    inner = jax.vmap(lambda k: threat.sample(k, x))(jax.random.split(key, 50_000))
     far = jax.vmap(lambda v: threat.project(x, x + 10 * (v - x)))(inner)
     return jnp.concatenate([inner, far])
 

@@ -135,8 +135,8 @@ def draw(rows: list[dict], path: pathlib.Path) -> None:
                 label = curve if epsilon == max(EPSILONS) else None
                 axis.plot([r["seconds_per_image"] for r in own], [100 * r["success"][i] for r in own], style,
                           color=f"C{colour}", marker="o", markersize=3, label=label)
-        axis.set(xscale="log", title=name, xlabel="seconds an image")
-    axes[0][0].set_ylabel("success, %  (epsilon 1 dotted, 2 dashed, 3 solid)")
+        axis.set(xscale="log", title=name, xlabel="seconds an image  (ε = 1 dotted, 2 dashed, 3 solid)")
+    axes[0][0].set_ylabel("success, %")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", ncols=len(curves), fontsize=8)
     figure.tight_layout(rect=(0, 0.08, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Every number of the README's tables of the limit follows from the rows of the report beside it."""
 
+import json
 import pathlib
 import re
 
@@ -85,6 +86,19 @@ def test_what_attacks_leave_is_what_was_measured():
         if line.kind == "ours":
             wanted[f"{group}, {line.label}"] = [round(100 * c.value) for c in line.cells[1:]]
     assert printed("accuracy left, %") == wanted and len(wanted) == 12
+
+
+def test_success_on_the_manifold_is_what_was_measured():
+    """Every line is that of one contender, on both classifiers."""
+    rows = json.loads((ROOT / "docs/manifold.json").read_text(encoding="utf-8"))["rows"]
+    measured = {name: [r for r in rows if r["classifier"] == name] for name in ("mnist_gen_standard", "mnist_gen_adv")}
+    for label, numbers in printed("success in distribution, %", 7).items():
+        found = [[round(r["seconds_per_image"], 2), *(round(100 * s) for s in r["success"])]
+                 for r in measured["mnist_gen_standard"]]
+        assert numbers[:4] in found, label
+        same = measured["mnist_gen_standard"][found.index(numbers[:4])]
+        other = [r for r in measured["mnist_gen_adv"] if (r["curve"], r["budget"]) == (same["curve"], same["budget"])]
+        assert numbers[4:] == ([round(100 * s) for s in other[0]["success"]] if other else [None] * 3), label
 
 
 def test_certificates_are_what_was_proved():

@@ -328,3 +328,17 @@ def test_bad_input_is_one_line():
         with pytest.raises(InputError, match=says) as e:
             make()
         assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("n", [1, 2, 7, 50])
+def test_medians_bit_by_bit_are_those_of_sorting(key, n, dtype):
+    apart = jnp.abs(jax.random.cauchy(key, (n, 40)))
+    a = apart.astype(dtype).at[:, 0].set(0).at[: n // 2, 1].set(2.5)  # many equal ones
+    np.testing.assert_array_equal(dual_projections.median(a), jnp.median(a, axis=0))
+
+    def gradient(median):  # where no two are equal there is one
+        return jax.grad(lambda v: jnp.sum(median(v) ** 2))(apart)
+
+    wanted = gradient(lambda v: jnp.median(v, axis=0))
+    np.testing.assert_allclose(gradient(dual_projections.median), wanted, rtol=1e-6)

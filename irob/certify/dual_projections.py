@@ -109,15 +109,17 @@ def _median_jvp(primals, tangents):
 
 
 def ranked(a: jax.Array, rank: int) -> jax.Array:
-    """The entry with `rank` smaller ones, over the first axis, of a f32 >= 0, bit by bit from the highest.
+    """The entry with `rank` smaller ones, over the first axis, of a >= 0, bit by bit from the highest.
 
     Such numbers are ordered as their bits are, read as integers.  50 of each of 78,400: 35 ms, sorted 275.
     """
-    bits = jax.lax.bitcast_convert_type(a, jnp.int32)
+    width = jnp.finfo(a.dtype).bits
+    bits = jax.lax.bitcast_convert_type(a, f"int{width}")
+    one = jnp.ones((), bits.dtype)
 
     def longer(i, found):
-        tried = found | (1 << (30 - i))
+        tried = found | (one << (width - 2 - i).astype(bits.dtype))
         return jnp.where(jnp.sum(bits < tried, axis=0) <= rank, tried, found)
 
-    found = jax.lax.fori_loop(0, 31, longer, jnp.zeros(a.shape[1:], jnp.int32))
-    return jax.lax.bitcast_convert_type(found, jnp.float32)
+    found = jax.lax.fori_loop(0, width - 1, longer, jnp.zeros(a.shape[1:], bits.dtype))
+    return jax.lax.bitcast_convert_type(found, a.dtype)

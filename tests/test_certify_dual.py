@@ -330,6 +330,33 @@ def test_bad_input_is_one_line():
         assert "\n" not in str(e.value)
 
 
+PLACES = [(4, 2, 1), (3, 1, "SAME"), (3, 2, "SAME"), (2, 3, "VALID"), (1, 1, 0)]
+
+
+@pytest.mark.parametrize(("size", "stride", "pad"), PLACES)
+def test_place_by_place_is_the_convolution_of_the_products(key, size, stride, pad):
+    """With its gradients by kernel, vectors and scales, for a batch of images that share the vectors."""
+    keys = jax.random.split(key, 4)
+    c, s = jax.random.normal(keys[0], (3, 7, 6, 2)), jax.random.normal(keys[1], (5, 7, 6, 2))
+    layer = Conv(jax.random.normal(keys[2], (size, size, 2, 4)), jnp.ones(4), stride, pad)
+    weights = jax.random.normal(keys[3], jax.vmap(lambda s: jax.vmap(layer)(s * c))(s).shape)
+
+    def both(push):
+        def total(layer, c, s):
+            return jnp.sum(weights * push(layer, c, s))
+
+        return push(layer, c, s), jax.grad(total, (0, 1, 2))(layer, c, s)
+
+    def direct(layer, c, s):
+        return jax.vmap(lambda s: jax.vmap(dataclasses.replace(layer, bias=jnp.zeros(4)))(s * c))(s)
+
+    def placed(layer, c, s):
+        return jax.vmap(lambda s: dual_projections.by_place(layer, c, s))(s)
+
+    for a, b in zip(jax.tree.leaves(both(placed)), jax.tree.leaves(both(direct)), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("n", [1, 2, 7, 50])
 def test_medians_bit_by_bit_are_those_of_sorting(key, n, dtype):

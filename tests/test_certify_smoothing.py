@@ -17,7 +17,7 @@ from irob.math import noise
 
 def shifts_of(key, count):
     """The noise of a key, drawn in one go."""
-    return np.asarray(jax.jit(jax.vmap(lambda j: noise.normal(key, j, (2, 2, 1))))(np.arange(count)))
+    return np.asarray(jax.jit(jax.vmap(lambda j: noise.normal(noise.seed(key), j, (2, 2, 1))))(np.arange(count)))
 
 
 W = np.array([[1.0, 2.0, -1.0, 0.5]]) / 2.5  # |w| = 1

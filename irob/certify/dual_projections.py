@@ -18,21 +18,22 @@ import jax.numpy as jnp
 from irob.certify import _rows, dual
 from irob.certify.dual import Region
 from irob.core import layers as kinds
+from irob.core.types import value
 
 
 def bounds(key: jax.Array, given, of: Region, projections: int) -> list[tuple[jax.Array, jax.Array]]:
     """(l, u) of the input of every ReLU, estimated with `projections` random vectors; see `dual.bounds`."""
     sizes = dual.shapes(given, of.centre)
     shape = (projections, *sizes[0])
-    ball = drawn(jax.random.normal, key, 0, shape) if of.norm == "l2" else None
-    old = of.extent * drawn(jax.random.cauchy, key, 0, shape) if ball is None else None
+    ball = Vectors(drawn(jax.random.normal, key, 0, shape)) if of.norm == "l2" else None
+    old = Vectors(drawn(jax.random.cauchy, key, 0, shape)).times(of.extent) if ball is None else None
     centre, new = of.centre, None
     found: list[tuple[jax.Array, jax.Array]] = []
     lines, after = None, 0
     for i, layer in enumerate(given):
         if not isinstance(layer, kinds.ReLU):
             centre = layer(centre)
-            ball, old, new = (None if a is None else push(layer, a) for a in (ball, old, new))
+            ball, old, new = (None if a is None else a.push(layer) for a in (ball, old, new))
             continue
         rows = pulled(given[after:i], sizes[after : i + 1])
         if lines is None:
@@ -40,18 +41,44 @@ def bounds(key: jax.Array, given, of: Region, projections: int) -> list[tuple[ja
         else:
             half = rows.dot(lines.offset / 2, jnp.abs)
             if ball is not None:
-                half = half + of.extent * root_mean_square(ball).reshape(-1)
+                half = half + of.extent * root_mean_square(ball.full).reshape(-1)
             if old is not None:
-                half = half + median(jnp.abs(old)).reshape(-1)
+                half = half + median(jnp.abs(old.full)).reshape(-1)
             assert new is not None  # there are lines, so a ReLU came before
-            old = new if old is None else old + new
+            old = new if old is None else Vectors(old.full + new.full, own=True)
         half = half.reshape(sizes[i])
         found.append((centre - half, centre + half))
         lines, after = dual.relax(*found[-1]), i + 1
         centre = lines.slope * centre + lines.offset / 2
-        ball, old = (None if a is None else lines.slope * a for a in (ball, old))
-        new = drawn(jax.random.cauchy, key, len(found), (projections, *sizes[i])) * (lines.offset / 2)
+        ball, old = (None if a is None else a.times(lines.slope) for a in (ball, old))
+        new = Vectors(drawn(jax.random.cauchy, key, len(found), (projections, *sizes[i]))).times(lines.offset / 2)
     return found
+
+
+@value("own")
+class Vectors:
+    """Random vectors s c.  c: f[k, *shape], common to all images unless `own`.  s: the image's scale, None for 1."""
+
+    c: jax.Array
+    s: jax.Array | None = None
+    own: bool = False
+
+    @property
+    def full(self) -> jax.Array:
+        """f[k, *shape]."""
+        return self.c if self.s is None else self.c * self.s
+
+    def times(self, s: jax.Array) -> "Vectors":
+        """Scaled by s f[*shape], which stays a factor where the vectors are common to all images."""
+        if self.own or self.s is not None:
+            return Vectors(self.full * s, own=True)
+        return Vectors(self.c, s)
+
+    def push(self, layer) -> "Vectors":
+        """Through an affine layer without its bias."""
+        if self.s is not None and isinstance(layer, kinds.Conv) and jax.default_backend() == "cpu":
+            return Vectors(by_place(layer, self.c, self.s), own=True)
+        return Vectors(push(layer, self.full), own=self.own or self.s is not None)
 
 
 def drawn(distribution, key: jax.Array, i: int, shape: tuple[int, ...]) -> jax.Array:
@@ -79,6 +106,33 @@ def push(layer, vectors: jax.Array) -> jax.Array:
         case kinds.Scale():
             return vectors * layer.gain
     return jax.vmap(layer)(vectors)
+
+
+def by_place(layer: kinds.Conv, c: jax.Array, s: jax.Array) -> jax.Array:
+    """A convolution without its bias of s c, place p by place, w over the window that p sees:
+
+        out[k, p, o] = sum over w of s[p, w] (c[k, p, w] kernel[w, o])
+
+    What is in brackets is the same for all images, so under `vmap` a place is one product of matrices that stay in the
+    cache.  50 images, 50 vectors 14x14x16, with gradient: 57 ms; by convolving the 2,500 products 134.
+    """
+    kh, kw, _, out = layer.kernel.shape
+    (top, bottom), (left, right) = _rows.padding(layer, s.shape)
+    places = tuple((n - k) // layer.stride + 1 for n, k in ((s.shape[0] + top + bottom, kh),
+                                                            (s.shape[1] + left + right, kw)))
+    window = _rows.Window((places[0], places[1]), layer.stride, (top, left))
+    kernel = layer.kernel.reshape(-1, out)
+
+    def seen(v):
+        return _rows.windows(v, window, (kh, kw)).reshape(-1, len(kernel))
+
+    @jax.checkpoint
+    def place(at):
+        s, c = at
+        return jnp.einsum("w,kow->ko", s, c[:, None] * kernel.T)
+
+    found = jax.lax.map(place, (seen(s), jax.vmap(seen, out_axes=1)(c)))
+    return found.reshape(*places, len(c), out).transpose(2, 0, 1, 3)
 
 
 def root_mean_square(a: jax.Array) -> jax.Array:

@@ -134,8 +134,15 @@ def fitting(classifier: Classifier, shape: tuple[int, ...], chunk: int | None) -
     """Noisy copies at a time: what is fast, or fewer where the memory does not hold them."""
     if chunk is None:
         chunk = 256 if jax.default_backend() == "cpu" else 4096
-    holds = int(memory.SHARE * memory.available() / max(1, memory.needed(classifier, jnp.zeros(shape))))
+    needed = memory.needed(lambda x: _logits(classifier, x), jnp.zeros(shape))
+    holds = int(memory.SHARE * memory.available() / max(1, needed))
     return max(1, min(integer("chunk", chunk, low=1), holds))
+
+
+@jax.jit
+def _logits(classifier, x):
+    """Never compiled; a trace that JAX keeps, so that only the first call of `fitting` costs its 20 ms."""
+    return classifier(x)
 
 
 def _together(n: int, most: int) -> int:
@@ -164,8 +171,10 @@ def _vote(key, classifier, sigma, index, x, samples: int, most: int):
     size = -(-samples // blocks)
 
     def one(key, x):
+        seed = noise.seed(key)
+
         def copy(j):
-            logits = classifier(x + sigma * noise.normal(key, j, x.shape))
+            logits = classifier(x + sigma * noise.normal(seed, j, x.shape))
             counts = (j < samples) & jnp.all(jnp.isfinite(logits))
             return jnp.where(counts, jnp.argmax(logits), ABSTAIN)
 
@@ -180,7 +189,7 @@ def _vote(key, classifier, sigma, index, x, samples: int, most: int):
 
 @compile.jit(static_argnames=("count", "shape"))
 def _draws(key, *, count, shape):
-    return jax.vmap(lambda j: noise.normal(key, j, shape))(jnp.arange(count))
+    return jax.vmap(lambda j: noise.normal(noise.seed(key), j, shape))(jnp.arange(count))
 
 
 @dataclasses.dataclass(frozen=True)

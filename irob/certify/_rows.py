@@ -149,7 +149,7 @@ def _transposed(y, kernel, stride, pads, shape):
         return x
     c, o = kernel.shape[2:]
     n, h, w = y.shape[:3]
-    phases = _phases(kernel, stride)[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4)
+    phases = layers.phases(kernel, stride)[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4)
     rows, columns = phases.shape[:2]
     edges = ((rows - 1, rows - 1), (columns - 1, columns - 1))
     z = jax.lax.conv_general_dilated(y, phases.reshape(rows, columns, o, -1), (1, 1), edges, dimension_numbers=LAYOUTS)
@@ -177,7 +177,7 @@ def _overlap_add(y, kernel, stride, pads, shape):
     matrices takes four times as long.
     """
     n, h, w, o = y.shape
-    phases = _phases(kernel, stride)
+    phases = layers.phases(kernel, stride)
     matrix = phases.reshape(1, 1, -1, o).transpose(0, 1, 3, 2)
     pixels = y.reshape(-1, 1, 1, o)
     z = jax.lax.conv_general_dilated(pixels, matrix, (1, 1), "VALID", dimension_numbers=LAYOUTS)
@@ -186,17 +186,6 @@ def _overlap_add(y, kernel, stride, pads, shape):
     z = _shifted([z[:, :, :, :, q] for q in range(z.shape[4])], axis=2)
     z = z.transpose(0, 1, 3, 2, 4, 5)
     return _crop(z.reshape(n, z.shape[1] * stride, z.shape[3] * stride, -1), pads, shape)
-
-
-def _phases(kernel, stride):
-    """f[kh,kw,c,o] -> f[q,r,q',r',c,o] with tap = stride q + r in both axes, filled up with zeros.
-
-    Output row p + low = stride (i + q) + r: a convolution over q for every phase r.
-    """
-    kh, kw, c, o = kernel.shape
-    rows, columns = -(-kh // stride), -(-kw // stride)
-    full = jnp.pad(kernel, ((0, rows * stride - kh), (0, columns * stride - kw), (0, 0), (0, 0)))
-    return full.reshape(rows, stride, columns, stride, c, o)
 
 
 def _shifted(parts: list[jax.Array], axis: int) -> jax.Array:

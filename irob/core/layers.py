@@ -64,8 +64,19 @@ def _blocks_as_channels(x, kernel, stride, sides):
     x = jax.lax.pad(x, jnp.zeros((), x.dtype), [*edges, (0, 0, 0)])
     n, h, w, c = x.shape
     x = x.reshape(n, h // stride, stride, w // stride, stride, c).transpose(0, 1, 3, 2, 4, 5)
-    kernel = kernel.reshape(size[0] // stride, stride, size[1] // stride, stride, c, -1).transpose(0, 2, 1, 3, 4, 5)
+    kernel = phases(kernel, stride).transpose(0, 2, 1, 3, 4, 5)
     return x.reshape(*x.shape[:3], -1), kernel.reshape(*kernel.shape[:2], stride * stride * c, -1)
+
+
+def phases(kernel, stride: int):
+    """f[kh,kw,c,o] -> f[q,r,q',r',c,o] with tap = stride q + r in both axes, filled up with zeros.
+
+    Tap t of output i reads pixel stride i + t = stride (i + q) + r: a convolution over q for every phase r.
+    """
+    kh, kw, c, o = kernel.shape
+    rows, columns = -(-kh // stride), -(-kw // stride)
+    full = jnp.pad(kernel, ((0, rows * stride - kh), (0, columns * stride - kw), (0, 0), (0, 0)))
+    return full.reshape(rows, stride, columns, stride, c, o)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))

@@ -31,7 +31,7 @@ MEND = {
 }
 CERTIFIED = {
     "full": [],
-    "reduced": ["--count", "20000", "--epochs", "5", "--epsilon-warmup", "2", "--projections", "10",
+    "reduced": ["--count", "50000", "--epochs", "12", "--epsilon-warmup", "5", "--projections", "20",
                 "--schedule", "one_cycle", "--learning-rate", "0.002", "--evaluate-count", "200"],
 }
 ACGAN_EPOCHS = {"full": "25", "reduced": "8"}

@@ -15,8 +15,13 @@ if "XLA_FLAGS" not in os.environ:
     trial = subprocess.run([sys.executable, "-c", "import jax; jax.devices()"], env=quick, capture_output=True)
     os.environ["XLA_FLAGS"] = quick["XLA_FLAGS"] if trial.returncode == 0 else " "
 
+import hypothesis
 import jax
 import pytest
+
+# A run is the same as the last; `--hypothesis-profile=default` searches with new examples.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ _PARITY = 0x1BD11BDA
 
 
 def seed(key: jax.Array) -> jax.Array:
-    """The cipher's key u32[2] of a typed key.  To be made once: inside of a loop it costs as much as a small draw."""
+    """The cipher's key u32[2] of a typed key, to be made once and outside of loops."""
     return jax.random.bits(key, (2,))
 
 
@@ -41,13 +41,13 @@ def threefry(k, m, x, y) -> tuple[jax.Array, jax.Array]:
     >>> [hex(word) for word in threefry(*jnp.array([0x13198A2E, 0x03707344, 0x243F6A88, 0x85A308D3], jnp.uint32))]
     ['0xc4923a9c', '0x483df7a0']
     """
-    words = (k, m, k ^ m ^ _PARITY)
+    schedule = (k, m, k ^ m ^ _PARITY)
     x, y = x + k, y + m
     for i in range(5):
         for turn in _TURNS[i % 2]:
             x = x + y
             y = x ^ ((y << turn) | (y >> (32 - turn)))
-        x, y = x + words[(i + 1) % 3], y + words[(i + 2) % 3] + jnp.uint32(i + 1)
+        x, y = x + schedule[(i + 1) % 3], y + schedule[(i + 2) % 3] + jnp.uint32(i + 1)
     return x, y
 
 

@@ -10,11 +10,16 @@ from typing import Any, Literal
 
 import numpy as np
 
+from irob.core import definitions
 from irob.core.check import InputError
+from irob.core.definitions import Definition
 from irob.core.types import value
 from irob.math import quantiles
 
 Side = Literal["lower", "upper", "exact", "estimate"]
+
+
+LIMITS = ("intrinsic robustness", "label robustness")  # quantities whose upper ends limit classifiers
 
 
 class EvidenceError(ValueError):
@@ -80,7 +85,10 @@ class Certificate:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One number of a report.  low and high: its confidence interval, or None.  n: how many examples."""
+    """One number of a report.  low and high: its confidence interval, or None.  n: how many examples.
+
+    definition: of robustness (irob.core.definitions), "" for numbers that are none; the quantity's own if left out.
+    """
 
     dataset: str
     model: str
@@ -94,6 +102,11 @@ class Row:
     high: float | None = None
     n: int | None = None
     detail: dict[str, Any] = dataclasses.field(default_factory=dict)
+    definition: Definition = ""
+
+    def __post_init__(self):
+        if not self.definition:
+            object.__setattr__(self, "definition", definitions.of(self.quantity, self.side))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +139,8 @@ class Report:
         (detail["allowed"]), and no more examples than those are certified and fooled (detail["contradictions"]);
         robust accuracy never exceeds natural accuracy.
         Of the limits of one family of classifiers at one alpha, a certified lower end (a witness) never exceeds a
-        certified upper end.
+        certified upper end; nor does a certified classifier exceed a certified label limit.
+        Every number of robustness names its definition, and none is held against one of another definition.
 
         Discoveries: attacked robust accuracy above an upper bound, its whole confidence interval included, of a
         classifier whose natural risk is at least the bound's alpha (detail["alpha"]); a certified witness above an
@@ -137,6 +151,7 @@ class Report:
         for r in accuracies:
             if not 0 <= r.value <= 1:
                 raise EvidenceError(f"{_name(r)}: {r.value:g} is no accuracy")
+        _defined(self.rows)
         for r in self.rows:
             if r.low is not None and r.high is not None and not r.low - 1e-9 <= r.value <= r.high + 1e-9:
                 raise EvidenceError(f"{_name(r)}: {r.value:g} lies outside its interval [{r.low:g}, {r.high:g}]")
@@ -155,18 +170,23 @@ class Report:
         risks = {(r.dataset, r.model): 1 - r.value for r in accuracies if r.quantity == "natural accuracy"}
         found: dict[Any, str] = {}
         for b in self.rows:
-            if b.quantity != "intrinsic robustness" or b.side != "upper":
+            if b.quantity not in LIMITS or b.side != "upper":
                 continue
             for a in accuracies:
                 same = (a.dataset, a.threat, a.quantity) == (b.dataset, b.threat, "robust accuracy")
+                if same:
+                    comparable(a, b)
                 lowest = a.value if a.low is None else a.low
+                # A limit of labels has no alpha: it speaks of every classifier.
                 member = risks.get((a.dataset, a.model), 1.0) >= b.detail.get("alpha", 0.0)
                 if same and member and lowest > b.value:
                     found[_name(a)] = (
                         f"{_name(a)}: attacked {a.value:.4f} (at least {lowest:.4f}) exceeds the bound {b.value:.4f} "
-                        f"of {b.method}: the constant is too low or the attack too weak"
+                        f"of {b.method}: " +
+                        ("the attack is too weak" if b.certified else "the constant is too low or the attack too weak")
                     )
         for low, high in _brackets(self.rows):
+            comparable(low, high)
             if low.certified and low.value > high.value + 1e-9:
                 text = f"{_name(low)}: certified {low.value:.4f} exceeds {_name(high)}: {high.value:.4f}"
                 if high.certified:
@@ -175,12 +195,32 @@ class Report:
         return tuple(found.values())
 
 
+def comparable(a: Row, b: Row) -> None:
+    """Raises `EvidenceError` where two rows have different definitions of robustness."""
+    if not definitions.agree(a.definition, b.definition):
+        raise EvidenceError(f"{_name(a)} is {a.definition or 'no'} robustness, {_name(b)} is {b.definition or 'no'} "
+                            "robustness: numbers of different definitions are not compared")
+
+
+def _defined(rows: tuple[Row, ...]) -> None:
+    """Raises `EvidenceError` where a row has no definition, another than its quantity's, or compares across two."""
+    for r in rows:
+        wanted = definitions.of(r.quantity, r.side)
+        fits = r.definition == wanted if wanted or not r.definition else r.definition in definitions.NAMES
+        if not fits or (r.quantity in definitions.NAMED_BY_ROW and not r.definition):
+            raise EvidenceError(f"{_name(r)}: got definition {r.definition!r}, wanted "
+                                f"{repr(wanted) if wanted else 'one of ' + ', '.join(definitions.NAMES)}")
+        ends = [r.detail[k] for k in ("lower definition", "upper definition") if k in r.detail]
+        if len(ends) == 2 and not definitions.agree(*ends):
+            raise EvidenceError(f"{_name(r)}: a difference between {ends[0]} and {ends[1]} robustness means nothing")
+
+
 def _brackets(rows: tuple[Row, ...]):
-    """Lower and upper ends of the same limit: data set, threat, alpha and family."""
-    limits = [r for r in rows if r.quantity == "intrinsic robustness" and r.detail.get("protocol") != "paper"]
+    """Lower and upper ends of the same limit: quantity, data set, threat, alpha and family."""
+    limits = [r for r in rows if r.quantity in LIMITS and r.detail.get("protocol") != "paper"]
     for low in (r for r in limits if r.side == "lower"):
         for high in (r for r in limits if r.side == "upper"):
-            same = (low.dataset, low.threat) == (high.dataset, high.threat)
+            same = (low.quantity, low.dataset, low.threat) == (high.quantity, high.dataset, high.threat)
             if same and all(low.detail.get(k) == high.detail.get(k) for k in ("alpha", "family")):
                 yield low, high
 

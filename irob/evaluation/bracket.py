@@ -180,7 +180,8 @@ def widths(rows: Sequence[Row], upper: Sequence[Row]) -> list[Row]:
             **{k: low.detail[k] for k in ("epsilon", "alpha", "family", "confidence")}, "protocol": "default",
             "lower": low.value, "lower certified": low.certified, "witness": low.detail["witness"],
             "region": low.detail["region"],
-            "upper": u.value, "upper certified": u.certified, "upper method": u.method}
+            "upper": u.value, "upper certified": u.certified, "upper method": u.method,
+            "lower definition": low.definition, "upper definition": u.definition}
         found.append(Row(u.dataset, "any", u.threat, WIDTH, u.value - low.value,
                          "upper" if certified else "estimate", certified, f"{u.method} less {low.method}",
                          n=low.n, detail=detail))

@@ -22,6 +22,7 @@ from irob import bounds
 from irob.bounds.concentration import FAMILIES, Concentration
 from irob.core import check
 from irob.core.check import InputError
+from irob.core.definitions import Definition
 from irob.core.evidence import Row, Side
 from irob.core.progress import say
 from irob.core.types import Dataset
@@ -101,7 +102,7 @@ def comparison_rows(
         for e in radii:
             rows.append(make.row("Shafahi et al., cube", e, bounds.shafahi_cube(e, density), "upper", False, {
                 "bounds": "images of a class right", "assumption": f"class density at most {density:g}",
-                "attained by": "half-cube, small ε", "density": density}))
+                "attained by": "half-cube, small ε", "density": density}, definition="label"))
     return rows
 
 
@@ -113,10 +114,12 @@ class _Maker:
     norm: str
     alpha: float
 
-    def row(self, method, epsilon, value, side, certified, detail, *, low=None, high=None, n=None) -> Row:
+    def row(
+        self, method, epsilon, value, side, certified, detail, *, definition: Definition, low=None, high=None, n=None,
+    ) -> Row:
         detail = {"section": "comparison", "method": method, "epsilon": float(epsilon), "alpha": self.alpha, **detail}
         return Row(self.dataset, "any", f"{self.norm} {epsilon:g}", EARLIER, float(value), side, certified, method,
-                   low, high, n, detail)
+                   low, high, n, detail, definition)
 
     def region(self, c: Concentration, method: str, gamma: float | None = None) -> Row:
         """A region's row.  Certified: the value is what is sure; otherwise it is the share measured."""
@@ -137,7 +140,7 @@ class _Maker:
         sure = c.certified and gamma is None
         value = 1 - (c.adversarial_high if sure else c.adversarial_risk)
         return self.row(method, c.epsilon, value, "lower", sure, detail, low=1 - c.adversarial_high,
-                        high=1 - c.adversarial_low, n=c.n)
+                        high=1 - c.adversarial_low, n=c.n, definition="error region")
 
 
 def _finite(v: float | None) -> float | None:
@@ -153,7 +156,7 @@ def _theorem(make: _Maker, theorem: Sequence[Row], radii: Sequence[float]) -> li
             out.append(make.row(r.method, d["epsilon"], r.value, "upper", r.certified, {
                 "bounds": "images right, risk at least α", "ours": True,
                 "assumption": "local constant, Gaussian codes",
-                "attained by": "isometry, half-space", "family": d.get("family")}, n=r.n))
+                "attained by": "isometry, half-space", "family": d.get("family")}, n=r.n, definition=r.definition))
     return out
 
 
@@ -167,7 +170,7 @@ def _fawzi(make: _Maker, radii, lipschitz: float, classes: int, side: Side) -> l
                 "bounds": "predictions unchanged on the manifold", "lipschitz": float(lipschitz),
                 "assumption": f"global constant {lipschitz:.2f}, {classes} equal classes",
                 "attained by": "identity, half-space, K = 2" if form == "exact" else "never",
-                "lipschitz side": side}))
+                "lipschitz side": side}, definition="prediction"))
     return out
 
 
@@ -197,5 +200,5 @@ def _transport(make: _Maker, data: Dataset, radii, pair, count: int, confidence:
             "certified for the distribution": 1 - t.certified,
         }
         out.append(make.row(f"transport, {pair[0]} against {pair[1]}", t.epsilon, 1 - t.error, "exact", False, detail,
-                            high=1 - t.certified, n=2 * n))
+                            high=1 - t.certified, n=2 * n, definition="label"))
     return out

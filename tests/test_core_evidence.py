@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from irob.core.evidence import Bound, EvidenceError, Report, Row
+from irob.core.evidence import Bound, EvidenceError, Report, Row, comparable
 
 NATURAL = Row("toy", "net", "none", "natural accuracy", 0.9, "exact", False, "clean", n=100)
 ATTACKED = Row("toy", "net", "l2 1", "robust accuracy", 0.5, "upper", False, "pgd", 0.4, 0.6, 100)
@@ -34,6 +34,27 @@ def test_a_lawful_report_passes_and_comes_back():
 def test_unlawful_rows_raise(row, changes, message):
     with pytest.raises(EvidenceError, match=message):
         report(NATURAL, ATTACKED, dataclasses.replace(row, **changes)).check()
+
+
+def test_numbers_of_different_definitions_are_not_compared():
+    witness = Row("toy", "any", "l2 1", "intrinsic robustness", 0.7, "lower", True, "witness")
+    assert (ATTACKED.definition, witness.definition, BOUND.definition) == ("label", "error region", "both")
+    comparable(ATTACKED, BOUND), comparable(witness, BOUND)
+    with pytest.raises(EvidenceError, match="different definitions"):
+        comparable(ATTACKED, witness)
+    width = Row("toy", "any", "l2 1", "bracket width", 0.1, "upper", True, "difference",
+                detail={"lower definition": "error region", "upper definition": "both"})
+    report(witness, width).check()
+    with pytest.raises(EvidenceError, match="means nothing"):
+        report(dataclasses.replace(width, detail={**width.detail, "upper definition": "label"})).check()
+
+
+@pytest.mark.parametrize("changes", [
+    {"definition": "error region"}, {"quantity": "robustness by an earlier bound", "definition": ""},
+    {"quantity": "natural accuracy", "definition": "certain"}])
+def test_every_robustness_names_its_own_definition(changes):
+    with pytest.raises(EvidenceError, match="definition"):
+        report(dataclasses.replace(ATTACKED, **changes)).check()
 
 
 def test_an_attack_above_the_bound_is_a_discovery():

@@ -34,7 +34,7 @@ def main(config: Config) -> None:
     from irob import data
     from irob.core import keys, memory, weights
     from irob.evaluation import attack, costs, presets, report
-    from irob.report import comparison, files, limits, published, tables, text
+    from irob.report import comparison, files, label, limits, published, table3, tables, text
 
     chosen = presets.preset(config.preset)
     memory.parse(config.memory or "1")
@@ -69,8 +69,9 @@ def main(config: Config) -> None:
         folder, outcome.report, generator=config.generator, pictures=outcome.pictures,
         discoveries=outcome.discoveries, omitted=outcome.omitted)
     rows = outcome.report.rows
-    shown = [*(limits.ladder(rows, d) for d in limits.datasets(rows)), comparison.comparison_table(rows)]
-    for table in (tables.table1(rows, config.generator), tables.table3(rows), *shown):
+    shown = [*(label.table(rows, d) for d in label.datasets(rows)),
+             *(limits.ladder(rows, d) for d in limits.datasets(rows)), comparison.comparison_table(rows)]
+    for table in (tables.table1(rows, config.generator), table3.table3(rows), *shown):
         if table:
             print(text.render(table), end="\n\n")
     print("\n".join([*outcome.discoveries, *outcome.omitted]))

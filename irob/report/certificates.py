@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from irob.core.evidence import Report, Row
-from irob.report import figures, html, tables
+from irob.report import figures, html, rounding, tables
 from irob.report.tables import Cell, Line, Table
 
 
@@ -34,11 +34,11 @@ def table(rows: Sequence[Row]) -> Table:
     lines = []
     for model in models(rows):
         clean = tables.largest(rows, tables.NATURAL, model=model)
-        natural = f": natural accuracy {100 * clean.value:.1f} %" if clean else ""
+        natural = f": natural accuracy {rounding.percent(clean.value, clean.side)} %" if clean else ""
         lines.append(Line(f"{model}{natural}", kind="group"))
         for low, high in pairs(rows, model):
-            open_ = Cell() if high is None else _percent(high.value - low.value)
-            ends = _percent(low.low), _percent(high.high if high else None)
+            open_ = Cell() if high is None else Cell(rounding.width(low.value, high.value, 1), high.value - low.value)
+            ends = _percent(low.low, "lower"), _percent(high.high if high else None, "upper")
             lines.append(Line(f"{low.threat}, {_certifier(low)}",
                               (tables.percent(low), ends[0], tables.percent(high), ends[1], open_)))
     first = next((r for r in rows if r.quantity == tables.CERTIFIED), None)
@@ -47,8 +47,8 @@ def table(rows: Sequence[Row]) -> Table:
     return Table("certify", title, head, tuple(lines), tuple(notes(rows)))
 
 
-def _percent(value: float | None) -> Cell:
-    return Cell() if value is None else Cell(f"{100 * value:.1f}", value)
+def _percent(value: float | None, side: str) -> Cell:
+    return Cell() if value is None else Cell(rounding.percent(value, side), value)
 
 
 def notes(rows: Sequence[Row]) -> list[str]:

@@ -8,6 +8,7 @@ is the least error on the very sample.  detail: "method", "epsilon", "bounds", "
 from collections.abc import Sequence
 
 from irob.core.evidence import Row
+from irob.report import rounding
 from irob.report.tables import Cell, Line, Table
 
 EARLIER = "robustness by an earlier bound"
@@ -79,4 +80,5 @@ def _cell(row: Row | None) -> Cell:
     if (row.side == "upper" and row.value >= 1) or (row.side == "lower" and row.value <= 0):
         return Cell("vacuous", row.value, None, row.low, row.high)
     digits = 2 if 0.9 < row.value < 1 else 1
-    return Cell(f"{SIGNS[row.side]} {100 * row.value:.{digits}f}", row.value, None, row.low, row.high)
+    shown = rounding.percent(row.value, row.side, digits)
+    return Cell(f"{SIGNS[row.side]} {shown}", row.value, None, row.low, row.high)

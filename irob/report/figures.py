@@ -16,6 +16,7 @@ from irob.core.evidence import Row
 from irob.report import published, tables
 
 INK = "#010101"  # nothing else has this colour, so that a page can let the ink follow its theme
+LIMIT = "#c4441f"  # of what no classifier passes
 COLOURS = ("#d9642b", "#2f8fd0", "#8a6fc4", "#3aa17e", "#c2528b", "#9a8a2e")
 MARKS = {tables.ROBUST: ("o", "unconstrained"), tables.IN_DISTRIBUTION: ("D", "in-distribution")}
 
@@ -150,6 +151,9 @@ def panel(rows: Sequence[Row], epsilon: float, axes: Any) -> None:
             style = ":" if r.detail["family"] == "overall" else (0, (1, 4))
             label = f"bound, {tables.FAMILIES[r.detail['family']]}"
             axes.plot(*zip(*inside), linestyle=style, color=INK, linewidth=1.8, label=label, zorder=2)
+    proved = tables.select(rows, tables.LABEL, epsilon=epsilon, side="upper", certified=True)
+    if proved:
+        axes.axhline(min(r.value for r in proved), color=LIMIT, linewidth=1.4, label="label limit (proved)", zorder=2)
     methods = list(dict.fromkeys(r.model.partition("@")[0] for r in points))
     for r in points:
         base = r.model.partition("@")[0]
@@ -169,7 +173,7 @@ def panel(rows: Sequence[Row], epsilon: float, axes: Any) -> None:
     axes.set_ylim(-0.02, 1.02)
     axes.set_title(f"ε = {epsilon:g}", fontsize=12, color=INK)
     axes.set_xlabel("natural risk α", color=INK)
-    axes.set_ylabel("robustness", color=INK)
+    axes.set_ylabel("label robustness", color=INK)
     axes.tick_params(colors=INK, labelsize=9)
     axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
@@ -185,6 +189,8 @@ def legend(rows: Sequence[Row]) -> list[dict[str, str]]:
         for i, m in enumerate(methods) for q, (mark, name) in MARKS.items()
         if any(r.quantity == q and r.model.partition("@")[0] == m for r in points)
     ]
+    if tables.select(rows, tables.LABEL, side="upper", certified=True):
+        entries.append({"colour": LIMIT, "shape": "solid", "label": "label limit (proved)"})
     for family in dict.fromkeys(r.detail["family"] for r in tables.select(rows, tables.BOUND) if r.detail.get("curve")):
         shape = "dotted" if family == "overall" else "sparse"
         label = f"bound, {tables.FAMILIES[family]} (estimate)"

@@ -6,7 +6,20 @@ from typing import Any
 
 from irob.core.check import write_atomically
 from irob.core.evidence import Report
-from irob.report import attacks, comparison, comparison_figure, csv, curves, figures, html, latex, limits, tables
+from irob.report import (
+    attacks,
+    comparison,
+    comparison_figure,
+    csv,
+    curves,
+    figures,
+    html,
+    label,
+    latex,
+    limits,
+    table3,
+    tables,
+)
 
 
 def write(
@@ -20,12 +33,13 @@ def write(
     title: str = "How robust can any classifier be?",
 ) -> list[pathlib.Path]:
     """Writes report.json, report.csv, report.html, table1.tex, table3.tex, attacks.tex, figure1 and figure2 (PNG, SVG);
-    for each distribution whose limit was bracketed also limits_NAME.tex and a figure, and one for earlier bounds.
+    for each distribution whose limit was bracketed also label_NAME.tex, limits_NAME.tex and figures, and one for
+    earlier bounds.
 
     What the rows do not hold is left out.  Returns the paths written, report.html last.
     """
     folder, rows, pictures = pathlib.Path(folder), report.rows, pictures or {}
-    made = (tables.table3(rows), attacks.table(rows), tables.table1(rows, generator),
+    made = (table3.table3(rows), attacks.table(rows), tables.table1(rows, generator),
             tables.comparison(rows, generator), tables.fawzi(rows))
     tabled = [t for t in made if t is not None]
     files: dict[str, bytes | str] = {"report.json": report.to_json(), "report.csv": csv.text(rows)}
@@ -39,6 +53,11 @@ def write(
     curve = curves.figure(rows)
     if curve is not None:
         drawn["curves"] = curve
+    for d in label.datasets(rows):
+        bracket = label.table(rows, d)
+        assert bracket is not None
+        drawn[f"label_{pathlib.PurePath(d).name}"] = label.figure(rows, d)
+        files[f"label_{pathlib.PurePath(d).name}.tex"] = latex.tabular(bracket)
     for i, d in enumerate(limits.datasets(rows)):
         table = limits.ladder(rows, d)
         assert table is not None

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from irob.core.evidence import Report
-from irob.report import comparison, comparison_figure, curves, figures, limits, summary, tables
+from irob.report import comparison, comparison_figure, curves, figures, label, limits, rounding, summary, tables
 
 _LOADER = jinja2.PackageLoader("irob.report", "templates")
 
@@ -38,6 +38,8 @@ def page(
     rows = report.rows
     environment = jinja2.Environment(loader=_LOADER, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["image"] = lambda array: _data_uri(array)
+    environment.filters["up"] = lambda share: rounding.percent(share, "upper")
+    environment.filters["down"] = lambda share: rounding.percent(share, "lower")
     grid = pictures.get("samples")
     return environment.get_template("page.html").render(
         title=title,
@@ -56,6 +58,7 @@ def page(
         legend=figures.legend(rows),
         curves=_inline(curves.figure(rows)),
         pairs=pictures.get("pairs", {}),
+        labels=labels(rows),
         sides=sides(rows),
         earlier=comparison.comparison_table(rows),
         earlier_figure=figures.svg(comparison_figure.comparison_figure(rows), inline=True)
@@ -69,8 +72,14 @@ def _inline(figure: Any) -> str:
     return "" if figure is None else figures.svg(figure, inline=True)
 
 
+def labels(rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """The bracket for label robustness of each distribution: table and figure."""
+    return [{"table": label.table(rows, d), "figure": figures.svg(label.figure(rows, d), inline=True)}
+            for d in label.datasets(rows)]
+
+
 def sides(rows: Sequence[Any]) -> list[dict[str, Any]]:
-    """The limit of each distribution from both sides: words, ladder of methods, constants, figure."""
+    """The error-region limit of each distribution from both sides: words, ladder of methods, constants, figure."""
     return [{
         "dataset": d, "words": limits.words(rows, d), "ladder": limits.ladder(rows, d),
         "constants": limits.constants(rows, d), "ratios": limits.ratios(rows, d),

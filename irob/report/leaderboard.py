@@ -7,7 +7,7 @@ case.  `text.render` and `latex.tabular` write the table as they write every oth
 from collections.abc import Sequence
 
 from irob.core.evidence import Row
-from irob.report import tables
+from irob.report import rounding, tables
 from irob.report.tables import IN_DISTRIBUTION, NATURAL, ROBUST, Cell, Line, Table
 
 WORST = " + "  # joins the attacks of a row that counts them together
@@ -48,7 +48,8 @@ def _worst(rows: Sequence[Row]) -> Row | None:
 def _interval(row: Row | None) -> Cell:
     if row is None or row.low is None or row.high is None:
         return Cell()
-    return Cell(f"{100 * row.low:.1f} – {100 * row.high:.1f}", row.value, None, row.low, row.high)
+    low, high = rounding.percent(row.low, "lower"), rounding.percent(row.high, "upper")
+    return Cell(f"{low} – {high}", row.value, None, row.low, row.high)
 
 
 def markdown(table: Table) -> str:

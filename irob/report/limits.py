@@ -1,14 +1,14 @@
-"""The limit from both sides: what each method says, the constants behind it, and the bracket as a figure.
+"""Error-region robustness from both sides: what each method says, the constants behind it, and the bracket as a figure.
 
 Rows of this section carry detail["section"] = "limits".  Upper ends name their method in detail["rung"]; lower ends
-are witnesses, explicit classifiers whose adversarial risk was measured on fresh samples.
+are witnesses, explicit classifiers whose error region was measured on fresh samples; they say nothing about labels.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 from irob.core.evidence import Row
-from irob.report import figures, tables
+from irob.report import figures, rounding, tables
 from irob.report.tables import BOUND, Cell, Line, Table
 
 CONSTANT = "local Lipschitz constant at common codes"
@@ -89,14 +89,14 @@ def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
                 if first:
                     kind = "paper" if rung == "paper" else "bound"
                     lines.append(Line(f"no classifier passes: {label}", tuple(_percent(hits[e]) for e in radii), kind,
-                                      _grade(first)))
+                                      grade(first)))
             kinds = dict.fromkeys(r.detail["witness"] for low, _ in brackets.values() for r in low)
             for witness in kinds:
                 hits = {e: next((r for r in low if r.detail["witness"] == witness), None)
                         for e, (low, _) in brackets.items()}
                 first = next(r for r in hits.values() if r)
-                lines.append(Line(f"one classifier reaches: {witness}", tuple(_percent(hits[e]) for e in radii),
-                                  "ours", _grade(first)))
+                lines.append(Line(f"a witness reaches: {witness}", tuple(_percent(hits[e]) for e in radii),
+                                  "ours", grade(first)))
             ends_of = [(best(low), best(high)) for low, high in brackets.values()]
             if any(low and high for low, high in ends_of):
                 lines.append(Line("width of the bracket, points", tuple(
@@ -109,18 +109,20 @@ def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
         return None
     codes = sorted({r.n for r in rows_of(rows) if r.side == "upper" and r.n})
     notes = (
-        "Percent. Upper ends hold for every classifier of the family, lower ends are reached by an explicit one, which "
-        "errs on a region of probability α and nowhere else; its adversarial risk is counted on fresh samples.",
+        "Percent. Upper ends hold for every classifier of the family, for label robustness too. A witness errs on a "
+        "region of probability α and nowhere else; how much of the distribution lies within ε of that region is "
+        "counted on fresh samples. That is error-region robustness: attacked accuracies must not be set beside it.",
         "Estimates stand on constants found from below: the true limit may be higher. Certified ends hold with the "
         f"confidence shown, for the sampling of {', '.join(f'{n:,}' for n in codes)} codes." if codes else
         "Estimates stand on constants found from below: the true limit may be higher.",
         "The width is that between the best certified lower end and the best upper end found by search.",
     )
-    return Table("ladder", f"The limit from both sides: {dataset}", ("robustness, %", *(f"ε = {e:g}" for e in radii)),
-                 tuple(lines), notes)
+    head = ("error-region robustness, %", *(f"ε = {e:g}" for e in radii))
+    return Table("ladder", f"Error-region robustness from both sides: {dataset}", head, tuple(lines), notes)
 
 
-def _grade(row: Row) -> str:
+def grade(row: Row) -> str:
+    """What stands behind an end: "estimate", or "certified" with its confidence."""
     if not row.certified:
         return "estimate"
     confidence = row.detail.get("confidence")
@@ -129,13 +131,13 @@ def _grade(row: Row) -> str:
 
 def _percent(row: Row | None) -> Cell:
     """Two decimals: the ends of a bracket lie close together."""
-    return Cell() if row is None else Cell(f"{100 * row.value:.2f}", row.value, None, row.low, row.high)
+    return Cell() if row is None else Cell(rounding.percent(row.value, row.side, 2), row.value, None, row.low, row.high)
 
 
 def _width(low: Row | None, high: Row | None) -> Cell:
     if low is None or high is None:
         return Cell()
-    return Cell(f"{100 * (high.value - low.value):.2f}", high.value - low.value)
+    return Cell(rounding.width(low.value, high.value), high.value - low.value)
 
 
 def constants(rows: Sequence[Row], dataset: str) -> Table | None:
@@ -145,12 +147,17 @@ def constants(rows: Sequence[Row], dataset: str) -> Table | None:
         return None
     classes = sorted({r.detail["class"] for r in found})
     lines = []
+
+    def shown(row: Row, value: float) -> str:
+        return rounding.outward(value, row.side, 1)
+
     for method in dict.fromkeys(r.method for r in found):
         by = {r.detail["class"]: r for r in found if r.method == method}
         top = max(by.values(), key=lambda r: r.value)
         cells = [Cell() if c not in by else
-                 Cell(f"{by[c].detail['median']:.1f} / {by[c].value:.1f}", by[c].value) for c in classes]
-        lines.append(Line(method, (*cells, Cell(f"{top.value:.1f}", top.value)), "ours",
+                 Cell(f"{shown(by[c], by[c].detail['median'])} / {shown(by[c], by[c].value)}", by[c].value)
+                 for c in classes]
+        lines.append(Line(method, (*cells, Cell(shown(top, top.value), top.value)), "ours",
                           {"lower": "from below", "upper": "from above"}.get(top.side, "")))
     d = found[0].detail
     notes = (f"Median / largest over the codes of a class, within r = {d['radius']:g} latent standard deviations; "
@@ -165,9 +172,11 @@ def ratios(rows: Sequence[Row], dataset: str) -> Table | None:
     if not found:
         return None
     lines = [
-        *(Line(f"{name}, {side}", tuple(Cell(f"{r.detail[name]:.1f}", r.detail[name]) for r in found), "ours")
-          for name, side in (("maximised", "from below"), ("certified", "from above"))),
-        Line("ratio", tuple(Cell(f"{r.value:.2f}", r.value, None, r.low, r.high) for r in found), "same")]
+        *(Line(f"{name}, {words}", tuple(
+            Cell(rounding.outward(r.detail[name], side, 1), r.detail[name]) for r in found), "ours")
+          for name, side, words in (("maximised", "lower", "from below"), ("certified", "upper", "from above"))),
+        Line("ratio", tuple(
+            Cell(rounding.outward(r.value, "upper", 2), r.value, None, r.low, r.high) for r in found), "same")]
     notes = (f"Medians over {found[0].n} codes; the truth lies between the two.",)
     return Table("ratios", f"What certificates cost: {dataset}",
                  ("constant", *(f"r = {r.detail['radius']:g}" for r in found)), tuple(lines), notes)
@@ -214,7 +223,7 @@ def figure(rows: Sequence[Row], dataset: str, alpha: float) -> Any:
         axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(figures.INK)
-    panels[0].set_ylabel("robustness", color=figures.INK)
+    panels[0].set_ylabel("error-region robustness", color=figures.INK)
     handles: dict[str, Any] = {}
     for axes in panels:
         handles |= dict(zip(*axes.get_legend_handles_labels()[::-1]))
@@ -224,7 +233,7 @@ def figure(rows: Sequence[Row], dataset: str, alpha: float) -> Any:
 
 
 def words(rows: Sequence[Row], dataset: str) -> str:
-    """A paragraph in plain language: what may be claimed about this distribution."""
+    """What may be claimed about error-region robustness, in plain language."""
     out = []
     for alpha in alphas(rows, dataset)[:1]:
         radii = sorted({r.detail["epsilon"] for r in rows_of(rows) if r.dataset == dataset})
@@ -232,26 +241,33 @@ def words(rows: Sequence[Row], dataset: str) -> str:
             low, high = ends(rows, dataset, alpha, "overall", e)
             proved, reached, searched = best(high, True), best(low), best(high)
             share = f"{100 * alpha:.3g} %"
+            out.append("Error-region robustness compares the answer at the moved image with the truth there, and not "
+                       "with the label of the image that was moved.")
             if proved and proved.value < 1 - alpha - 1e-12:
-                out.append(f"Proved{_with(proved)}: no classifier that errs on at least {share} of the images of "
-                           f"{dataset} keeps more than {100 * proved.value:.2f} % of its answers right when an image "
-                           f"may move by ε = {e:g}.")
+                out.append(f"Proved{confidently(proved)}, in either sense of the word: no classifier that errs on at "
+                           f"least {share} of the images of {dataset} keeps more than "
+                           f"{rounding.percent(proved.value, 'upper', 2)} % of its answers right when an image may "
+                           f"move by ε = {e:g}.")
             elif proved:
-                out.append(f"Nothing beyond the trivial limit of {100 * (1 - alpha):.2f} % is proved about {dataset} "
-                           f"at ε = {e:g}: the certified radii, or the number of codes, are too small.")
+                out.append(f"Nothing beyond the trivial limit of {rounding.percent(1 - alpha, 'upper', 2)} % is proved "
+                           f"about {dataset} at ε = {e:g}: the certified radii, or the number of codes, are too small.")
             if reached and reached.certified:
-                out.append(f"Proved{_with(reached)}: such a classifier exists that keeps {100 * reached.value:.2f} % "
-                           f"({reached.detail['witness']}).")
+                out.append(f"Proved{confidently(reached)}, in the error-region sense only: errors can be placed on "
+                           f"{share} of the images so that {rounding.percent(reached.value, 'lower', 2)} % stay out of "
+                           f"their reach ({reached.detail['witness']}). It does not say that so many labels can be "
+                           "kept.")
             if searched and not searched.certified:
-                out.append(f"Not proved, but as far as search can tell: the limit is {100 * searched.value:.2f} %; a "
-                           "steeper chord than any that was found would raise it.")
+                out.append("Not proved, but as far as search can tell: the limit is "
+                           f"{rounding.percent(searched.value, 'upper', 2)} %; a steeper chord than any that was found "
+                           "would raise it.")
             if reached and searched:
                 sure = "So" if searched.certified else "If the search missed nothing,"
-                out.append(f"{sure} the true limit lies within {100 * (searched.value - reached.value):.2f} points, "
-                           "and what trained classifiers lose beyond that is not the distribution's fault.")
+                out.append(f"{sure} the error-region limit is known to within "
+                           f"{rounding.width(reached.value, searched.value)} points.")
     return " ".join(out)
 
 
-def _with(row: Row) -> str:
+def confidently(row: Row) -> str:
+    """" with 95 % confidence", or nothing where no confidence is needed."""
     confidence = row.detail.get("confidence")
     return f" with {100 * confidence:g} % confidence" if confidence else ""

@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Sequence
 
-from irob.core.evidence import Row
-from irob.report import limits, published, tables
+from irob.core.evidence import Row, comparable
+from irob.report import label, limits, published, rounding, tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,112 +20,120 @@ class Card:
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """One epsilon: the limit, the best classifier, and what lies between (all in [0, 1])."""
+    """One epsilon: the proved limit, the trained classifier that attacks leave most of, and what is certified.
+
+    All in [0, 1] and all label robustness.  inside: what the attack in distribution leaves; certified: what the best
+    certified classifier keeps; source: of the limit.
+    """
 
     epsilon: float
-    bound: float
-    best: float
+    limit: float
+    attacked: float
     name: str
     inside: float | None
-
-
-def headline(rows: Sequence[Row]) -> Row | None:
-    """The bound to show first: at the measured alpha, in consistent units, for risk overall, at the largest epsilon."""
-    found = tables.select(rows, tables.BOUND, measured=True, protocol="default", family="overall")
-    return max(found, key=lambda r: r.detail["epsilon"], default=None)
+    certified: float | None
+    source: str
 
 
 def best(rows: Sequence[Row], quantity: str, epsilon: float) -> Row | None:
-    """The classifier (not a checkpoint) with the highest accuracy of that kind, of those that the limit speaks of."""
-    limit = headline(rows)
-    alpha = limit.detail["alpha"] if limit else 0.0
-    natural = {m: tables.largest(rows, tables.NATURAL, model=m) for m in tables.models(rows)}
-    covered = [m for m, r in natural.items() if r and 1 - r.value >= alpha - 1e-9]
-    found = [tables.largest(rows, quantity, model=m, epsilon=epsilon) for m in covered]
+    """The classifier (not a checkpoint) with the highest accuracy of that kind."""
+    found = [tables.largest(rows, quantity, model=m, epsilon=epsilon) for m in tables.models(rows)]
     return max((r for r in found if r), key=lambda r: r.value, default=None)
 
 
 def gaps(rows: Sequence[Row]) -> list[Gap]:
-    """Limit against best classifier, for each epsilon."""
+    """Proved limit against best trained classifier, for each epsilon; estimates play no part."""
     out = []
-    for e in tables.epsilons(rows):
-        bound = next(iter(tables.select(
-            rows, tables.BOUND, measured=True, protocol="default", family="overall", epsilon=e)), None)
-        top, inside = best(rows, tables.ROBUST, e), best(rows, tables.IN_DISTRIBUTION, e)
-        if bound and top:
-            out.append(Gap(e, bound.value, top.value, top.model, inside.value if inside else None))
+    for d in label.datasets(rows)[:1]:
+        for e in label.radii(rows, d):
+            high, low = label.smallest(rows, d, e), label.kept(rows, d, e)
+            top, inside = best(rows, tables.ROBUST, e), best(rows, tables.IN_DISTRIBUTION, e)
+            if high and top:
+                comparable(top, high)
+                out.append(Gap(e, high.value, top.value, top.model, inside.value if inside else None,
+                               low.value if low else None, high.method))
     return out
 
 
 def cards(rows: Sequence[Row]) -> list[Card]:
-    """Up to four headline numbers."""
-    out = [c for c in [_bracket(rows)] if c]
-    bound = headline(rows)
-    if bound:
-        e = bound.detail["epsilon"]
-        out.append(Card(
-            f"limit of any classifier at ε = {e:g}", f"{100 * bound.value:.1f} %",
-            "certified" if bound.certified else "estimate",
-            f"for a natural risk of at least α = {100 * bound.detail['alpha']:.3g} %", bound.value))
-        top = best(rows, tables.ROBUST, e)
+    """Up to four headline numbers, label robustness first."""
+    out = [c for c in [_labels(rows)] if c]
+    radii = [e for d in label.datasets(rows)[:1] for e in label.radii(rows, d)] or tables.epsilons(rows)
+    for e in radii[-1:]:
+        top, inside = best(rows, tables.ROBUST, e), best(rows, tables.IN_DISTRIBUTION, e)
         if top:
             out.append(Card(
-                f"best classifier at ε = {e:g}", f"{100 * top.value:.1f} %", "attack",
-                f"{published.short(top.model)}: any image within ε; {_at_most(top)}", top.value))
-        inside = best(rows, tables.IN_DISTRIBUTION, e)
+                f"best trained classifier under attack at ε = {e:g}", f"≤ {rounding.percent(top.value, top.side)} %",
+                "attack", f"{published.short(top.model)}: labels kept, any image within ε; {_at_most(top)}", top.value))
         if inside:
             out.append(Card(
-                f"best in-distribution at ε = {e:g}", f"{100 * inside.value:.1f} %", "attack",
+                f"best in-distribution at ε = {e:g}", f"≤ {rounding.percent(inside.value, inside.side)} %", "attack",
                 f"{published.short(inside.model)}: images that the generator draws; {_at_most(inside)}", inside.value))
+    out += [c for c in [_bracket(rows)] if c]
     constants = tables.select(rows, tables.LIPSCHITZ, protocol="default")
     top = max((r for r in constants if r.detail["class"] is not None), key=lambda r: r.value, default=None)
     if top and len(out) < 4:
-        out.append(Card("generator's constant L", f"≥ {top.value:.1f}", "sampled",
+        out.append(Card("generator's constant L", f"≥ {rounding.outward(top.value, 'lower', 1)}", "sampled",
                         f"{top.model}, class {top.detail['class']}, image units per latent unit"))
     return out
 
 
+def _labels(rows: Sequence[Row]) -> Card | None:
+    """The bracket for label robustness at the largest epsilon."""
+    for d in label.datasets(rows)[:1]:
+        e = label.radii(rows, d)[-1]
+        low, high = label.kept(rows, d, e), label.smallest(rows, d, e)
+        if high:
+            least = rounding.percent(low.value, "lower") if low else "0"
+            return Card(
+                f"labels that the best classifier keeps at ε = {e:g}",
+                f"{least} to {rounding.percent(high.value, 'upper')} %", "certified",
+                "label robustness: " + (f"{low.model} proves the lower end, " if low else "")
+                + f"the upper end is the {high.method}{limits.confidently(high)}", high.value)
+    return None
+
+
 def _bracket(rows: Sequence[Row]) -> Card | None:
-    """The limit at the largest epsilon from both sides, of the first distribution that has both."""
+    """The error-region limit at the largest epsilon from both sides, of the first distribution that has both."""
     for d in limits.datasets(rows):
         for alpha in limits.alphas(rows, d)[:1]:
             e = max(r.detail["epsilon"] for r in limits.rows_of(rows) if r.dataset == d)
             low, high = (limits.best(found) for found in limits.ends(rows, d, alpha, "overall", e))
             if low and high:
+                ends = rounding.percent(low.value, low.side), rounding.percent(high.value, high.side)
                 return Card(
-                    f"best possible at ε = {e:g}", f"{100 * low.value:.1f} to {100 * high.value:.1f} %",
+                    f"error-region limit at ε = {e:g}", f"{ends[0]} to {ends[1]} %",
                     " to ".join("certified" if r.certified else "estimate" for r in (low, high)),
-                    f"the limit from both sides, for a natural risk of α = {100 * alpha:.3g} %", high.value)
+                    "another quantity: the answer is compared with the truth at the moved image; for a natural risk of "
+                    f"α = {100 * alpha:.3g} %", high.value)
     return None
 
 
 def _at_most(row: Row) -> str:
     """What an attacked accuracy proves."""
-    top = "" if row.high is None else f", in truth at most {100 * row.high:.1f} % (95 %)"
+    top = "" if row.high is None else f", in truth at most {rounding.percent(row.high, 'upper')} % (95 %)"
     return f"{row.n:,} tried{top}"
 
 
 def lede(rows: Sequence[Row]) -> str:
-    """Two or three sentences that say what was found."""
+    """Two or three sentences that say what was found, about label robustness first."""
+    said = [label.words(rows, d) for d in label.datasets(rows)[:1]]
     found = gaps(rows)
-    if not found:
-        if limits.datasets(rows):
-            return "How robust a classifier of a given risk can be at best, from both sides."
-        return "This run measured no bound and no classifier together; the tables below show what it did measure."
-    last = found[-1]
-    text = (
-        f"If the generator's constants are what sampling suggests, then no classifier with the natural risk of the "
-        f"best robust one here can keep more than {100 * last.bound:.1f} % of its answers right when an image may "
-        f"move by ε = {last.epsilon:g}. The best classifier measured, {published.short(last.name)}, is left with "
-        f"{100 * last.best:.1f} % under attack. "
-    )
-    gap = 100 * (last.bound - last.best)
-    if gap > 0:
-        text += (f"The limit does not explain this gap of {gap:.0f} points: "
-                 "better training or a sharper limit is missing.")
-    else:
-        text += "A classifier above the limit says that the constant is too low or the attack too weak."
-    return text
+    if found:
+        last = found[-1]
+        said.append(f"The best trained classifier, {published.short(last.name)}, is left with at most "
+                    f"{rounding.percent(last.attacked, 'upper')} % under attack at ε = {last.epsilon:g}.")
+        gap = 100 * (last.limit - last.attacked)
+        if gap > 0:
+            said.append(f"The limit does not explain the {gap:.0f} points between: better training or a sharper limit "
+                        "is missing.")
+        else:
+            said.append("It lies above the limit: the attack is too weak.")
+    if said:
+        return " ".join(said)
+    if limits.datasets(rows):
+        return "How robust a classifier of a given risk can be at best, in the error-region sense, from both sides."
+    return "This run measured no limit and no classifier together; the tables below show what it did measure."
 
 
 def claims(rows: Sequence[Row]) -> list[str]:
@@ -134,14 +142,16 @@ def claims(rows: Sequence[Row]) -> list[str]:
     for name in tables.models(rows):
         natural = tables.largest(rows, tables.NATURAL, model=name)
         if natural and natural.low is not None and natural.high is not None:
-            out.append(f"{published.short(name)} is right on {100 * natural.low:.1f} to {100 * natural.high:.1f} % of "
-                       f"clean images (measured {100 * natural.value:.1f} % of {natural.n:,}).")
+            out.append(f"{published.short(name)} is right on {rounding.percent(natural.low, 'lower')} to "
+                       f"{rounding.percent(natural.high, 'upper')} % of clean images (measured "
+                       f"{rounding.percent(natural.value, natural.side)} % of {natural.n:,}).")
     found = [(name, tables.largest(rows, tables.ROBUST, model=name, epsilon=e))
              for name in tables.models(rows) for e in tables.epsilons(rows)[-1:]]
     for name, row in found:
         if row and row.high is not None:
             out.append(f"The robust accuracy of {published.short(name)} at ε = {row.detail['epsilon']:g} is at most "
-                       f"{100 * row.high:.1f} %: the attack left {100 * row.value:.1f} % of {row.n:,} images standing.")
+                       f"{rounding.percent(row.high, 'upper')} %: the attack left "
+                       f"{rounding.percent(row.value, row.side)} % of {row.n:,} images standing.")
     return out
 
 
@@ -149,9 +159,9 @@ def estimates(rows: Sequence[Row]) -> list[str]:
     """What is only an estimate, and which way it errs."""
     out = []
     if tables.select(rows, tables.BOUND):
-        out.append("Every bound that is not marked certified. It stands on Lipschitz constants or escape radii found "
-                   "by sampling or search, which may miss the steepest directions: true constants are at least as "
-                   "large, so the true limit lies as high as printed or higher.")
+        out.append("Every bound by Theorem 4.4 that is not marked certified. It stands on Lipschitz constants or "
+                   "escape radii found by sampling or search, which may miss the steepest directions: true constants "
+                   "are at least as large, so the true limit lies as high as printed or higher.")
     if tables.select(rows, tables.IN_DISTRIBUTION):
         out.append("In-distribution robustness. Its attack searches the generator's codes and may miss: "
                    "true values are lower or equal. It can still not be above the true limit.")

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from irob.core.evidence import Row
-from irob.report import published
+from irob.report import published, rounding
 
 LIPSCHITZ = "local Lipschitz constant"
 NATURAL = "natural accuracy"
@@ -16,6 +16,7 @@ ROBUST = "robust accuracy"
 IN_DISTRIBUTION = "in-distribution robust accuracy"
 CERTIFIED = "certified robust accuracy"
 BOUND = "intrinsic robustness"
+LABEL = "label robustness"
 INTENDED = "intended-label share"
 PREDICTIONS = "in-distribution stability of predictions"
 PROTOCOLS = {"default": "measured here", "paper": "published protocol, here"}
@@ -57,11 +58,14 @@ class Table:
 
 
 def percent(row: Row | None, sign: str = "") -> Cell:
-    """An accuracy in percent with one decimal, as the paper prints it, with its standard deviation if it has one."""
+    """An accuracy in percent with one decimal, as the paper prints it, with its standard deviation if it has one.
+
+    What bounds the truth from above is rounded up, what bounds it from below down.
+    """
     if row is None:
         return Cell()
     spread = row.detail.get("std")
-    text = f"{100 * row.value:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else "")
+    text = rounding.percent(row.value, row.side) + (f" ± {100 * spread:.1f}" if spread is not None else "")
     return Cell(text, row.value, spread, row.low, row.high, sign)
 
 
@@ -153,7 +157,7 @@ def _constant(row: Row | None) -> Cell:
     if row is None:
         return Cell()
     spread = row.detail.get("std")
-    text = f"{row.value:.1f}" + (f" ± {spread:.1f}" if spread is not None else "")
+    text = rounding.outward(row.value, row.side, 1) + (f" ± {spread:.1f}" if spread is not None else "")
     return Cell(text, row.value, spread, row.low, row.high)
 
 
@@ -197,8 +201,8 @@ def fawzi(rows: Sequence[Row]) -> Table | None:
             lines.append(Line(f"{label}, L = {of[0].detail['lipschitz']:.2f} ({said})", kind="group"))
         for method in dict.fromkeys(r.method for r in of):
             hits = [next(iter(select(of, PREDICTIONS, method=method, epsilon=e)), None) for e in radii]
-            cells = tuple(Cell() if r is None else Cell(f"{100 * r.value:.1f}" if r.value < 1 else "vacuous", r.value)
-                          for r in hits)
+            shown = ["" if r is None else rounding.percent(r.value, r.side) if r.value < 1 else "vacuous" for r in hits]
+            cells = tuple(Cell() if r is None else Cell(text, r.value) for r, text in zip(hits, shown))
             lines.append(Line(method, cells, "bound"))
     notes = (
         "Fawzi et al. (2018) bound the chance that a prediction survives a move within ε on the image manifold; labels "
@@ -207,96 +211,6 @@ def fawzi(rows: Sequence[Row]) -> Table | None:
     )
     head = ("stability of predictions at most, %", *(f"ε = {e:g}" for e in radii))
     return Table("fawzi", "Earlier bounds for an unconditional generator", head, tuple(lines), notes)
-
-
-def table3(rows: Sequence[Row]) -> Table | None:
-    """Table 3: accuracy of classifiers, clean and attacked, against the bound that no classifier passes."""
-    radii, names, known = epsilons(rows), models(rows), paper(rows)
-    bounds, fails = _bound_lines(rows, radii)
-    if not names and not bounds:
-        return None
-    counts: dict[str, set[int]] = {}
-    lines = [Line("Under attack: any image within ε", kind="group")] if names or known else []
-    for name in names:
-        attacked = [largest(rows, ROBUST, model=name, epsilon=e) for e in radii]
-        counts.setdefault("unconstrained", set()).update(r.n for r in attacked if r and r.n)
-        natural = largest(rows, NATURAL, model=name)
-        counts.setdefault("natural", set()).update([natural.n] if natural and natural.n else [])
-        lines.append(Line(*_named(name, (percent(natural), *(percent(r) for r in attacked)))))
-    if known:
-        for method, values in known.robust.items():
-            cells = tuple(printed(*values.get(e, (None, None))) for e in [0.0, *radii])
-            lines.append(Line(f"paper, {method}", cells, "paper"))
-    inside = [n for n in names if select(rows, IN_DISTRIBUTION, model=n)]
-    if inside:
-        lines.append(Line("Under attack in distribution: images within ε that the generator draws", kind="group"))
-        for name in inside:
-            found = [largest(rows, IN_DISTRIBUTION, model=name, epsilon=e) for e in radii]
-            counts.setdefault("in-distribution", set()).update(r.n for r in found if r and r.n)
-            same = [n.n for n in found if n]
-            natural = next(iter(select(rows, NATURAL, model=name, n=same[0])), None)
-            lines.append(Line(*_named(name, (percent(natural), *(percent(r) for r in found)))))
-            free = [largest(rows, ROBUST, model=name, epsilon=e, n=same[0]) for e in radii]
-            most = largest(rows, ROBUST, model=name)
-            if any(free) and most and most.n != same[0]:
-                cells = (Cell(), *(percent(r) for r in free))
-                lines.append(Line(f"{published.short(name)}, any image", cells, "same", "the same clean images"))
-    proved = [n for n in names if select(rows, CERTIFIED, model=n)]
-    if proved:
-        lines.append(Line("Certified: no image within ε, at least", kind="group"))
-        for name in proved:
-            found = [largest(rows, CERTIFIED, model=name, epsilon=e) for e in radii]
-            counts.setdefault("certified", set()).update(r.n for r in found if r and r.n)
-            label, cells, kind, note = _named(name, (Cell(), *(percent(r) for r in found)))
-            by = ", ".join(dict.fromkeys(r.detail.get("certifier", r.method) for r in found if r))
-            lines.append(Line(label, cells, kind, f"{note}, by {by}" if note else f"by {by}"))
-    lines += bounds
-    if known and bounds:
-        cells = (Cell(), *(printed(known.bound.get(e)) for e in radii))
-        lines.append(Line(f"paper, “Our Bound”, α = {known.alpha:g}", cells, "paper"))
-    together = any("+" in r.method for r in select(rows, ROBUST))
-    sizes = "; ".join(f"{k}: {', '.join(f'{n:,}' for n in sorted(v))} images" for k, v in counts.items() if v)
-    trials = max((r.detail.get("trials", 1) for r in select(rows, ROBUST)), default=1)
-    over = f"mean ± standard deviation over {trials} trials on images of their own" if trials > 1 else "one trial"
-    notes = [
-        f"Percent of test images; {over}; {sizes}. Exact 95 % intervals stand in report.json and report.csv.",
-        "An attack that fails proves nothing: attacked accuracies bound the true robust accuracy from above."
-        + (" Any image within ε: the worst of all attacks run on that image." if together else "")
-        + (" Certificates bound it from below: certified ≤ true ≤ attacked, checked image by image." if proved else ""),
-        "The bound speaks of classifiers whose natural risk is at least α; it rests on sampled "
-        "Lipschitz constants, which are found from below; the true bound may be higher.",
-    ]
-    if fails:
-        notes.append("† The theorem asks for r·L ≥ ε in the units of the images, which fails here for some class. "
-                     "Measured here: the error set then grows by r only. Published protocol: ignored, as published.")
-    head = ("accuracy, %", "natural", *(f"ε = {e:g}" for e in radii))
-    return Table("table3", "Table 3. Robustness of classifiers against the limit of the generator",
-                 head, tuple(lines), tuple(notes))
-
-
-def _named(model: str, cells: tuple[Cell, ...]) -> tuple[str, tuple[Cell, ...], str, str]:
-    """A line under the field's name for the training method, the model's own name below it."""
-    short = published.short(model)
-    return short, cells, "ours", "" if short == model else model
-
-
-def _bound_lines(rows: Sequence[Row], radii: Sequence[float]) -> tuple[list[Line], bool]:
-    """A group for each protocol, a line for each alpha and family; and whether the theorem's proviso fails."""
-    found = [r for r in select(rows, BOUND) if r.detail.get("section") != "limits"]
-    lines, fails = [], False
-    for protocol in [p for p in PROTOCOLS if select(found, BOUND, protocol=p)]:
-        what = {"default": "Limit of any classifier, an estimate", "paper": "The same by the published protocol"}
-        lines.append(Line(f"{what[protocol]} ({meaning(protocol, rows)})", kind="group"))
-        order = sorted(select(found, BOUND, protocol=protocol), key=lambda r: not r.detail["measured"])
-        for alpha, family in dict.fromkeys((r.detail["alpha"], r.detail["family"]) for r in order):
-            hits = {e: next(iter(select(order, BOUND, alpha=alpha, family=family, epsilon=e)), None) for e in radii}
-            signs = {e: "†" if r and not r.detail["proviso"] else "" for e, r in hits.items()}
-            fails |= any(signs.values())
-            measured = any(r and r.detail["measured"] for r in hits.values())
-            source = "measured" if measured else "as in the paper"
-            cells = (Cell(), *(percent(r, signs[e]) for e, r in hits.items()))
-            lines.append(Line(f"α = {number(alpha)} {source}", cells, "bound", FAMILIES[family]))
-    return lines, fails
 
 
 def number(alpha: float) -> str:
@@ -313,7 +227,7 @@ def attacked(rows: Sequence[Row]) -> Table:
     lines = []
     for r in rows:
         if r.low is not None and r.high is not None:
-            low, high = Cell(f"{100 * r.low:.1f}", r.low), Cell(f"{100 * r.high:.1f}", r.high)
+            low, high = (Cell(rounding.percent(v, end), v) for v, end in ((r.low, "lower"), (r.high, "upper")))
             bounds = {"upper": "at most", "lower": "at least"}.get(r.side, "")
             where = "clean" if r.threat == "none" else f"{r.threat}, {r.method}"
             cells = (Cell(bounds), percent(r), low, high, Cell(f"{r.n:,}", r.n))

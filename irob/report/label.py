@@ -121,7 +121,8 @@ def _over(found: Sequence[Row | None]) -> str:
 
 def words(rows: Sequence[Row], dataset: str) -> str:
     """What is proved about the labels of a distribution, and which limit binds at which epsilon, in plain words."""
-    out, binding = [], {}
+    out: list[str] = []
+    binding: dict[str, list[float]] = {}
     for e in radii(rows, dataset):
         top = smallest(rows, dataset, e)
         if top:

@@ -1,5 +1,6 @@
 """Digests by which stored work is recognised: of arrays, and of the code that computes."""
 
+import ast
 import functools
 import hashlib
 import pathlib
@@ -15,13 +16,26 @@ _IGNORED = {"report", "commands"}  # how numbers are shown does not change them
 
 @functools.cache
 def source() -> str:
-    """A digest of the code that computes."""
+    """A digest of the code that computes, without comments and docstrings: a wording discards no finished work."""
     root = pathlib.Path(irob.__file__).parent
     files = (f for f in sorted(root.rglob("*.py")) if f.relative_to(root).parts[0] not in _IGNORED)
     h = hashlib.sha256()
     for f in files:
-        h.update(f.relative_to(root).as_posix().encode() + b"\0" + f.read_bytes() + b"\0")
+        h.update(f"{f.relative_to(root).as_posix()} {code(f.read_text(encoding='utf-8'))}\0".encode())
     return h.hexdigest()
+
+
+def code(text: str) -> str:
+    """What Python text does, as text: equal for two texts that differ in comments, docstrings or layout only.
+
+    >>> code("x = 1  # one") == code("x=1") != code("x = 2")
+    True
+    """
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return ast.dump(tree)
 
 
 def fingerprint(tree: Any) -> str:

@@ -12,12 +12,12 @@ def f(x):
 '''
 
 
-@pytest.mark.parametrize("old, new", [("Head.", "Another head."), ("What it does.", "In other words."),
+@pytest.mark.parametrize(("old", "new"), [("Head.", "Another head."), ("What it does.", "In other words."),
                                       ("  # a comment", ""), ("x + 1", "(x  +  1)")])
 def test_words_and_layout_do_not_count(old, new):
     assert code(TEXT) == code(TEXT.replace(old, new))
 
 
-@pytest.mark.parametrize("old, new", [("x + 1", "x + 2"), ("def f(x)", "def f(x, y=1)"), ("return ", "")])
+@pytest.mark.parametrize(("old", "new"), [("x + 1", "x + 2"), ("def f(x)", "def f(x, y=1)"), ("return ", "")])
 def test_what_is_computed_counts(old, new):
     assert code(TEXT) != code(TEXT.replace(old, new))

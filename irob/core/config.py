@@ -22,9 +22,11 @@ from typing import Any, NoReturn, TypeVar
 import simple_parsing
 from simple_parsing.wrappers.field_wrapper import DashVariant
 
+from irob.core import cache
 from irob.core.check import InputError, unknown, withdraw
 
 C = TypeVar("C")
+NO_CACHE = "--no-cache"
 
 
 def option(default: Any, help: str, *, unit: str = "") -> Any:
@@ -46,6 +48,7 @@ def parse(config_class: type[Any], argv: Sequence[str], *, prog: str) -> Any:
     parser = _Parser(
         prog=prog,
         description=config_class.__doc__,
+        epilog=f"{NO_CACHE}: compile anew, instead of taking the programs that an earlier run compiled",
         add_option_string_dash_variants=DashVariant.DASH,
         allow_abbrev=False,
     )
@@ -58,9 +61,16 @@ def parse(config_class: type[Any], argv: Sequence[str], *, prog: str) -> Any:
 
 
 def run(main: Callable[[C], None], config_class: type[C], *, prog: str, argv: Sequence[str] | None = None) -> NoReturn:
-    """Parses, calls, and exits: 0 when done, 2 with one line on stderr for bad input, 130 when interrupted."""
+    """Parses, calls, and exits: 0 when done, 2 with one line on stderr for bad input, 130 when interrupted.
+
+    `--no-cache`, which every command takes, compiles anew instead of taking programs that an earlier run compiled.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
     try:
-        main(parse(config_class, sys.argv[1:] if argv is None else argv, prog=prog))
+        config = parse(config_class, [word for word in given if word != NO_CACHE], prog=prog)
+        if NO_CACHE not in given:
+            cache.keep()
+        main(config)
     except (InputError, OSError) as e:
         withdraw()
         print(f"{prog}: {' '.join(str(e).split())}", file=sys.stderr)

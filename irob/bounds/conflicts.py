@@ -17,7 +17,7 @@ import bisect
 import concurrent.futures
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -25,7 +25,7 @@ from scipy.spatial.distance import cdist
 
 from irob.bounds.regions import METRIC, principal
 
-ROWS, COLUMNS = 2048, 8192  # of a block
+ROWS, COLUMNS = 2048, 4096  # of a block
 MOST = 2**24  # edges that are kept
 LEAST = 2**19  # candidates that a block may always judge
 AT_ONCE = 2**21  # numbers of candidates judged in one step
@@ -75,10 +75,10 @@ class Search:
         rows = slice(stripe * self.rows, min(self.n, (stripe + 1) * self.rows))
         first = int(self.later[rows.start])
         blocks = [slice(s, min(s + COLUMNS, self.n)) for s in range(first, self.n, COLUMNS)]
-        found = [self._block(rows, columns) for columns in blocks]
-        return joined(found)
+        with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+            return joined(list(pool.map(lambda columns: self._block(rows, columns), blocks)))
 
-    def all_edges(self, stripes: Iterator[Edges]) -> Edges:
+    def all_edges(self, stripes: Iterable[Edges]) -> Edges:
         """The edges of all stripes together, thinned whenever there are more than `most`."""
         kept: list[Edges] = []
         for found in stripes:
@@ -88,9 +88,8 @@ class Search:
         return joined(kept)
 
     def run(self) -> Edges:
-        """The whole graph, on THREADS threads."""
-        with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-            return self.all_edges(pool.map(self.edges, range(self.stripes())))
+        """The whole graph."""
+        return self.all_edges(map(self.edges, range(self.stripes())))
 
     def _features(self) -> tuple[np.ndarray, float]:
         """(features f[n,k] in sorted order, what they were divided by, so that none overflows)."""
@@ -161,8 +160,8 @@ def joined(parts: Sequence[Edges]) -> Edges:
         return parts[0]
     if not parts:
         return Edges(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int16))
-    return Edges(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("i", "j", "level")),
-                 all=all(p.all for p in parts))
+    i, j, level = (np.concatenate([getattr(p, name) for p in parts]) for name in ("i", "j", "level"))
+    return Edges(i, j, level, all(p.all for p in parts))
 
 
 def thinned(edges: Edges, n: int, most: int) -> Edges:
@@ -213,8 +212,7 @@ def _exactly(a, b, epsilons: Sequence[float], norm: str) -> np.ndarray:
     whole = (mantissa * 2.0**53).astype(np.int64).astype(object) << (exponent - 53 - low).astype(object)
     away = np.abs(whole[0] - whole[1])
     size = {"l2": lambda: (away * away).sum(axis=1), "l1": lambda: away.sum(axis=1), "linf": lambda: away.max(axis=1)}
-    limits = [2 * Fraction(e) / Fraction(2) ** low for e in epsilons]
-    limits = [math.floor(v * v if norm == "l2" else v) for v in limits]
+    limits = [math.floor((2 * Fraction(e) / Fraction(2) ** low) ** (2 if norm == "l2" else 1)) for e in epsilons]
     return np.asarray([bisect.bisect_left(limits, s) for s in size[norm]()], np.int16)
 
 

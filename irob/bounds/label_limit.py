@@ -10,9 +10,10 @@ matching of the graph of these conflicts (the dual linear program), a sample of 
 Attained where the graph is bipartite, as for two labels: there it is the least error of `transport`.  With more labels
 the best fractional assignment of the p_i is attained, which three balls that share a point may forbid.
 
-For the distribution of n independent examples, E[kept] of any classifier is its robust accuracy, so that is at most
-1 - E[nu] / n.  nu changes by at most 1 with one example, and taking example i out lowers it by d_i in [0, 1], at most
-the weight of the matching at i, hence sum_i d_i <= 2 nu: nu is (2, 0)-self-bounding.  With L = log(1 / (1 - c)), each of
+For the distribution of n independent examples, E[kept share] of any classifier is its robust accuracy, so that is at
+most 1 - E[nu] / n.  nu changes by at most 1 with one example, and taking example i out lowers it by d_i in [0, 1], at
+most the weight of the matching at i, hence sum_i d_i <= 2 nu: nu is (2, 0)-self-bounding.  With L = log(1 / (1 - c)),
+each of
 
     nu <= E[nu] + sqrt(n L / 2)                              (McDiarmid)
     nu <= E[nu] + t,  t^2 = 2 L (2 E[nu] + 5 t / 6)          (Boucheron, Lugosi, Massart)

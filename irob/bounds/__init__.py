@@ -18,6 +18,7 @@ from irob.bounds.intrinsic import (
     intrinsic_robustness_upper,
     intrinsic_robustness_upper_from_radius,
 )
+from irob.bounds.label_limit import LabelLimit, label_limit
 from irob.bounds.label_uncertainty import constrained_concentration, label_uncertainty
 from irob.bounds.latent import GAUSSIAN, gaussian_latent
 from irob.bounds.proviso import evidence, holds
@@ -27,6 +28,7 @@ from irob.bounds.transport import Transport, transport, transport_gaussian
 __all__ = [
     "GAUSSIAN",
     "Concentration",
+    "LabelLimit",
     "Supported",
     "Transport",
     "adversarial_risk_lower",
@@ -41,6 +43,7 @@ __all__ = [
     "holds",
     "intrinsic_robustness_upper",
     "intrinsic_robustness_upper_from_radius",
+    "label_limit",
     "label_uncertainty",
     "shafahi_cube",
     "shafahi_sphere",

@@ -1,0 +1,198 @@
+"""The limit for label robustness of a generator or a data set, in pieces that a killed run finds again.
+
+Images of a generator are independent draws of the distribution that is spoken of, so the limit certifies.  Of a data
+set that is an assumption, and stands with the row.  A judge keeps only images whose intended label it confirms: the
+limit is then that of the distribution given this, of which the kept images are independent draws.
+
+Memory: images are float32, in a file that is mapped into memory where work is kept on disk, and the search adds what
+`irob.bounds.conflicts` says.  The images' file is removed when the limit is known.
+
+Statements: those of the listed epsilons hold together with `confidence`, each at 1 - (1 - confidence) / m.  The curve
+over a fine grid holds with `confidence` too, all of it at once, and separately from the list.
+"""
+
+import dataclasses
+import itertools
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from irob.bounds.conflicts import Edges, Search
+from irob.bounds.label_limit import each, examined, upper
+from irob.bounds.matching import largest_fractional_matchings
+from irob.core import keys
+from irob.core.check import InputError, integer
+from irob.core.evidence import Row
+from irob.core.progress import progress
+from irob.core.types import Classifier, Dataset, Generator, value
+from irob.evaluation.pieces import Pieces, fingerprint, whole
+from irob.evaluation.witness import draw
+
+QUANTITY = "label robustness"
+METHOD = "label limit (fractional matching)"
+BLOCK = 10_000  # images of a generator that are one piece
+GRID = 60  # epsilons of the curve
+INDEPENDENT = "the images are independent draws of one distribution"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is asked of the images.
+
+    epsilons: of the rows.  confidence: of all of them together.  grid: epsilons of the curve, evenly from 0 to the
+    largest; 0 for none.
+    """
+
+    epsilons: Sequence[float]
+    norm: str = "l2"
+    confidence: float = 0.95
+    grid: int = GRID
+
+    def check(self) -> "Job":
+        """Raises `InputError` for an unknown norm, epsilons or a confidence out of range."""
+        examined(np.zeros((1, 1)), np.zeros(1, int), list(self.epsilons), self.norm)
+        each(self.confidence, len(self.epsilons))
+        return self
+
+    def all(self) -> list[float]:
+        """The epsilons of rows and curve, increasing."""
+        return sorted({*map(float, self.epsilons), *self.fine()})
+
+    def fine(self) -> list[float]:
+        """The epsilons of the curve."""
+        return [max(self.epsilons) * (k + 1) / self.grid for k in range(self.grid)]
+
+
+@value()
+class Drawn:
+    """An image and the class that a judge gives it, for `draw`; None as judge confirms nothing and sees nothing."""
+
+    judge: Classifier | None
+
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """x: f[H,W,C] -> (x, i[])."""
+        return x, jax.numpy.int32(-1) if self.judge is None else self.judge(x).argmax()
+
+
+def of_generator(
+    key: jax.Array, generator: Generator, job: Job, count: int, *, priors=None, judge: Classifier | None = None,
+    dataset: str = "", pieces: Pieces | None = None, label: str = "", **detail: Any,
+) -> list[Row]:
+    """Rows of the label limit of a generator's distribution.
+
+    Args:
+        key: typed; image i depends on it and on i alone.
+        count: images, those that the judge confirms if there is one.
+        priors: f[K] of the classes; equal by default.
+        judge: keeps only images that it gives the class they were made for.
+        dataset: its name in the rows.  label: for progress.  detail: more to stand in the rows.
+
+    Raises:
+        InputError: see `irob.bounds.label_limit`; a generator whose latent is not Gaussian; a judge that confirms
+            fewer than one image in a hundred.
+    """
+    keys.require(key)
+    count, pieces = integer("samples", count, low=1), pieces or Pieces()
+    job.check()
+    identity = {
+        "key": fingerprint(key), "generator": whole(generator), "count": count,
+        "priors": None if priors is None else fingerprint(np.asarray(priors, np.float64)),
+        "judge": judge and [judge.name, fingerprint(judge.variables)], **dataclasses.asdict(job)}
+
+    images = pieces.state("label-limit-images", identity)
+
+    def compute() -> dict[str, Any]:
+        x, y, drawn, sums = _images(key, generator, judge, priors, count, pieces, identity, images, label)
+        return {**_sizes(x, y, job, pieces, {**identity, "images": sums}, label), "drawn": drawn}
+
+    found = pieces.get("label-limit", identity, compute)
+    if images:
+        images.unlink(missing_ok=True)
+    if judge is not None:
+        detail |= {"judge": judge.name, "drawn": int(found["drawn"])}
+    return _rows(job, found, count, dataset or generator.name, **detail)
+
+
+def of_dataset(
+    data: Dataset, job: Job, *, pieces: Pieces | None = None, label: str = "", **detail: Any
+) -> list[Row]:
+    """Rows of the label limit of the distribution that a data set was drawn from, if its images are independent."""
+    pieces, _ = pieces or Pieces(), job.check()
+    x, y, _ = examined(data.x, data.y, list(job.epsilons), job.norm)
+    digest = [fingerprint(x[s:s + BLOCK]) for s in range(0, len(x), BLOCK)] if pieces.folder else ""
+    identity = {"x": digest, "y": fingerprint(y), **dataclasses.asdict(job)}
+    found = pieces.get("label-limit", identity, lambda: _sizes(x, y, job, pieces, identity, label))
+    return _rows(job, found, len(y), data.name, assumptions=INDEPENDENT, **detail)
+
+
+def _images(key, generator, judge, priors, count: int, pieces: Pieces, identity, path, label: str):
+    """(x f32[n,H,W,C], labels i[n], how many were drawn, check sums by which pieces of the search know the images)."""
+    shape = (count, *generator.image_shape)
+    x: np.ndarray = np.empty(shape, np.float32)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        x = np.memmap(path, np.float32, "r+" if path.exists() else "w+", shape=shape)
+    labels, sums, have, drawn = [], [], 0, 0
+    starts = progress(itertools.count(0, BLOCK), total=-(-count // BLOCK), label=f"{label} images" if label else "")
+    for start in starts:
+        room = x[have:]
+
+        def make(start=start, room=room) -> dict[str, Any]:
+            size = BLOCK if judge else min(BLOCK, len(room))
+            (images, seen), y = draw(key, generator, size, Drawn(judge), priors=priors, start=start)
+            kept = np.flatnonzero((seen == y) | (judge is None))[:len(room)]
+            room[:len(kept)] = images[kept]
+            used = kept[-1] + 1 if len(kept) == len(room) else size
+            return {"y": y[kept], "drawn": used, "sum": _sum(room[:len(kept)])}
+
+        found = pieces.get("label-limit-images", {**identity, "start": start}, make)
+        if _sum(room[:len(found["y"])]) != found["sum"]:  # the file has gone meanwhile
+            found = make()
+        labels.append(found["y"])
+        sums.append(int(found["sum"]))
+        have, drawn = have + len(labels[-1]), drawn + int(found["drawn"])
+        if have == count:
+            break
+        if have < drawn / 100:
+            raise InputError(f"judge {judge.name}: confirms {have} of {drawn} images, wanted one in a hundred at least")
+    return x, np.concatenate(labels), drawn, sums
+
+
+def _sum(x: np.ndarray) -> int:
+    return zlib.crc32(memoryview(np.ascontiguousarray(x)).cast("B"))
+
+
+def _sizes(x, y, job: Job, pieces: Pieces, identity: dict[str, Any], label: str) -> dict[str, Any]:
+    """The largest fractional matchings of the graph at every epsilon of the job, and whether it is all there."""
+    epsilons = job.all()
+    search = Search(x, y, epsilons, job.norm)
+
+    def stripe(k: int) -> Edges:
+        found = pieces.get("label-limit-edges", {**identity, "stripe": k}, lambda: vars(search.edges(k)))
+        return Edges(found["i"], found["j"], found["level"], bool(found["all"]))
+
+    stripes = progress(range(search.stripes()), total=search.stripes(), label=f"{label} conflicts" if label else "")
+    edges = search.all_edges(map(stripe, stripes))
+    sizes = largest_fractional_matchings(edges.i, edges.j, edges.level, len(y), len(epsilons))
+    return {"matching": sizes, "complete": edges.all, "edges": len(edges)}
+
+
+def _rows(job: Job, found: dict[str, Any], n: int, dataset: str, **detail: Any) -> list[Row]:
+    """A row for each epsilon of the list; the first carries the curve."""
+    sizes = dict(zip(job.all(), found["matching"].tolist()))
+    level, rows = each(job.confidence, len(job.epsilons)), []
+    for e in map(float, job.epsilons):
+        rows.append(Row(
+            dataset, "any", f"{job.norm} {e:g}", QUANTITY, upper(sizes[e], n, level), "upper", True, METHOD, n=n,
+            detail={"definition": "label", "epsilon": e, "norm": job.norm, "sample limit": 1 - sizes[e] / n,
+                    "matching": sizes[e], "confidence": level, "joint confidence": job.confidence,
+                    "complete": bool(found["complete"]), "conflicts": int(found["edges"]), **detail}))
+    if fine := job.fine():
+        band = each(job.confidence, len(fine))
+        rows[0].detail["curve"] = {
+            "epsilon": fine, "sample": [1 - sizes[e] / n for e in fine],
+            "upper": [upper(sizes[e], n, band) for e in fine], "joint confidence": job.confidence}
+    return rows

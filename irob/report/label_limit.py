@@ -1,0 +1,85 @@
+"""The limit for label robustness: a table, and a curve over epsilon with its band.  Only rows come in.
+
+The line is the sample's own limit, the band ends where the distribution's limit does, with the confidence of all of
+the curve at once.  No classifier lies above the band: what is above is shaded.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from irob.core.evidence import Row
+from irob.report.figures import COLOURS, INK, _figure
+from irob.report.tables import Cell, Line, Table
+
+QUANTITY = "label robustness"
+
+
+def rows_of(rows: Sequence[Row]) -> list[Row]:
+    """The rows of label limits."""
+    return [r for r in rows if r.quantity == QUANTITY and r.side == "upper"]
+
+
+def percent_up(value: float) -> str:
+    """A share in percent with two decimals, rounded up: an upper end stays one.
+
+    >>> percent_up(0.854163), percent_up(1.0), percent_up(0.5)
+    ('85.42', '100.00', '50.00')
+    """
+    return f"{math.ceil(1e4 * value - 1e-9) / 100:.2f}"
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """A line for each epsilon: the sample's limit, the distribution's."""
+    found = rows_of(rows)
+    lines = tuple(Line(r.threat, (
+        Cell(percent_up(r.detail["sample limit"]), r.detail["sample limit"]),
+        Cell(percent_up(r.value) if r.value < 1 else "says nothing", r.value),
+        Cell(f"{r.detail['matching']:,.1f}", r.detail["matching"]))) for r in found)
+    first = found[0]
+    joint, each = first.detail["joint confidence"], first.detail["confidence"]
+    notes = [f"{first.n:,} images. No classifier keeps the labels of more, in percent; the column of the distribution "
+             f"holds in all lines together with {100 * joint:g} % confidence, each line with {100 * each:.4g} %."]
+    if first.detail.get("assumptions"):
+        notes.append(f"For the distribution if {first.detail['assumptions']}.")
+    if first.detail.get("judge"):
+        notes.append(f"Only images whose intended label {first.detail['judge']} confirms: {first.n:,} of "
+                     f"{first.detail['drawn']:,} drawn.")
+    if not first.detail["complete"]:
+        notes.append("There were more conflicts than are kept in memory: some are left out, which only raises limits.")
+    return Table("label_limit", f"The limit for label robustness on {first.dataset}",
+                 ("threat", "these images", "the distribution", "matching"), lines, tuple(notes))
+
+
+def figure(rows: Sequence[Row]) -> Any | None:
+    """The curves of all rows that carry one; None where none does."""
+    carrying = [r for r in rows_of(rows) if r.detail.get("curve")]
+    if not carrying:
+        return None
+    drawn = _figure(5.2, 3.6)
+    axes = drawn.subplots()
+    several = len(carrying) > 1
+    for r, colour in zip(carrying, COLOURS * len(carrying)):
+        curve = r.detail["curve"]
+        name = f"{r.dataset}, {r.n:,} images"
+        at, sample, upper = ([first, *curve[k]] for k, first in (("epsilon", 0.0), ("sample", 1.0), ("upper", 1.0)))
+        axes.plot(at, sample, color=colour, linewidth=1.6, label=f"limit on {name}", zorder=3)
+        axes.fill_between(at, sample, upper, color=colour, alpha=0.3, linewidth=0, zorder=2,
+                          label=f"the distribution, {100 * curve['joint confidence']:g} % at all ε together")
+        if not several:
+            axes.fill_between(at, upper, 1.02, color="#808080", alpha=0.15, linewidth=0, zorder=1,
+                              label="no classifier")
+        mine = [v for v in rows_of(rows) if (v.dataset, v.n, v.detail["norm"]) == (r.dataset, r.n, r.detail["norm"])]
+        axes.plot([v.detail["epsilon"] for v in mine], [v.value for v in mine], linestyle="", marker="v", color=colour,
+                  markersize=5, zorder=4, label=f"table, {100 * r.detail['joint confidence']:g} % together")
+    norms = " and ".join(dict.fromkeys(r.detail["norm"] for r in carrying))
+    axes.set_ylim(top=1.02)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(f"ε ({norms})", color=INK)
+    axes.set_ylabel("share whose labels can be kept", color=INK)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.legend(fontsize=8.5, frameon=False, labelcolor=INK, loc="lower left")
+    return drawn

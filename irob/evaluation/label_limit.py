@@ -187,7 +187,7 @@ def _rows(job: Job, found: dict[str, Any], n: int, dataset: str, **detail: Any) 
     for e in map(float, job.epsilons):
         rows.append(Row(
             dataset, "any", f"{job.norm} {e:g}", QUANTITY, upper(sizes[e], n, level), "upper", True, METHOD, n=n,
-            detail={"definition": "label", "epsilon": e, "norm": job.norm, "sample limit": 1 - sizes[e] / n,
+            detail={"epsilon": e, "norm": job.norm, "sample limit": 1 - sizes[e] / n,
                     "matching": sizes[e], "confidence": level, "joint confidence": job.confidence,
                     "complete": bool(found["complete"]), "conflicts": int(found["edges"]), **detail}))
     if fine := job.fine():

@@ -28,7 +28,8 @@ class Preset:
     against each other.  chunk: images at a time; numbers of images are multiples of it, so that one program serves
     them all and nothing is filled up.  checkpoints: how many along training, with which images and attacks.
     certified: images that are certified.
-    limits: codes of the limit from both sides.  fresh: samples that measure a witness.
+    limits: codes of the limit from both sides.  fresh: samples that measure a witness, or a certified classifier.
+    labels: images whose conflicts limit label robustness.
     """
 
     codes: int
@@ -42,6 +43,7 @@ class Preset:
     checkpoint_attacks: tuple[Attack, ...]
     limits: Plan
     fresh: int
+    labels: int
     certified: int = 0
     chunk: int | None = 50
     radius: float = 0.5
@@ -58,7 +60,7 @@ PRESETS = {
         checkpoints=2, checkpoint_natural=1000,
         checkpoint_attacks=(Attack("pgd", 50, {"steps": 40}), Attack("manifold", 50)),
         limits=Plan(sampled=50, ascent=300, certified=20, compared=3, pilot=3, neighbours=500), fresh=20_000,
-        certified=20),
+        labels=10_000, certified=20),
     # A night on two cores.
     "standard": Preset(
         codes=100, neighbours=2000, lipschitz_trials=3, natural=10_000, trials=3,
@@ -66,7 +68,7 @@ PRESETS = {
                  Attack("manifold", 300)),
         checkpoints=5, checkpoint_natural=5000,
         checkpoint_attacks=(Attack("pgd", 100, {"steps": 100}), Attack("manifold", 100)),
-        limits=Plan(sampled=200, ascent=4000, certified=3000), fresh=200_000,
+        limits=Plan(sampled=200, ascent=4000, certified=3000), fresh=200_000, labels=200_000,
         certified=100),
     # Days on two cores, for accelerators.  The sizes of the paper: S = 1000, N = 2000, ten trials, 10,000 images.
     "paper": Preset(
@@ -76,7 +78,7 @@ PRESETS = {
         checkpoints=100, checkpoint_natural=10_000,
         checkpoint_attacks=(Attack("pgd", 2000, {"steps": 100}), Attack("manifold", 500)),
         limits=Plan(sampled=10_000, ascent=30_000, certified=10_000), fresh=1_000_000,
-        certified=1000, chunk=None),
+        labels=1_000_000, certified=1000, chunk=None),
 }
 
 

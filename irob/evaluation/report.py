@@ -24,7 +24,7 @@ from irob.core.progress import say
 from irob.core.provenance import provenance
 from irob.core.types import Classifier, Dataset, Generator
 from irob.data import generated
-from irob.evaluation import attack, certify, doubts, estimate, limits, robustness, sides, trained
+from irob.evaluation import attack, certify, doubts, estimate, label_limit, limits, robustness, sides, trained
 from irob.evaluation import certified as certifying
 from irob.evaluation.pieces import Pieces
 from irob.evaluation.presets import Preset
@@ -278,7 +278,8 @@ def limited(
     risks = [limits.Risk(alpha, "as in the paper" if alpha == published.settings(test.name).alpha else "as asked for")]
     risks += [r for r in [limits.measured_risk(rows)] if r]
     second = present([certified], "certified generator", omitted) if certified and certified != name else []
-    out: list[Row] = []
+    out = clock.section(f"label limit of {name}", labels, key, source, preset, dataset=test.name,
+                        confidence=confidence, pieces=pieces)
     for shown, g, dataset in ((name, source, test.name), *((c, generators.load(c), c) for c in second)):
         out += clock.section(
             f"limit of {shown}, from both sides", sides.both, keys.named(key, "limits"), g, preset.limits,
@@ -293,6 +294,16 @@ def limited(
     except InputError as e:  # too few images
         omitted.append(f"earlier bounds: left out ({e})")
     return out, [name, *second, *other]
+
+
+def labels(
+    key: jax.Array, source: Generator, preset: Preset, *, dataset: str, confidence: float, pieces: Pieces
+) -> list[Row]:
+    """Both ends of label robustness: what no classifier keeps, and what certified classifiers do."""
+    job = label_limit.Job(preset.limits.epsilons, preset.norm, confidence, grid=0)
+    rows = label_limit.of_generator(
+        keys.named(key, "label limit"), source, job, preset.labels, dataset=dataset, pieces=pieces, label=dataset)
+    return [dataclasses.replace(r, detail={**r.detail, "section": "limits"}) for r in rows]
 
 
 def judge_of(data: Dataset, omitted: list[str]) -> Classifier | None:

@@ -91,6 +91,23 @@ def test_alpha_from_a_test_set_covers():
     assert found.of_alpha == found.of_delta == 0.975 and found.alpha < hits / 500
 
 
+def test_the_risk_of_the_best_of_several_covers():
+    """Four classifiers, the best of them tried on few images: the risk that enters is at most the least of the true
+    ones as often as it says; the end of the one with the fewest errors in a hundred is not."""
+    rng, truth, n = np.random.default_rng(4), np.array([0.005, 0.008, 0.008, 0.008]), np.array([100] + [10_000] * 3)
+    covered, naive = [], []
+    for _ in range(300):
+        hits = rng.binomial(n, truth)
+        pairs, growth = [*zip(hits.tolist(), n.tolist())], np.full(20, 2.0)
+        found = bounds.with_confidence(growth, pairs, confidence=0.9)
+        one = bounds.with_confidence(growth, pairs[int(np.argmin(hits / n))], confidence=0.9)
+        covered.append(found.alpha <= truth.min())
+        naive.append(one.alpha <= truth.min())
+    assert found.of_alpha == 0.95 <= np.mean(covered) and np.mean(naive) < 0.9
+    assert "of 4 classifiers" in found.assumptions[0]
+    assert bounds.with_confidence(growth, [(5, 400)]).alpha == bounds.with_confidence(growth, (5, 400)).alpha
+
+
 def test_against_scipy_quantile_test():
     """For a wanted delta and one class, the threshold is scipy's one-sided confidence bound of that quantile."""
     values = np.random.default_rng(3).gamma(9.0, size=3000)

@@ -51,6 +51,14 @@ def test_the_width_is_that_between_the_best_ends(rows):
     assert "98.49" in body and body.isascii()
 
 
+def test_joint_sentences_say_the_level_at_which_they_hold(rows):
+    """Two ends at 95 % are one statement at 90 %."""
+    notes = {line.label: line.note for line in limits.ladder(rows, "d").lines}
+    assert notes["width between certified ends, points"] == "90 % confidence, both ends at once"
+    searched = [r for r in rows if r.detail.get("rung") not in ("maximised", "escape")]
+    assert "So (90 % confidence, both ends at once) the true limit lies within" in limits.words(searched, "d")
+
+
 def test_families_do_not_mix(rows):
     table = limits.ladder(rows, "d")
     groups = [line.label for line in table.lines if line.kind == "group"]

@@ -101,7 +101,10 @@ def with_confidence(
         values: of independent codes z ~ N(0, I): f[n] for one class, f[K,n], or a list of K arrays.  Lipschitz
             constants where epsilon is given, in image units per latent unit; else escape radii, +inf allowed.
         alpha: least natural risk, in [0, 1]; or a pair (hits, n), the errors among n test images, which enters with
-            its Clopper-Pearson lower end: half of what the confidence leaves to chance is then spent on it.
+            its Clopper-Pearson lower end: half of what the confidence leaves to chance is then spent on it.  Several
+            pairs, one for each of several classifiers, stand for the risk of the best of them, whichever that is: the
+            least of their lower ends enters.  It needs no correction for the choice, since it is at most the lower end
+            of the classifier whose true risk is least, and that end alone covers.
         epsilon: in image units, positive; None if the values are escape radii.
         confidence: in (0, 1).
         family: "overall" or "per_class", as in `intrinsic_robustness_upper`.
@@ -204,16 +207,18 @@ def _split(growth: list[np.ndarray], p: np.ndarray, share: float) -> tuple[list[
 
 
 def _risk(alpha, confidence: float) -> tuple[float, float, tuple[str, ...]]:
-    """(risk, its confidence, what to record) of a number or of (hits, n)."""
-    if not isinstance(alpha, tuple):
+    """(risk, its confidence, what to record) of a number, of (hits, n), or of several (hits, n)."""
+    if not isinstance(alpha, (tuple, list)):
         return number("alpha", alpha, low=0.0, high=1.0), 1.0, ()
     each = 1 - (1 - confidence) / 2
     try:
-        hits, n = alpha
-        risk = float(clopper_pearson(hits, n, each, "lower"))
+        pairs = alpha if len(alpha) and np.ndim(alpha[0]) else (alpha,)
+        risk, hits, n = min((float(clopper_pearson(h, n, each, "lower")), h, n) for h, n in pairs)
     except (TypeError, ValueError):
-        raise InputError(f"alpha: got {alpha!r}, wanted a number in [0, 1] or (errors, images)") from None
-    return risk, each, (f"risk at least {risk:.4g} with confidence {each:.4g}: {hits} errors on {n} images",)
+        raise InputError(f"alpha: got {alpha!r}, wanted a number in [0, 1], (errors, images), or several such "
+                         "pairs") from None
+    best = f", the least such end of {len(pairs)} classifiers" if len(pairs) > 1 else ""
+    return risk, each, (f"risk at least {risk:.4g} with confidence {each:.4g}: {hits} errors on {n} images{best}",)
 
 
 def _growth(values, epsilon, radius) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from irob.core.evidence import Row
+from irob.math.confidence import together
 from irob.report import figures, tables
 from irob.report.tables import BOUND, Cell, Line, Table
 
@@ -104,15 +105,15 @@ def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
             sure = [(best(low, True), best(high, True)) for low, high in brackets.values()]
             if all(low and high for low, high in sure):
                 lines.append(Line("width between certified ends, points", tuple(
-                    _width(low, high) for low, high in sure), "same"))
+                    _width(low, high) for low, high in sure), "same", _both(*sure)))
     if not lines:
         return None
     codes = sorted({r.n for r in rows_of(rows) if r.side == "upper" and r.n})
     notes = (
         "Percent. Upper ends hold for every classifier of the family, lower ends are reached by an explicit one, which "
         "errs on a region of probability α and nowhere else; its adversarial risk is counted on fresh samples.",
-        "Estimates stand on constants found from below: the true limit may be higher. Certified ends hold with the "
-        f"confidence shown, for the sampling of {', '.join(f'{n:,}' for n in codes)} codes." if codes else
+        "Estimates stand on constants found from below: the true limit may be higher. Each certified end by itself "
+        f"holds with the confidence shown, for the sampling of {', '.join(f'{n:,}' for n in codes)} codes." if codes else
         "Estimates stand on constants found from below: the true limit may be higher.",
         "The width is that between the best certified lower end and the best upper end found by search.",
     )
@@ -125,6 +126,12 @@ def _grade(row: Row) -> str:
         return "estimate"
     confidence = row.detail.get("confidence")
     return f"certified, {100 * confidence:g} % confidence" if confidence else "certified"
+
+
+def _both(*brackets: tuple[Row | None, Row | None]) -> str:
+    """The least confidence, over brackets, of a statement about both ends; "" where nothing is left to chance."""
+    level = min(together(*(r.detail.get("confidence") or 1.0 for r in ends if r)) for ends in brackets)
+    return f"{100 * level:g} % confidence, both ends at once" if level < 1 else ""
 
 
 def _percent(row: Row | None) -> Cell:
@@ -247,6 +254,8 @@ def words(rows: Sequence[Row], dataset: str) -> str:
                            "steeper chord than any that was found would raise it.")
             if reached and searched:
                 sure = "So" if searched.certified else "If the search missed nothing,"
+                at = _both((reached, searched))
+                sure += f" ({at})" if at else ""
                 out.append(f"{sure} the true limit lies within {100 * (searched.value - reached.value):.2f} points, "
                            "and what trained classifiers lose beyond that is not the distribution's fault.")
     return " ".join(out)

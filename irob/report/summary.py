@@ -129,7 +129,7 @@ def lede(rows: Sequence[Row]) -> str:
 
 
 def claims(rows: Sequence[Row]) -> list[str]:
-    """What may be claimed, with 95 % confidence, about images of this data set."""
+    """What may be claimed about images of this data set, each claim by itself with 95 % confidence."""
     out = []
     for name in tables.models(rows):
         natural = tables.largest(rows, tables.NATURAL, model=name)

@@ -168,6 +168,28 @@ def test_extremes():
     assert bounds.with_confidence(np.ones((3, 50)), 0.1, priors=[1.0, 0.0, 0.0]).measured == 50
 
 
+@pytest.mark.parametrize("scheme", ["pilot", "simultaneous"])
+def test_vacuous_results_say_so_and_how_many_codes_help(scheme):
+    """Constant growth: the number that is named is enough, nine tenths of it are not; a result that says something
+    has no such note."""
+    def found(n, alpha=0.015):
+        return bounds.with_confidence(np.full((2, n // 2), 30.0), alpha, 3.0, scheme=scheme)
+
+    few = found(200)
+    assert few.value == 1 - 0.015 and "200 codes are too few" in few.vacuous and few.vacuous == few.assumptions[-1]
+    assert few.vacuous in few.bound(3.0, "upper").assumptions
+    count = int(few.vacuous.rsplit("about ", 1)[1].replace(",", ""))
+    slack = 1.1 if scheme == "pilot" else 1.5  # the more codes, the more statements at once
+    assert found(int(slack * count) + 2).vacuous == "" and found(int(0.9 * count)).vacuous
+    assert "more test images" in found(200, (0, 500)).vacuous
+    assert "would not help" in bounds.with_confidence(np.zeros(500), 0.1).vacuous
+    spread = bounds.with_confidence(np.r_[np.full(30, 0.01), np.full(470, 1.0)], 0.05, scheme=scheme)
+    if scheme == "simultaneous":
+        assert spread.vacuous == "" and spread.order > 30, "some codes that grow little are given up"
+    else:
+        assert 'scheme="simultaneous" may help' in spread.vacuous, "the pilot's normal fit does not see two kinds"
+
+
 def test_as_evidence():
     found = bounds.with_confidence(np.full(3000, 4.0), (30, 1000), 2.0)
     certified, estimate = found.bound(2.0, "upper"), found.bound(2.0, "lower")

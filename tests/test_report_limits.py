@@ -75,6 +75,16 @@ def test_the_words_claim_only_what_is_certified(rows):
     assert "Nothing beyond the trivial limit" in limits.words(trivial, "d")
 
 
+def test_a_vacuous_end_is_marked_and_says_what_would_help(rows):
+    why = "says nothing beyond the trivial limit 1 - alpha = 0.985: 200 codes are too few; it takes about 900"
+    trivial = [r if r.detail.get("rung") != "certified" else end("upper", r.detail["epsilon"], 0.985, True,
+               rung="certified", vacuous=why) for r in rows if r.detail["family"] == "overall"]
+    table = limits.ladder(trivial, "d")
+    assert "98.50‡" in text.render(table) and f"‡ An end so marked {why}." in text.render(table)
+    assert "at ε = 2: 200 codes are too few; it takes about 900." in limits.words(trivial, "d")
+    assert "‡" not in text.render(limits.ladder(rows, "d")) and "ddagger" in latex.tabular(table)
+
+
 def test_the_figure_draws_every_method(rows):
     drawn = figures.svg(limits.figure(rows, "d", 0.015))
     for label in ("published protocol", "escape radii (estimate)", "witness: network", "bracket"):

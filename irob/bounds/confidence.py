@@ -42,6 +42,7 @@ from irob.math.quantiles import needed
 SCHEMES = ("pilot", "simultaneous")
 PILOT = 0.05  # share of the codes that choose; 0.1 to 0.3 choose no better
 LEAST = 5  # pilot codes of a class; where there are fewer, k = 1 is taken, fixed before any draw
+MOST_CODES = 10**9  # nobody draws more
 FARTHEST = 40.0  # growth beyond which nothing is left of any set
 
 
@@ -55,6 +56,8 @@ class Supported:
     delta: share of codes, over all classes, that may lie beyond.  order: k.  measured, chose: numbers of codes.
     alpha: the risk that entered.
     confidence: of the value.  of_delta, of_alpha: of its parts; 1 where nothing is left to chance.
+    vacuous: "" where the value says something; else a sentence: that it is no more than the trivial 1 - alpha, why, and
+        how many codes would help.  It stands among the assumptions too.
     """
 
     value: float
@@ -71,6 +74,7 @@ class Supported:
     family: str
     scheme: str
     assumptions: tuple[str, ...]
+    vacuous: str = ""
 
     def bound(self, epsilon: float, side: Side) -> Bound:
         """As a `Bound`.  side: "upper" for certified constants and certified escape radii, "lower" for found ones."""
@@ -114,7 +118,7 @@ def with_confidence(
         scheme: "pilot" or "simultaneous".
 
     Returns:
-        Supported; its value is never above 1 - alpha.
+        Supported; its value is never above 1 - alpha, and where it is no less, `vacuous` says so.
 
     Raises:
         InputError: values out of range; too few codes for the wanted delta (says how many it takes).
@@ -167,17 +171,23 @@ def with_confidence(
     else:
         shares = _shares(orders, total, of_delta)
     shares = np.minimum(1.0, shares * uneven)
-    ratios = np.sort(np.concatenate([t / c for t, c in zip(main, scales)]))[orders - 1]
-    best = min(range(len(orders)), key=lambda i: value(scales * ratios[i], shares[i]))
-    thresholds, missed = scales * ratios[best], float(shares[best])
+    ratios = np.sort(np.concatenate([t / c for t, c in zip(main, scales)]))
+    best = min(range(len(orders)), key=lambda i: value(scales * ratios[orders[i] - 1], shares[i]))
+    thresholds, missed = scales * ratios[orders[best] - 1], float(shares[best])
     notes += (f"codes are independent draws from N(0, I); with confidence {of_delta:.4g} at most {missed:.3g} of them "
               f"grow less than the thresholds (order statistic {orders[best]} of {total})",)
     shown = np.zeros(count)  # 0 where a class has no share
     shown[present] = thresholds
+    found, vacuous = value(thresholds, missed), ""
+    if found >= 1 - risk:
+        vacuous = _vacuous(risk, total + chose, _enough(
+            ratios, lambda s: 1 - risk - value(scales * s, 0.0), 1 - (1 - of_delta) / len(orders),
+            share if chose else 0.0))
+        notes += (vacuous,)
     with np.errstate(divide="ignore"):
         constants = None if epsilon is None else float(epsilon) / shown
-    return Supported(value(thresholds, missed), shown, constants, missed, int(orders[best]), total, chose, risk,
-                     confidence, of_delta, of_alpha, family, scheme, notes)
+    return Supported(found, shown, constants, missed, int(orders[best]), total, chose, risk,
+                     confidence, of_delta, of_alpha, family, scheme, notes, vacuous)
 
 
 def _shares(orders: np.ndarray, total: int, confidence: float) -> np.ndarray:
@@ -192,6 +202,47 @@ def _all_at_once(total: int, confidence: float, one_class: bool) -> tuple[np.nda
     if one_class:
         return orders, band(total, confidence, orders)[0]
     return orders, _shares(orders, total, 1 - (1 - confidence) / len(orders))
+
+
+def _enough(ratios: np.ndarray, gain, confidence: float, pilot_share: float) -> int | None:
+    """How many codes it takes until the bound can say something, if codes are as these; None if no number does.
+
+    A threshold s gains G(s) over the trivial bound and loses delta.  Of these codes, sorted, k - 1 lie below the k-th:
+    if that share q stays, n codes support delta = Clopper-Pearson's end of q n misses among n, which must be below
+    G(s_k).  For k = 1 that is 1 - (1 - confidence)^(1 / n) < G(s_1).
+    """
+    total, found = len(ratios), []
+    for k in ladder(total, most=1.0):
+        g, below = gain(ratios[k - 1]), (k - 1) / total
+        if g <= below:
+            continue
+
+        def helps(n: int, g=g, below=below) -> bool:
+            hits = int(np.ceil(below * n))
+            return hits < n and _shares(np.asarray(hits + 1), n, confidence) < g
+
+        high = 1
+        while not helps(high) and high < MOST_CODES:
+            high *= 2
+        low = high // 2
+        while high - low > 1 and helps(high):
+            middle = (low + high) // 2
+            low, high = (low, middle) if helps(middle) else (middle, high)
+        if helps(high):
+            found.append(int(np.ceil(high / (1 - pilot_share))))
+    return min(found, default=None)
+
+
+def _vacuous(risk: float, codes: int, enough: int | None) -> str:
+    """Why the bound is the trivial one, and what would help."""
+    said = f"says nothing beyond the trivial limit 1 - alpha = {1 - risk:.6g}: "
+    if risk == 0:
+        return said + "so few errors leave a risk of 0 possible; more test images would help"
+    if enough is None:
+        return said + "error sets grow too little around too many of these codes; more of them would not help"
+    if enough <= codes:
+        return said + 'the order that was chosen does not suit these codes; more codes or scheme="simultaneous" may help'
+    return said + f"{codes:,} codes are too few; with growths as these it takes about {enough:,}"
 
 
 def _split(growth: list[np.ndarray], p: np.ndarray, share: float) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -104,6 +104,7 @@ def rung_rows(
                 detail = {**common, "alpha": s.alpha, "rung": rung, "growth": s.growth.tolist(), "delta": s.delta,
                           "order": s.order, "codes": s.measured, "pilot": s.chose, "confidence": confidence,
                           "assumptions": "; ".join(bound.assumptions)}
+                detail |= {"vacuous": s.vacuous} if s.vacuous else {}
                 rows.append(_row(bound, rung, family, dataset, detail, len(growth)))
         if everywhere is not None and not isinstance(risk.alpha, tuple):
             classes = int(m.y.max()) + 1

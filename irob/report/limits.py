@@ -15,6 +15,7 @@ from irob.report.tables import BOUND, Cell, Line, Table
 CONSTANT = "local Lipschitz constant at common codes"
 RATIO = "certified over maximised constant"
 WIDTH = "bracket width"
+EMPTY = "‡"  # marks a limit that is no more than the trivial one
 RUNGS = {
     "paper": "published protocol",
     "sampled": "sampled constants",
@@ -109,13 +110,15 @@ def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
     if not lines:
         return None
     codes = sorted({r.n for r in rows_of(rows) if r.side == "upper" and r.n})
+    empty = list(dict.fromkeys(r.detail["vacuous"] for r in rows_of(rows) if r.detail.get("vacuous")))
     notes = (
         "Percent. Upper ends hold for every classifier of the family, lower ends are reached by an explicit one, which "
         "errs on a region of probability α and nowhere else; its adversarial risk is counted on fresh samples.",
-        "Estimates stand on constants found from below: the true limit may be higher. Each certified end by itself "
-        f"holds with the confidence shown, for the sampling of {', '.join(f'{n:,}' for n in codes)} codes." if codes else
+        "Estimates stand on constants found from below: the true limit may be higher. Each certified end holds by "
+        f"itself with the confidence shown, for the sampling of {', '.join(f'{n:,}' for n in codes)} codes." if codes else
         "Estimates stand on constants found from below: the true limit may be higher.",
         "The width is that between the best certified lower end and the best upper end found by search.",
+        *([f"{EMPTY} An end so marked {'; or '.join(empty)}."] if empty else []),
     )
     return Table("ladder", f"The limit from both sides: {dataset}", ("robustness, %", *(f"ε = {e:g}" for e in radii)),
                  tuple(lines), notes)
@@ -136,7 +139,10 @@ def _both(*brackets: tuple[Row | None, Row | None]) -> str:
 
 def _percent(row: Row | None) -> Cell:
     """Two decimals: the ends of a bracket lie close together."""
-    return Cell() if row is None else Cell(f"{100 * row.value:.2f}", row.value, None, row.low, row.high)
+    if row is None:
+        return Cell()
+    sign = EMPTY if row.detail.get("vacuous") else ""
+    return Cell(f"{100 * row.value:.2f}", row.value, None, row.low, row.high, sign)
 
 
 def _width(low: Row | None, high: Row | None) -> Cell:
@@ -244,8 +250,9 @@ def words(rows: Sequence[Row], dataset: str) -> str:
                            f"{dataset} keeps more than {100 * proved.value:.2f} % of its answers right when an image "
                            f"may move by ε = {e:g}.")
             elif proved:
+                why = proved.detail.get("vacuous", ": the certified radii, or the number of codes, are too small")
                 out.append(f"Nothing beyond the trivial limit of {100 * (1 - alpha):.2f} % is proved about {dataset} "
-                           f"at ε = {e:g}: the certified radii, or the number of codes, are too small.")
+                           f"at ε = {e:g}: {why.partition(': ')[2]}.")
             if reached and reached.certified:
                 out.append(f"Proved{_with(reached)}: such a classifier exists that keeps {100 * reached.value:.2f} % "
                            f"({reached.detail['witness']}).")

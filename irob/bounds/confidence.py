@@ -241,7 +241,7 @@ def _vacuous(risk: float, codes: int, enough: int | None) -> str:
     if enough is None:
         return said + "error sets grow too little around too many of these codes; more of them would not help"
     if enough <= codes:
-        return said + 'the order that was chosen does not suit these codes; more codes or scheme="simultaneous" may help'
+        return said + 'the order that was chosen suits these codes badly; more codes or scheme="simultaneous" may help'
     return said + f"{codes:,} codes are too few; with growths as these it takes about {enough:,}"
 
 

@@ -5,8 +5,8 @@ from irob.report.tables import Table
 _ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "ε": r"$\epsilon$", "α": r"$\alpha$", "δ": r"$\delta$", "±": r"$\pm$", "≥": r"$\ge$", "·": r"$\cdot$",
-    "≤": r"$\le$", "≈": r"$\approx$", "−": r"$-$", "–": "--", "†": r"$^\dagger$", "‡": r"$^\ddagger$", "“": "``", "”": "''",
-    "×": r"$\times$",
+    "≤": r"$\le$", "≈": r"$\approx$", "−": r"$-$", "–": "--", "†": r"$^\dagger$", "“": "``", "”": "''",
+    "×": r"$\times$", "‡": r"$^\ddagger$",
 }
 
 

@@ -115,7 +115,8 @@ def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
         "Percent. Upper ends hold for every classifier of the family, lower ends are reached by an explicit one, which "
         "errs on a region of probability α and nowhere else; its adversarial risk is counted on fresh samples.",
         "Estimates stand on constants found from below: the true limit may be higher. Each certified end holds by "
-        f"itself with the confidence shown, for the sampling of {', '.join(f'{n:,}' for n in codes)} codes." if codes else
+        f"itself with the confidence shown, for the sampling of {', '.join(f'{n:,}' for n in codes)} codes."
+        if codes else
         "Estimates stand on constants found from below: the true limit may be higher.",
         "The width is that between the best certified lower end and the best upper end found by search.",
         *([f"{EMPTY} An end so marked {'; or '.join(empty)}."] if empty else []),

@@ -3,7 +3,9 @@
 Codes are drawn and each gets a growth t(z): its escape radius, or min(r, epsilon / L(z)).  For thresholds t_i the
 proof of Theorem 4.3 gives, whatever the classifier,
 
-    AdvRisk >= sum_i p_i h_i(risk_i) - delta,    h_i(m) = Phi(Phi^-1(m) + t_i),    delta = sum_i p_i Pr[t(z) < t_i].
+    AdvRisk >= sum_i p_i h_i(risk_i) - delta,    h_i(m) = Phi(Phi^-1(m) + t_i),    delta = sum_i p_i Pr[t(z) < t_i],
+
+by either definition of robustness (irob.bounds.intrinsic).
 
 Small thresholds miss few codes but let error sets grow little; the best lie between, and to find them on the sample
 that also measures delta would spoil the measurement.  So the sample is split:
@@ -50,7 +52,7 @@ FARTHEST = 40.0  # growth beyond which nothing is left of any set
 class Supported:
     """A bound at a confidence, and all that it stands on.
 
-    value: upper bound on the intrinsic robustness.
+    value: upper bound on the intrinsic robustness, by either definition.
     growth: f[K], thresholds t_i in latent standard deviations.  constants: f[K], epsilon / t_i, the Lipschitz
         constants that they stand for; None where escape radii were given.
     delta: share of codes, over all classes, that may lie beyond.  order: k.  measured, chose: numbers of codes.
@@ -100,6 +102,9 @@ def with_confidence(
     scheme: str = "pilot",
 ) -> Supported:
     """Upper bound on the intrinsic robustness that holds with this confidence over the draw of the codes.
+
+    It holds for error-region and for label robustness.  One call is one statement: values for several epsilons or
+    families from the same codes each have this confidence by themselves.
 
     Args:
         values: of independent codes z ~ N(0, I): f[n] for one class, f[K,n], or a list of K arrays.  Lipschitz

@@ -3,7 +3,7 @@
 import pytest
 
 from irob.core.evidence import Row
-from irob.report import figures, latex, limits, text
+from irob.report import figures, latex, limits, summary, text
 
 RADII = (1.0, 2.0)
 
@@ -57,6 +57,8 @@ def test_joint_sentences_say_the_level_at_which_they_hold(rows):
     assert notes["width between certified ends, points"] == "90 % confidence, both ends at once"
     searched = [r for r in rows if r.detail.get("rung") not in ("maximised", "escape")]
     assert "So (90 % confidence, both ends at once) the true limit lies within" in limits.words(searched, "d")
+    assert summary.cards(searched)[0].text.endswith("; 90 % confidence, both ends at once")
+    assert "confidence" not in summary.cards(rows)[0].text, "an end found by search has none"
 
 
 def test_families_do_not_mix(rows):

@@ -106,7 +106,7 @@ def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
             sure = [(best(low, True), best(high, True)) for low, high in brackets.values()]
             if all(low and high for low, high in sure):
                 lines.append(Line("width between certified ends, points", tuple(
-                    _width(low, high) for low, high in sure), "same", _both(*sure)))
+                    _width(low, high) for low, high in sure), "same", both(*sure)))
     if not lines:
         return None
     codes = sorted({r.n for r in rows_of(rows) if r.side == "upper" and r.n})
@@ -132,7 +132,7 @@ def _grade(row: Row) -> str:
     return f"certified, {100 * confidence:g} % confidence" if confidence else "certified"
 
 
-def _both(*brackets: tuple[Row | None, Row | None]) -> str:
+def both(*brackets: tuple[Row | None, Row | None]) -> str:
     """The least confidence, over brackets, of a statement about both ends; "" where nothing is left to chance."""
     level = min(together(*(r.detail.get("confidence") or 1.0 for r in ends if r)) for ends in brackets)
     return f"{100 * level:g} % confidence, both ends at once" if level < 1 else ""
@@ -262,7 +262,7 @@ def words(rows: Sequence[Row], dataset: str) -> str:
                            "steeper chord than any that was found would raise it.")
             if reached and searched:
                 sure = "So" if searched.certified else "If the search missed nothing,"
-                at = _both((reached, searched))
+                at = both((reached, searched))
                 sure += f" ({at})" if at else ""
                 out.append(f"{sure} the true limit lies within {100 * (searched.value - reached.value):.2f} points, "
                            "and what trained classifiers lose beyond that is not the distribution's fault.")

@@ -92,10 +92,12 @@ def _bracket(rows: Sequence[Row]) -> Card | None:
             e = max(r.detail["epsilon"] for r in limits.rows_of(rows) if r.dataset == d)
             low, high = (limits.best(found) for found in limits.ends(rows, d, alpha, "overall", e))
             if low and high:
+                level = limits.both((low, high)) if low.certified and high.certified else ""
                 return Card(
                     f"best possible at ε = {e:g}", f"{100 * low.value:.1f} to {100 * high.value:.1f} %",
                     " to ".join("certified" if r.certified else "estimate" for r in (low, high)),
-                    f"the limit from both sides, for a natural risk of α = {100 * alpha:.3g} %", high.value)
+                    f"the limit from both sides, for a natural risk of α = {100 * alpha:.3g} %"
+                    + (f"; {level}" if level else ""), high.value)
     return None
 
 

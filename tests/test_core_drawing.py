@@ -103,6 +103,19 @@ def test_the_box_and_maps_without_one_pass(apply):
     assert generators.from_function(apply, None, 2, 3, (1, 1, 2)).num_classes == 3
 
 
+def test_what_has_no_box_may_be_inverted_only_within_that_of_the_attack(key):
+    """An affine map into [0, 1] with its tails outside is fine; one about 128 would make every image robust."""
+    def affine(middle, wide):
+        return generators.from_function(
+            lambda v, z, y: v[0] + v[1] * z.reshape(1, 1, 2), (middle, wide), 2, 1, (1, 1, 2))
+
+    drawing.scaled(affine(0.5, 0.3), boxless=False)
+    attack = attacks.build("manifold", LpBall("l2", 1.0), generator=affine(128, 60), initialisation="inversion")
+    f = Classifier((), lambda v, x: x.ravel() - 0.3, 2, (1, 1, 2))
+    with pytest.raises(InputError, match=r"wanted \[0, 1\]; divide by 255"):
+        attacks.run(attack, key, f, np.full((1, 1, 1, 2), 0.5, np.float32), np.zeros(1, np.int32))
+
+
 def test_nothing_is_looked_at_inside_a_transformation():
     def image(scale):
         return generators.from_function(lambda v, z, y: v * z.reshape(1, 1, 2), scale, 2, 1, (1, 1, 2))(jnp.ones(2), 0)

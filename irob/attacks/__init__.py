@@ -109,7 +109,7 @@ def run(
     if attack.needs_generator and z is not None and getattr(attack, "initialisation", "code") == "code":
         drawing.belong(attack.generator, x, y, z, chunk=chunk)
     elif attack.needs_generator:
-        drawing.scaled(attack.generator, attack.threat.bounds)
+        drawing.scaled(attack.generator, attack.threat.bounds, boxless=False)
 
     with jax.default_matmul_precision("float32"):
         if hasattr(attack, "run"):

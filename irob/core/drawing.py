@@ -59,11 +59,11 @@ def belong(generator: Generator, x, y, z, *, chunk: int | None = None) -> None:
             "images with these labels; check generator, labels and order, or leave z out and have the images inverted")
 
 
-def scaled(generator: Generator, bounds: tuple[float, float] = (0.0, 1.0)) -> None:
+def scaled(generator: Generator, bounds: tuple[float, float] = (0.0, 1.0), *, boxless: bool = True) -> None:
     """Raises `InputError` if the images have another box than this one, such as [-1, 1] or [0, 255], or hold NaN.
 
-    A few codes tell.  A map whose images have no box at all, such as an affine one, is let pass: it is no matter of
-    scale, and what meets an attack is held against the box there.
+    A few codes tell.  A map whose images have no box at all, such as an affine one, is let pass if `boxless`: its scale
+    is whatever it is.  If not, since its images are to be attacked within the box, half of its pixels must lie there.
 
     >>> def wide(_, z, y):
     ...     return jax.numpy.tanh(z).reshape(1, 1, 2)
@@ -77,15 +77,17 @@ def scaled(generator: Generator, bounds: tuple[float, float] = (0.0, 1.0)) -> No
     z = np.random.default_rng(0).normal(size=(PROBES, generator.latent_dim)).astype(np.float32)
     count = max(1, generator.num_classes)
 
-    def drawn(scale: float) -> tuple[float, float]:
-        found = [np.asarray(generator(jnp.asarray(scale * c), jnp.int32(i % count))) for i, c in enumerate(z)]
-        return float(np.min(found)), float(np.max(found))
+    def drawn(scale: float) -> np.ndarray:
+        return np.asarray([generator(jnp.asarray(scale * c), jnp.int32(i % count)) for i, c in enumerate(z)])
 
-    low, high = drawn(1.0)
-    if bounds[0] - SLACK <= low and high <= bounds[1] + SLACK:
-        return
-    if not np.isfinite([low, high]).all():
+    near = drawn(1.0)
+    if not np.isfinite(near).all():
         raise InputError("generator: got NaN or infinity in its images, wanted finite pixels; check its weights")
-    low, high = (f(pair) for f, pair in zip((min, max), zip((low, high), drawn(FAR))))
-    if any(a - SLACK <= low and high <= b + SLACK for a, b in check.BOXES):
-        raise InputError(check.pixels("generator", low, high, bounds))
+    inside = (near >= bounds[0] - SLACK) & (near <= bounds[1] + SLACK)
+    if inside.all():
+        return
+    both = np.stack([near, drawn(FAR)])
+    other = any(a - SLACK <= both.min() and both.max() <= b + SLACK for a, b in check.BOXES)
+    if other or (not boxless and inside.mean() < 0.5):
+        shown = both if other else near
+        raise InputError(check.pixels("generator", float(shown.min()), float(shown.max()), bounds))

@@ -121,3 +121,4 @@ def test_nothing_is_looked_at_inside_a_transformation():
         return generators.from_function(lambda v, z, y: v * z.reshape(1, 1, 2), scale, 2, 1, (1, 1, 2))(jnp.ones(2), 0)
 
     assert jax.jit(image)(2.0).shape == (1, 1, 2)
+    assert jax.jit(lambda x: image(2.0) + x)(0.0).shape == (1, 1, 2)

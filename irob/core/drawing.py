@@ -72,7 +72,7 @@ def scaled(generator: Generator, bounds: tuple[float, float] = (0.0, 1.0), *, bo
     ...
     irob.core.check.InputError: generator: got pixels in [-1, 1], wanted [0, 1]; take (x + 1) / 2
     """
-    if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves(generator.variables)):
+    if any(isinstance(a, jax.core.Tracer) for a in (*jax.tree.leaves(generator.variables), jnp.zeros(()))):
         return  # inside a transformation there is nothing to look at
     z = np.random.default_rng(0).normal(size=(PROBES, generator.latent_dim)).astype(np.float32)
     count = max(1, generator.num_classes)

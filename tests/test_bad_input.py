@@ -264,6 +264,22 @@ def test_damaged_data(here, capsys):
     assert not any(here.iterdir())
 
 
+def test_images_and_codes_of_a_file_that_do_not_fit(here, capsys):
+    """`irob attack --images`: another scale, NaN, codes of other images; before anything is attacked or written."""
+    rng, file = np.random.default_rng(0), here.parent / "mine.npz"
+    x, y = rng.uniform(size=(4, 28, 28, 1)).astype(np.float32), np.arange(4)
+    z = rng.normal(size=(4, 100)).astype(np.float32)
+    door = ["irob", "attack", "--images", str(file), "--attack", "manifold", "--samples", "4"]
+    for content, words in (
+            ({"x": 2 * x - 1}, "take (x + 1) / 2"), ({"x": 255 * x}, "divide by 255"),
+            ({"x": np.where(x > 0.999, np.nan, x)}, "got NaN or infinity, wanted pixels in [0, 1]"),
+            ({"x": x, "z": np.where(z > 2, np.nan, z)}, "codes z: got NaN or infinity in row"),
+            ({"x": x, "z": z}, "codes z: got 4 of 4 whose images are not those given")):
+        np.savez(file, y=y, **content)
+        refuses(capsys, door, words)
+        assert not any(here.iterdir())
+
+
 @pytest.mark.filterwarnings("error::UserWarning")  # a warning would be a second line
 @pytest.mark.parametrize("content", [b"", b"not a pickle", b"PK\x03\x04 half an archive", b"\x80\x04cposix\nsystem\n."])
 def test_damaged_imports(here, capsys, content):
@@ -303,6 +319,12 @@ PYTHON = {
     "images of another size": lambda k: attacks.run(attacks.build("pgd"), k, F, np.zeros((3, 4, 4, 1), np.float32), Y),
     "codes of another size": lambda k: attacks.run(
         attacks.build("in_distribution", generator=G), k, F, X, Y, np.zeros((3, 5), np.float32)),
+    "codes NaN": lambda k: attacks.run(
+        attacks.build("in_distribution", generator=G), k, F, X, Y, np.full((3, 4), np.nan)),
+    "codes of other images": lambda k: attacks.run(
+        attacks.build("in_distribution", generator=G), k, F, X, Y, np.ones((3, 4))),
+    "a generator in [-1, 1]": lambda k: generators.from_function(
+        lambda v, z, y: jnp.tanh(z).reshape(2, 2, 1), None, 4, 1, (2, 2, 1)),
     "no codes": lambda k: attacks.run(attacks.build("in_distribution", generator=G), k, F, X, Y),
     "a seed for a key": lambda k: attacks.run(attacks.build("pgd"), 0, F, X, Y),
     "radius 0": lambda k: lipschitz.sampled(k, G, np.zeros((2, 4)), 0, radius=0, neighbours=2),

@@ -91,6 +91,23 @@ def test_alpha_from_a_test_set_covers():
     assert found.of_alpha == found.of_delta == 0.975 and found.alpha < hits / 500
 
 
+def test_the_risk_of_the_best_of_several_covers():
+    """Four classifiers, the best of them tried on few images: the risk that enters is at most the least of the true
+    ones as often as it says; the end of the one with the fewest errors in a hundred is not."""
+    rng, truth, n = np.random.default_rng(4), np.array([0.005, 0.008, 0.008, 0.008]), np.array([100] + [10_000] * 3)
+    covered, naive = [], []
+    for _ in range(300):
+        hits = rng.binomial(n, truth)
+        pairs, growth = [*zip(hits.tolist(), n.tolist())], np.full(20, 2.0)
+        found = bounds.with_confidence(growth, pairs, confidence=0.9)
+        one = bounds.with_confidence(growth, pairs[int(np.argmin(hits / n))], confidence=0.9)
+        covered.append(found.alpha <= truth.min())
+        naive.append(one.alpha <= truth.min())
+    assert found.of_alpha == 0.95 <= np.mean(covered) and np.mean(naive) < 0.9
+    assert "of 4 classifiers" in found.assumptions[0]
+    assert bounds.with_confidence(growth, [(5, 400)]).alpha == bounds.with_confidence(growth, (5, 400)).alpha
+
+
 def test_against_scipy_quantile_test():
     """For a wanted delta and one class, the threshold is scipy's one-sided confidence bound of that quantile."""
     values = np.random.default_rng(3).gamma(9.0, size=3000)
@@ -149,6 +166,28 @@ def test_extremes():
     two = bounds.with_confidence([3.0, 2.0], 0.1, 1.0)
     assert two.delta == pytest.approx(1 - 0.05**0.5) and two.value == 0.9 and two.chose == 0
     assert bounds.with_confidence(np.ones((3, 50)), 0.1, priors=[1.0, 0.0, 0.0]).measured == 50
+
+
+@pytest.mark.parametrize("scheme", ["pilot", "simultaneous"])
+def test_vacuous_results_say_so_and_how_many_codes_help(scheme):
+    """Constant growth: the number that is named is enough, nine tenths of it are not; a result that says something
+    has no such note."""
+    def found(n, alpha=0.015):
+        return bounds.with_confidence(np.full((2, n // 2), 30.0), alpha, 3.0, scheme=scheme)
+
+    few = found(200)
+    assert few.value == 1 - 0.015 and "200 codes are too few" in few.vacuous and few.vacuous == few.assumptions[-1]
+    assert few.vacuous in few.bound(3.0, "upper").assumptions
+    count = int(few.vacuous.rsplit("about ", 1)[1].replace(",", ""))
+    slack = 1.1 if scheme == "pilot" else 1.5  # the more codes, the more statements at once
+    assert found(int(slack * count) + 2).vacuous == "" and found(int(0.9 * count)).vacuous
+    assert "more test images" in found(200, (0, 500)).vacuous
+    assert "would not help" in bounds.with_confidence(np.zeros(500), 0.1).vacuous
+    spread = bounds.with_confidence(np.r_[np.full(30, 0.01), np.full(470, 1.0)], 0.05, scheme=scheme)
+    if scheme == "simultaneous":
+        assert spread.vacuous == "" and spread.order > 30, "some codes that grow little are given up"
+    else:
+        assert 'scheme="simultaneous" may help' in spread.vacuous, "the pilot's normal fit does not see two kinds"
 
 
 def test_as_evidence():

@@ -37,10 +37,21 @@ def test_images_allow_float_noise_only():
         check.images(x[0])
     with pytest.raises(InputError, match="divide 8-bit"):
         check.images((x * 255).astype(np.uint8))
-    with pytest.raises(InputError, match=r"\[0, 1\]"):
+    with pytest.raises(InputError, match=r"got NaN or infinity, wanted pixels in \[0, 1\]"):
         check.images(np.full((1, 2, 2, 1), np.nan))
     with pytest.raises(InputError, match="labels"):
         check.images(x * 0, np.array([0, 2]), num_classes=2)
+
+
+@pytest.mark.parametrize(("low", "high", "do"), [
+    (-1.0, 1.0, "take (x + 1) / 2"), (-0.98, 0.7, "take (x + 1) / 2"), (0.0, 255.0, "divide by 255"),
+    (0.0, 254.0, "divide by 255"), (-0.42, 2.8, "bring them to that scale"), (0.0, 65535.0, "bring them to that scale"),
+])
+def test_images_of_another_scale_are_told_what_to_do(low, high, do):
+    x = np.linspace(low, high, 16, dtype=np.float32).reshape(1, 4, 4, 1)
+    with pytest.raises(InputError) as e:
+        check.images(x)
+    assert str(e.value) == f"images: got pixels in [{low:.4g}, {high:.4g}], wanted [0, 1]; {do}"
 
 
 def test_folder_below_a_file_is_refused(tmp_path):

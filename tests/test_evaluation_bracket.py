@@ -12,6 +12,7 @@ from irob.classifiers import one_lipschitz
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.evidence import Report, Row
+from irob.core.types import Generator
 from irob.evaluation import bracket as brackets
 from irob.evaluation import latent_witness, witness
 from irob.generators import affine
@@ -64,6 +65,35 @@ def test_a_wrong_upper_end_is_refused(isometric):
         Report((*isometric, wrong), {}).check()
     assert not brackets.widths(isometric, [upper(TRUTH, certified=False)])[0].certified
     assert brackets.widths(isometric, [upper(TRUTH, family="per_class"), upper(TRUTH, alpha=0.2)]) == []
+
+
+def test_a_width_has_the_confidence_of_both_ends(isometric):
+    """Two ends at 0.95 hold together with 0.9; an end that is exact costs nothing."""
+    sampled = [r for r in isometric if r.detail.get("witness") != "latent half-space"]
+    u = upper(TRUTH + 0.1)
+    at = dataclasses.replace(u, detail={**u.detail, "confidence": 0.95})
+    for rows, end, confidence in ((sampled, at, 0.9), (sampled, u, 0.95), (isometric, at, 0.95), (isometric, u, 1.0)):
+        assert brackets.widths(rows, [end])[0].detail["confidence"] == confidence
+
+
+def test_only_epsilons_of_one_region_are_said_to_hold_at_once(key):
+    """Two scores: one grows less at small epsilons, the other at large ones; each row names what it holds with."""
+    wide = witness.half_spaces([[1.0, 0.0]], ("wide",), kind="half-space")
+    steep = witness.half_spaces([[0.0, 1.0]], ("steep",), kind="half-space")
+    both = witness.Scores((wide, steep), lambda v, x: jnp.concatenate([s(x) for s in v]), "half-space",
+                          ("wide", "steep"))
+
+    def draw(_, z, y):  # wide: a tenth of the images is far out; steep: a normal of scale 0.5
+        return jnp.stack([jnp.where(z[0] > 1.2, 2.0, 0.3 * z[0]), 0.5 * z[1]]).reshape(1, 2, 1)
+
+    g = Generator((), draw, 2, 1, (1, 2, 1))
+    rows = brackets.bracket(key, g, alphas=(ALPHA,), epsilons=(0.05, 1.0, 5.0), families=("overall",),
+                            witnesses=(both,), choice=2000, calibration=2000, samples=2000, latent=0)
+    by = {r.detail["epsilon"]: r.detail for r in rows if r.detail["witness"] == "half-space"}
+    for e, d in by.items():
+        shared = ", ".join(f"{o:g}" for o in by if by[o]["region"] == d["region"])
+        assert f"epsilons that share a region, here {shared};" in d["assumptions"], e
+    assert len({d["region"] for d in by.values()}) == 2
 
 
 def covered(rng, family: str, n: int) -> bool:

@@ -9,8 +9,9 @@ import pytest
 from irob import generators
 from irob.bounds import intrinsic_robustness_upper_from_radius
 from irob.core.check import InputError
-from irob.core.evidence import EvidenceError, Report
+from irob.core.evidence import EvidenceError, Report, Row
 from irob.evaluation import codes, limits, pieces, rungs, sides
+from irob.math.confidence import clopper_pearson
 from irob.report import limits as shown
 from irob.report import tables
 
@@ -133,3 +134,22 @@ def test_an_assumption_takes_every_certificate_away(rows):
     ends = [r for r in noted if r.quantity == tables.BOUND]
     assert ends and all(note in r.detail["assumptions"] and not r.certified for r in ends)
     assert limits.noted(rows, []) == rows
+
+
+def test_the_error_free_of_several_gets_a_limit_that_covers():
+    """Ten classifiers with a risk of 4 %, 100 images: whichever makes no error, the limit is above its risk."""
+    rng, held = np.random.default_rng(0), []
+    for _ in range(300):
+        right = 1 - rng.binomial(100, 0.04, size=10) / 100
+        rows = [Row("d", f"m{i}", "none", tables.NATURAL, v, "exact", False, "clean", n=100,
+                    low=1 - clopper_pearson(round(100 - 100 * v), 100, 0.95)[1], high=1.0) for i, v in enumerate(right)]
+        found = limits.measured_alpha(rows)
+        held.append(right.max() < 1 or found[0] >= 0.04)
+    assert np.mean(held) >= 0.95
+
+
+def test_the_measured_risk_is_that_of_the_best_of_all(rows):
+    found = [Row("d", m, "none", tables.NATURAL, v, "exact", False, "clean", n=n)
+             for m, v, n in (("a_adv", 0.99, 1000), ("b_adv", 0.97, 100), ("a_adv@3", 1.0, 100), ("c", 1.0, 10))]
+    risk = limits.measured_risk(found)
+    assert risk.alpha == ((10, 1000), (3, 100)) and "a_adv, the most accurate of 2, on 1,000" in risk.source

@@ -18,6 +18,7 @@ from irob.core.check import InputError
 from irob.core.evidence import Report, Row
 from irob.core.types import Classifier, Dataset
 from irob.evaluation import codes, limits, pieces, presets, report
+from irob.math.confidence import clopper_pearson
 from irob.report import files, tables
 
 SHAPE = (4, 4, 1)
@@ -103,10 +104,12 @@ def test_curves_pass_through_their_bound(measured):
 def test_an_error_free_classifier_gets_an_upper_limit():
     row = Row("d", "m", "none", tables.NATURAL, 1.0, "exact", False, "clean", 0.9638, 1.0, 100)
     alpha, source = limits.measured_alpha([row])
-    assert alpha == pytest.approx(0.0362) and "95 % upper limit" in source
+    assert alpha == pytest.approx(0.0362, abs=1e-4) and "95 % upper limit" in source
     at = dataclasses.replace(row, model="m@3", value=0.5, low=0.4, high=0.6)
     assert limits.measured_alpha([row, at]) == limits.measured_alpha([row]), "checkpoints do not count"
     assert limits.measured_alpha([]) is None
+    two = limits.measured_alpha([row, dataclasses.replace(row, model="n")])
+    assert two[0] == pytest.approx(clopper_pearson(0, 100, 0.975)[1]) and "most accurate of 2" in two[1]
     robust = dataclasses.replace(row, model="m_adv", value=0.9, low=0.8, high=0.95)
     assert limits.measured_alpha([row, robust])[0] == pytest.approx(0.1), "robust classifiers go first, as in the paper"
 

@@ -199,6 +199,16 @@ def test_a_damaged_piece_is_computed_again(tmp_path):
     assert keep.get("a", {"n": 2}, lambda: {"v": 4.5})["v"] == 4.5, "other settings are another piece"
 
 
+def test_images_and_codes_that_cannot_be_are_refused_before_any_work(tmp_path):
+    good = dataset(20)
+    for change, words in (({"x": 2 * good.x - 1}, "wanted \\[0, 1\\]"), ({"z": good.z * np.nan}, "codes z: got NaN"),
+                          ({"y": good.y + 1}, "labels")):
+        with pytest.raises(InputError, match=words):
+            evaluate(dataclasses.replace(good, **change), [robustness.Plan("pgd", 20, PGD)],
+                     pieces=pieces.Pieces(tmp_path))
+        assert not any(tmp_path.iterdir())
+
+
 def test_too_few_images_are_refused():
     with pytest.raises(InputError, match="40, wanted 3 trials x 20"):
         evaluate(dataset(40), [robustness.Plan("pgd", 20, PGD)], trials=3)

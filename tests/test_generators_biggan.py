@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import math
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 from irob import generators
 from irob.core.check import InputError
 from irob.generators import biggan
+from irob.generators.importers import biggan_deep128
 
 WIDTH, CLASSES, TRUNCATION = 4, 9, 0.4
 
@@ -92,6 +94,23 @@ def test_statistics_are_interpolated():
     assert at(0.001) == 0  # below the table its first row
     assert at(0.02, jnp.arange(51.0)[:, None]) == 1  # the longer table begins at 0
     assert at(0.3, jnp.ones((1, 1))) == 1
+
+
+def test_where_the_published_arithmetic_leaves_the_table():
+    """Every truncation of the table has its own row here; the published arithmetic, with its exchanged weights,
+    misses five, as the importer of BigGAN-deep says."""
+    layout, rows = biggan.Layout(((4, 4, True),), embedding=0, num_classes=2, statistics=51), np.arange(51.0)
+
+    def published(t):
+        f, i = math.modf(t / (1 / 50))
+        return rows[int(i)] if f == 0 else rows[int(i)] * f + rows[int(i) + 1] * (1 - f)
+
+    table = [round(0.02 * i, 2) for i in range(51)]
+    assert [float(biggan.Norm(layout, t).standing(jnp.asarray(rows)[:, None])[0]) for t in table] == rows.tolist()
+    missed = {t: round(0.02 * published(t), 6) for i, t in enumerate(table) if abs(published(t) - i) > 1e-6}
+    assert missed == {0.14: 0.16, 0.28: 0.3, 0.56: 0.58, 0.58: 0.56, 0.94: 0.92}
+    text = " ".join(biggan_deep128.__doc__.split())
+    assert all(f"{t:.2f}"[1:] in text for t in missed) and ".16, .30, .58, .56 and .92" in text
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,12 @@
 """Importing the published layout: equal to an NCHW forward pass in PyTorch's conventions, and to PyTorch itself."""
 
+import json
 import subprocess
 import sys
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -96,6 +98,57 @@ def test_equal_to_pytorch(state, tmp_path):
     torch.save(nn.Linear(1, 1), tmp_path / "pickle.pt")  # a whole object could run code when it is read
     with pytest.raises(InputError, match="not a state dict that is safe to read"):
         importers.load("acgan", tmp_path / "pickle.pt")
+
+
+def brain(a: np.ndarray) -> np.ndarray:
+    """bfloat16 as safetensors stores it: the upper half of float32, u16."""
+    return (np.ascontiguousarray(a, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+
+
+def test_half_precision_is_read(state, tmp_path):
+    """bfloat16 and float16, as safetensors, PyTorch and NumPy store them: each the float32 with the same value."""
+    torch, kinds = pytest.importorskip("torch"), {"BF16": "bfloat16", "F16": "float16"}
+    small = {k: np.asarray(state[k]) for k in ("fc.0.bias", "fc.3.bias", "fc.1.num_batches_tracked")}
+    for kind, name in kinds.items():
+        tensors = {k: torch.as_tensor(v).to(getattr(torch, name)) if v.dtype == np.float32 else torch.as_tensor(v)
+                   for k, v in small.items()}
+        wanted = {k: t.to(torch.float32).numpy() if t.is_floating_point() else t.numpy() for k, t in tensors.items()}
+        torch.save(tensors, tmp_path / "half.pt")
+        plain = {k: brain(w) if kind == "BF16" else w.astype(np.float16) for k, w in wanted.items() if w.ndim}
+        head = {k: {"dtype": kind, "shape": list(a.shape), "data_offsets": [0, 0]} for k, a in plain.items()}
+        end, body = 0, b""
+        for k, a in plain.items():
+            head[k]["data_offsets"], body = [end, end + a.nbytes], body + a.tobytes()
+            end += a.nbytes
+        text = json.dumps(head).encode()
+        (tmp_path / "half.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + body)
+        np.savez(tmp_path / "half.npz", **{k: w.astype(np.float16) for k, w in wanted.items() if w.ndim})
+        for file in ("half.pt", "half.safetensors", *(["half.npz"] if kind == "F16" else [])):
+            found = importers.read(tmp_path / file)
+            for k in plain:
+                assert found[k].dtype == np.float32
+                np.testing.assert_array_equal(found[k], wanted[k], err_msg=f"{file} {kind} {k}")
+
+
+def test_what_cannot_be_read_is_said_in_one_line(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"w": torch.zeros(3).to(torch.float8_e4m3fn)}, tmp_path / "w.pt")
+    text = json.dumps({"w": {"dtype": "F8_E4M3", "shape": [3], "data_offsets": [0, 3]}}).encode()
+    (tmp_path / "w.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + b"abc")
+    np.savez(tmp_path / "w.npz", w=np.zeros(3, ml_dtypes.bfloat16))
+    for name in ("w.pt", "w.safetensors", "w.npz"):
+        with pytest.raises(InputError, match="w is stored as .*; store it as float32") as e:
+            importers.read(tmp_path / name)
+        assert "\n" not in str(e.value)
+
+
+def test_a_bfloat16_file_is_imported(state, tmp_path):
+    torch = pytest.importorskip("torch")
+    half = {k: torch.as_tensor(np.array(v)) for k, v in state.items()}
+    torch.save({k: t.bfloat16() if t.is_floating_point() else t for k, t in half.items()}, tmp_path / "s.pt")
+    g = importers.load("acgan", tmp_path / "s.pt")
+    rounded = {k: t.bfloat16().float().numpy() if t.is_floating_point() else t.numpy() for k, t in half.items()}
+    jax.tree.map(np.testing.assert_array_equal, g.variables, acgan.convert(rounded).variables)
 
 
 def test_command_writes_what_load_reads(state, tmp_path):

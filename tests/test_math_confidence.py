@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from irob.math.confidence import all_below, band, clopper_pearson, ladder, share_below
+from irob.math.confidence import all_below, band, clopper_pearson, ladder, share_below, together
 from irob.math.quantiles import coverage, needed, supported_delta
 
 
@@ -99,3 +99,11 @@ def test_other_bad_input():
             needed(*bad)
     with pytest.raises(ValueError):
         clopper_pearson(1, 10, 0.9, "both")
+
+
+def test_statements_hold_together_as_often_as_their_union_bound_says():
+    """Two ends at 0.95 that fail on disjoint events hold together with 0.9 and no more; one at 1 costs nothing."""
+    u = np.random.default_rng(0).uniform(size=100_000)
+    held = np.mean((u > 0.05) & (u < 0.95))
+    assert together(0.95, 0.95) == 0.9 == pytest.approx(held, abs=0.005)
+    assert together(0.95, 1.0) == 0.95 and together(*[0.5] * 3) == 0 and together() == 1

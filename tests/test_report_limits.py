@@ -3,7 +3,7 @@
 import pytest
 
 from irob.core.evidence import Row
-from irob.report import figures, latex, limits, text
+from irob.report import figures, latex, limits, summary, text
 
 RADII = (1.0, 2.0)
 
@@ -51,6 +51,16 @@ def test_the_width_is_that_between_the_best_ends(rows):
     assert "98.49" in body and body.isascii()
 
 
+def test_joint_sentences_say_the_level_at_which_they_hold(rows):
+    """Two ends at 95 % are one statement at 90 %."""
+    notes = {line.label: line.note for line in limits.ladder(rows, "d").lines}
+    assert notes["width between certified ends, points"] == "90 % confidence, both ends at once"
+    searched = [r for r in rows if r.detail.get("rung") not in ("maximised", "escape")]
+    assert "So (90 % confidence, both ends at once) the true limit lies within" in limits.words(searched, "d")
+    assert summary.cards(searched)[0].text.endswith("; 90 % confidence, both ends at once")
+    assert "confidence" not in summary.cards(rows)[0].text, "an end found by search has none"
+
+
 def test_families_do_not_mix(rows):
     table = limits.ladder(rows, "d")
     groups = [line.label for line in table.lines if line.kind == "group"]
@@ -66,6 +76,16 @@ def test_the_words_claim_only_what_is_certified(rows):
     trivial = [r if r.detail.get("rung") != "certified" else end("upper", r.detail["epsilon"], 0.985, True,
                rung="certified") for r in rows if r.detail["family"] == "overall"]
     assert "Nothing beyond the trivial limit" in limits.words(trivial, "d")
+
+
+def test_a_vacuous_end_is_marked_and_says_what_would_help(rows):
+    why = "says nothing beyond the trivial limit 1 - alpha = 0.985: 200 codes are too few; it takes about 900"
+    trivial = [r if r.detail.get("rung") != "certified" else end("upper", r.detail["epsilon"], 0.985, True,
+               rung="certified", vacuous=why) for r in rows if r.detail["family"] == "overall"]
+    table = limits.ladder(trivial, "d")
+    assert "98.50‡" in text.render(table) and f"‡ An end so marked {why}." in text.render(table)
+    assert "at ε = 2: 200 codes are too few; it takes about 900." in limits.words(trivial, "d")
+    assert "‡" not in text.render(limits.ladder(rows, "d")) and "ddagger" in latex.tabular(table)
 
 
 def test_the_figure_draws_every_method(rows):

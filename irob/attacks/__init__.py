@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from irob.attacks import _trial
-from irob.core import batch, check, keys, memory, mesh, registry
+from irob.core import batch, check, drawing, keys, memory, mesh, registry
 from irob.core.threat import LpBall
 from irob.core.types import AttackResult, Classifier
 
@@ -62,7 +62,8 @@ def run(
         classifier: logits of one image.
         x: f[n,H,W,C] in [0,1]; what is outside by no more than float noise (1e-6) is clipped.
         y: i[n] in [0, num_classes).
-        z: f[n,d], the codes of x, for attacks in the latent space that start from them.
+        z: f[n,d], the codes of x, for attacks in the latent space that start from them: x must be g(z, y) up to the
+            rounding of 8-bit or half-precision images.
         chunk: examples at a time; 128 on the CPU, 1024 for each device elsewhere; fewer where they do not fit.
             Memory grows with it, not with n.
         label: shown with the progress; an empty one shows nothing.
@@ -74,7 +75,8 @@ def run(
         broken_by: of an ensemble, the index into `attack.names`, -1 where it is robust.
 
     Raises:
-        InputError: wrong shapes, pixels outside [0,1], labels out of range, missing codes, too few classes, logits of
+        InputError: wrong shapes, pixels outside [0,1], labels out of range, codes that are missing, not finite or of
+            other images, a generator whose images are in another box than the threat's, too few classes, logits of
             the wrong shape or NaN, a state file of another run or for an attack that has no parts.
     """
     keys.require(key)
@@ -89,6 +91,7 @@ def run(
         z = np.asarray(z, np.float32)
         if z.ndim != 2 or len(z) != len(x):
             raise check.InputError(f"codes z: got shape {z.shape}, wanted ({len(x)}, latent_dim)")
+        check.finite("codes z", z)
     if hasattr(attack, "require"):
         attack.require(x, z)
     _trial.logits(classifier, x.shape[1:])
@@ -102,6 +105,11 @@ def run(
     if attack.needs_generator:
         chunk = memory.fitting(attack.generator, chunk, gradient=True, copies=attack.copies)
     attack, classifier = mesh.everywhere((_trial.numbers(attack), classifier))  # weights move once, not once a chunk
+
+    if attack.needs_generator and z is not None and getattr(attack, "initialisation", "code") == "code":
+        drawing.belong(attack.generator, x, y, z, chunk=chunk)
+    elif attack.needs_generator:
+        drawing.scaled(attack.generator, attack.threat.bounds, boxless=False)
 
     with jax.default_matmul_precision("float32"):
         if hasattr(attack, "run"):

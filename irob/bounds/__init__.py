@@ -4,6 +4,11 @@
     bounds.intrinsic_robustness_upper(alpha=0.015, epsilon=1.0, lipschitz=11.0, delta=0.001)      # 0.9822
     bounds.with_confidence(constants, (15, 1000), 1.0, radius=0.5).value                          # from samples of both
 
+Robustness has two definitions.  Error-region: x is kept if f(x') equals the ground truth at x' for every x' within
+epsilon.  Label: x is kept if f(x') equals the label of x for every such x', which is what attacks measure.  Theorems
+4.3 and 4.4 hold for both; transport and Shafahi's bounds speak of labels; regions that a classifier errs on
+(concentration, label uncertainty) speak of error regions only; Fawzi's bounds of predictions, right or wrong.
+
 The functions return plain floats or arrays; `evidence` returns a `Bound`, which says what it stands on.
 Units: epsilon in image units ([0, 1] pixels), lipschitz in image units per latent unit, both of the same norm (l2).
 """

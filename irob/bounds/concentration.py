@@ -2,6 +2,9 @@
 
     h(mu, alpha, epsilon) = inf { mu(E_eps) : mu(E) >= alpha },    1 - h limits the robustness of risk >= alpha.
 
+Robustness is of the error-region kind: x is lost if a classifier that errs on E alone, and equals the ground truth
+elsewhere, errs at some x' within epsilon.  Nothing here speaks of f(x') against the label of x.
+
 Every explicit E gives mu(E_eps) >= h: a family of regions bounds h from above, hence 1 - mu(E_eps) bounds the best
 robustness from below.  It is no limit of classifiers; it says how robust one (which errs on E alone) would be.  The
 region is fitted on one half of the points and measured on the other.
@@ -96,7 +99,8 @@ def concentration(
         components: principal directions tried.  exponents: of |w|, for linf.  extra: more directions f[m,D].
         regions: balls or boxes in the union.  centres: points of the fit that balls may be centred at.
         neighbours: for the density that boxes look for.
-        confidence: of risk_low and adversarial_high together.  seed: of the split into halves and of k-means.
+        confidence: of risk_low and adversarial_high together, at each epsilon by itself.
+        seed: of the split into halves and of k-means.
 
     Returns:
         One Concentration for each epsilon, in order.

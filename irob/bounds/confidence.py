@@ -3,7 +3,9 @@
 Codes are drawn and each gets a growth t(z): its escape radius, or min(r, epsilon / L(z)).  For thresholds t_i the
 proof of Theorem 4.3 gives, whatever the classifier,
 
-    AdvRisk >= sum_i p_i h_i(risk_i) - delta,    h_i(m) = Phi(Phi^-1(m) + t_i),    delta = sum_i p_i Pr[t(z) < t_i].
+    AdvRisk >= sum_i p_i h_i(risk_i) - delta,    h_i(m) = Phi(Phi^-1(m) + t_i),    delta = sum_i p_i Pr[t(z) < t_i],
+
+by either definition of robustness (irob.bounds.intrinsic).
 
 Small thresholds miss few codes but let error sets grow little; the best lie between, and to find them on the sample
 that also measures delta would spoil the measurement.  So the sample is split:
@@ -42,6 +44,7 @@ from irob.math.quantiles import needed
 SCHEMES = ("pilot", "simultaneous")
 PILOT = 0.05  # share of the codes that choose; 0.1 to 0.3 choose no better
 LEAST = 5  # pilot codes of a class; where there are fewer, k = 1 is taken, fixed before any draw
+MOST_CODES = 10**9  # nobody draws more
 FARTHEST = 40.0  # growth beyond which nothing is left of any set
 
 
@@ -49,12 +52,14 @@ FARTHEST = 40.0  # growth beyond which nothing is left of any set
 class Supported:
     """A bound at a confidence, and all that it stands on.
 
-    value: upper bound on the intrinsic robustness.
+    value: upper bound on the intrinsic robustness, by either definition.
     growth: f[K], thresholds t_i in latent standard deviations.  constants: f[K], epsilon / t_i, the Lipschitz
         constants that they stand for; None where escape radii were given.
     delta: share of codes, over all classes, that may lie beyond.  order: k.  measured, chose: numbers of codes.
     alpha: the risk that entered.
     confidence: of the value.  of_delta, of_alpha: of its parts; 1 where nothing is left to chance.
+    vacuous: "" where the value says something; else a sentence: that it is no more than the trivial 1 - alpha, why, and
+        how many codes would help.  It stands among the assumptions too.
     """
 
     value: float
@@ -71,6 +76,7 @@ class Supported:
     family: str
     scheme: str
     assumptions: tuple[str, ...]
+    vacuous: str = ""
 
     def bound(self, epsilon: float, side: Side) -> Bound:
         """As a `Bound`.  side: "upper" for certified constants and certified escape radii, "lower" for found ones."""
@@ -97,11 +103,17 @@ def with_confidence(
 ) -> Supported:
     """Upper bound on the intrinsic robustness that holds with this confidence over the draw of the codes.
 
+    It holds for error-region and for label robustness.  One call is one statement: values for several epsilons or
+    families from the same codes each have this confidence by themselves.
+
     Args:
         values: of independent codes z ~ N(0, I): f[n] for one class, f[K,n], or a list of K arrays.  Lipschitz
             constants where epsilon is given, in image units per latent unit; else escape radii, +inf allowed.
         alpha: least natural risk, in [0, 1]; or a pair (hits, n), the errors among n test images, which enters with
-            its Clopper-Pearson lower end: half of what the confidence leaves to chance is then spent on it.
+            its Clopper-Pearson lower end: half of what the confidence leaves to chance is then spent on it.  Several
+            pairs, one for each of several classifiers, stand for the risk of the best of them, whichever that is: the
+            least of their lower ends enters.  It needs no correction for the choice, since it is at most the lower end
+            of the classifier whose true risk is least, and that end alone covers.
         epsilon: in image units, positive; None if the values are escape radii.
         confidence: in (0, 1).
         family: "overall" or "per_class", as in `intrinsic_robustness_upper`.
@@ -111,7 +123,7 @@ def with_confidence(
         scheme: "pilot" or "simultaneous".
 
     Returns:
-        Supported; its value is never above 1 - alpha.
+        Supported; its value is never above 1 - alpha, and where it is no less, `vacuous` says so.
 
     Raises:
         InputError: values out of range; too few codes for the wanted delta (says how many it takes).
@@ -164,17 +176,23 @@ def with_confidence(
     else:
         shares = _shares(orders, total, of_delta)
     shares = np.minimum(1.0, shares * uneven)
-    ratios = np.sort(np.concatenate([t / c for t, c in zip(main, scales)]))[orders - 1]
-    best = min(range(len(orders)), key=lambda i: value(scales * ratios[i], shares[i]))
-    thresholds, missed = scales * ratios[best], float(shares[best])
+    ratios = np.sort(np.concatenate([t / c for t, c in zip(main, scales)]))
+    best = min(range(len(orders)), key=lambda i: value(scales * ratios[orders[i] - 1], shares[i]))
+    thresholds, missed = scales * ratios[orders[best] - 1], float(shares[best])
     notes += (f"codes are independent draws from N(0, I); with confidence {of_delta:.4g} at most {missed:.3g} of them "
               f"grow less than the thresholds (order statistic {orders[best]} of {total})",)
     shown = np.zeros(count)  # 0 where a class has no share
     shown[present] = thresholds
+    found, vacuous = value(thresholds, missed), ""
+    if found >= 1 - risk:
+        vacuous = _vacuous(risk, total + chose, _enough(
+            ratios, lambda s: 1 - risk - value(scales * s, 0.0), 1 - (1 - of_delta) / len(orders),
+            share if chose else 0.0))
+        notes += (vacuous,)
     with np.errstate(divide="ignore"):
         constants = None if epsilon is None else float(epsilon) / shown
-    return Supported(value(thresholds, missed), shown, constants, missed, int(orders[best]), total, chose, risk,
-                     confidence, of_delta, of_alpha, family, scheme, notes)
+    return Supported(found, shown, constants, missed, int(orders[best]), total, chose, risk,
+                     confidence, of_delta, of_alpha, family, scheme, notes, vacuous)
 
 
 def _shares(orders: np.ndarray, total: int, confidence: float) -> np.ndarray:
@@ -191,6 +209,47 @@ def _all_at_once(total: int, confidence: float, one_class: bool) -> tuple[np.nda
     return orders, _shares(orders, total, 1 - (1 - confidence) / len(orders))
 
 
+def _enough(ratios: np.ndarray, gain, confidence: float, pilot_share: float) -> int | None:
+    """How many codes it takes until the bound can say something, if codes are as these; None if no number does.
+
+    A threshold s gains G(s) over the trivial bound and loses delta.  Of these codes, sorted, k - 1 lie below the k-th:
+    if that share q stays, n codes support delta = Clopper-Pearson's end of q n misses among n, which must be below
+    G(s_k).  For k = 1 that is 1 - (1 - confidence)^(1 / n) < G(s_1).
+    """
+    total, found = len(ratios), []
+    for k in ladder(total, most=1.0):
+        g, below = gain(ratios[k - 1]), (k - 1) / total
+        if g <= below:
+            continue
+
+        def helps(n: int, g=g, below=below) -> bool:
+            hits = int(np.ceil(below * n))
+            return hits < n and _shares(np.asarray(hits + 1), n, confidence) < g
+
+        high = 1
+        while not helps(high) and high < MOST_CODES:
+            high *= 2
+        low = high // 2
+        while high - low > 1 and helps(high):
+            middle = (low + high) // 2
+            low, high = (low, middle) if helps(middle) else (middle, high)
+        if helps(high):
+            found.append(int(np.ceil(high / (1 - pilot_share))))
+    return min(found, default=None)
+
+
+def _vacuous(risk: float, codes: int, enough: int | None) -> str:
+    """Why the bound is the trivial one, and what would help."""
+    said = f"says nothing beyond the trivial limit 1 - alpha = {1 - risk:.6g}: "
+    if risk == 0:
+        return said + "so few errors leave a risk of 0 possible; more test images would help"
+    if enough is None:
+        return said + "error sets grow too little around too many of these codes; more of them would not help"
+    if enough <= codes:
+        return said + 'the order that was chosen suits these codes badly; more codes or scheme="simultaneous" may help'
+    return said + f"{codes:,} codes are too few; with growths as these it takes about {enough:,}"
+
+
 def _split(growth: list[np.ndarray], p: np.ndarray, share: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """(pilot, main) of each class in proportion to the priors; by a fixed shuffle, in case the values come sorted."""
     scale = min(len(t) / q for t, q in zip(growth, p))
@@ -204,16 +263,18 @@ def _split(growth: list[np.ndarray], p: np.ndarray, share: float) -> tuple[list[
 
 
 def _risk(alpha, confidence: float) -> tuple[float, float, tuple[str, ...]]:
-    """(risk, its confidence, what to record) of a number or of (hits, n)."""
-    if not isinstance(alpha, tuple):
+    """(risk, its confidence, what to record) of a number, of (hits, n), or of several (hits, n)."""
+    if not isinstance(alpha, (tuple, list)):
         return number("alpha", alpha, low=0.0, high=1.0), 1.0, ()
     each = 1 - (1 - confidence) / 2
     try:
-        hits, n = alpha
-        risk = float(clopper_pearson(hits, n, each, "lower"))
+        pairs = alpha if len(alpha) and np.ndim(alpha[0]) else (alpha,)
+        risk, hits, n = min((float(clopper_pearson(h, n, each, "lower")), h, n) for h, n in pairs)
     except (TypeError, ValueError):
-        raise InputError(f"alpha: got {alpha!r}, wanted a number in [0, 1] or (errors, images)") from None
-    return risk, each, (f"risk at least {risk:.4g} with confidence {each:.4g}: {hits} errors on {n} images",)
+        raise InputError(f"alpha: got {alpha!r}, wanted a number in [0, 1], (errors, images), or several such "
+                         "pairs") from None
+    best = f", the least such end of {len(pairs)} classifiers" if len(pairs) > 1 else ""
+    return risk, each, (f"risk at least {risk:.4g} with confidence {each:.4g}: {hits} errors on {n} images{best}",)
 
 
 def _growth(values, epsilon, radius) -> list[np.ndarray]:

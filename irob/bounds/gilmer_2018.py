@@ -5,7 +5,8 @@ x uniform on the unit sphere S^(n-1), E of measure mu.  Among all E the cap {ang
 
     d(mu) = integral over t > t_0 of 2 sin((t - t_0) / 2) c sin^(n-2) t dt,   which tends to Phi^-1(1 - mu) / sqrt(n).
 
-Attained by the cap.  The paper states the order of this; the cap is evaluated exactly here.
+It speaks of the way to an error region, so of error-region robustness.  Attained by the cap.  The paper states the
+order of this; the cap is evaluated exactly here.
 
 Reference: Gilmer, Metz, Faghri, Schoenholz, Raghu, Wattenberg, Goodfellow, "Adversarial spheres", 2018,
 https://arxiv.org/abs/1801.02774

@@ -4,6 +4,10 @@ mu = sum_i p_i (g_i)_* N(0, I_d).  If g_i is L_i-Lipschitz within radius r of al
 r L_i >= epsilon, then an error set of measure m in latent space grows to at least Phi(Phi^-1(m) + epsilon / L_i)
 before its images lie epsilon apart.  Equality (delta = 0): an isometric g_i, scaled by L_i, and a half-space.
 
+Both hold for error-region robustness (f(x') against the ground truth at x') and for label robustness (f(x') against the
+label of x): the error set of class i is { z : f(g_i(z)) != i }, and a code moves within its class, so that the ground
+truth along the move is the label.
+
 The proviso r L_i >= epsilon is the caller's to check; `evidence` does so.  Shapes: K classes, class axis last.
 
 Reference: Zhang, Chen, Gu, Evans, "Understanding the Intrinsic Robustness of Image Distributions using Conditional
@@ -45,6 +49,8 @@ def gaussian_expansion(measure, t):
 def adversarial_risk_lower(class_risks, epsilon, lipschitz, priors=None, delta=0.0):
     """Theorem 4.3: AdvRisk >= sum_i p_i Phi(Phi^-1(risk_i) + epsilon / L_i) - delta; never below sum_i p_i risk_i.
 
+    AdvRisk: the share of images with a wrong answer within epsilon, be it wrong for the image moved or for its label.
+
     Args:
         class_risks: risk of the classifier in each class, in [0, 1]: f[..., K], or one number for all classes.
         epsilon: in image units, at least 0; an array broadcasts with the leading axes of class_risks.
@@ -70,7 +76,7 @@ def adversarial_risk_lower(class_risks, epsilon, lipschitz, priors=None, delta=0
 
 
 def intrinsic_robustness_upper(alpha, epsilon, lipschitz, priors=None, delta=0.0, family="overall"):
-    """Theorem 4.4: no classifier with risk at least alpha is more robust than this at epsilon.
+    """Theorem 4.4: no classifier with risk at least alpha is more robust than this at epsilon, by either definition.
 
     family "overall", {f: Risk(f) >= alpha}:   1 + delta - min_r sum_i p_i h_i(r_i),   sum_i p_i r_i = alpha,
     family "per_class", {f: Risk_i(f) >= alpha for all i}:   1 + delta - sum_i p_i h_i(alpha),

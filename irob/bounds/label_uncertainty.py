@@ -3,6 +3,8 @@
     lu(x) = 1 - (p_y(x) - max over j != y of p_j(x)),    0 where the label is beyond doubt, 2 where another surely is,
     h(mu, alpha, epsilon, gamma) = inf { mu(E_eps) : mu(E) >= alpha, mean of lu over E >= gamma }.
 
+Robustness is of the error-region kind (irob.bounds.concentration), among regions of doubtful labels.
+
 Classifiers err where labels are doubtful, so gamma is what their errors have on average (.17 on CIFAR-10); gamma = 0
 is plain concentration, and h grows with gamma.  p is a distribution over labels by people or, in place of it, by a
 model; the quantity is only as good as p.

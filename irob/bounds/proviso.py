@@ -42,7 +42,8 @@ def evidence(
         alpha, epsilon, lipschitz, priors, delta, family: as there, one alpha and one epsilon.
         radius: within which the constants hold, in latent standard deviations; None for global constants.
         side: of the constants: "lower" for sampled ones, "upper" for certified ones, "exact" for known ones.
-        confidence: with which the constants cover their (1 - delta)-quantiles; None if it is not a matter of sampling.
+        confidence: with which the constants of all classes together cover their (1 - delta)-quantiles (the product
+            over classes whose codes are independent); None if it is not a matter of sampling.
         violated: where the proviso fails: "cap" as above; "record" takes the plain formula, as the paper does, and
             says so in `assumptions` (then it is no bound); "raise".
 
@@ -85,7 +86,8 @@ def evidence(
     if family == "overall" and not spread.is_exact(alpha, p):
         notes.append("the spread of risk over classes is relaxed to the trivial bound 1 - alpha")
     if confidence is not None:
-        notes.append(f"confidence {confidence:.3f} that the constants cover the quantile at 1 - delta = {1 - delta:g}")
+        notes.append(f"confidence {confidence:.3f} that the constants of all classes cover their quantiles at "
+                     f"1 - delta = {1 - delta:g}")
     if side not in ("upper", "exact"):
         notes.append("the constants are found from below; the true ones may be larger, and so may this bound")
     threat = f"l2 {epsilon:g}"

@@ -1,7 +1,7 @@
 """Adversarial examples are inevitable where densities are bounded, on the sphere and in the cube (Shafahi et al. 2019).
 
 V is the largest density of a class with respect to the uniform distribution.  If a classifier gives some other label
-to at least half of the space, then Pr[x of the class is right, and so is everything within epsilon] is at most
+to at least half of the space, then Pr[x of the class and everything within epsilon gets its label] is at most
 
     sphere S^(n-1), geodesic:   V sqrt(pi / 8) exp(-(n - 1) epsilon^2 / 2)        ("paper")
                                 V Pr[polar angle >= pi / 2 + epsilon]             ("sharp", by Levy's exact caps)

@@ -1,5 +1,7 @@
 """The least adversarial error of any two-class classifier, by optimal transport (Bhagoji, Cullina, Mittal 2019).
 
+Robustness is of the label kind: x is kept if every x' within epsilon gets the label of x.
+
 Two equally likely classes P, Q, closed balls of radius epsilon as neighbourhoods:
 
     min over f of Pr[f errs somewhere within epsilon] = (1 - C) / 2,   C = min over couplings Pr[d(x, x') > 2 epsilon]
@@ -33,7 +35,8 @@ from irob.core.check import InputError, number, unknown
 
 @dataclasses.dataclass(frozen=True)
 class Transport:
-    """error: least adversarial error on the sample.  certified: of the distribution, from below with `confidence`."""
+    """error: least adversarial error on the sample.  certified: of the distribution, from below with `confidence`, at
+    each epsilon by itself."""
 
     epsilon: float
     error: float

@@ -11,13 +11,17 @@ OPTIONS = ("steps", "step_size", "restarts", "version", "queries", "targets", "e
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Attacked accuracy of classifiers over a list of epsilons; an attack bounds robust accuracy from above."""
+    """Attacked accuracy of classifiers over a list of epsilons: images that keep their label, so far as attacks find.
+
+    An attack bounds label robustness from above: x is robust if every x' within epsilon gets the label of x.
+    """
 
     classifier: list[str] = option(["mnist_gen_adv"], "shipped name or folder, name@epoch for a checkpoint; your own "
                                    "model as package.module:factory or path/to/file.py:factory; several are compared")
     dataset: str = option("", "data set whose test images are attacked; default: the one that --generator draws")
     data_dir: str = option("", "folder of the data set's files, for real data")
-    images: str = option("", "your own images: an .npz file of x, y and optionally z, in the place of --dataset")
+    images: str = option("", "your own images: an .npz file of x, y and optionally z, the codes "
+                         "by which --generator drew these x, in the place of --dataset")
     generator: str = option("acgan_mnist", "shipped name or folder of the generator, for generated data and codes")
     resize: str = option("", "to 32x32 (BigGAN): area (default), nearest (as published) or bilinear")
     attack: list[str] = option(["pgd"], "attacks, such as pgd, autoattack, manifold; NAME:paper for the published "

@@ -8,7 +8,10 @@ from irob.core.config import option
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Certified and attacked accuracy of one classifier over a list of epsilons; the truth lies between them."""
+    """Certified and attacked accuracy of one classifier over a list of epsilons; the truth lies between them.
+
+    Both speak of label robustness: every x' within epsilon gets the label of x.
+    """
 
     classifier: str = option("mnist_gen_smooth", "shipped name or folder of the classifier")
     dataset: str = option("mnist_gen", "data set whose test images are certified")

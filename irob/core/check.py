@@ -64,6 +64,35 @@ def priors(values, count: int, *, tolerance: float = 1e-6) -> np.ndarray:
     return p
 
 
+BOXES = ((-1.0, 1.0), (0.0, 255.0))  # of pixels, where they are not [0, 1]
+
+
+def pixels(name: str, low: float, high: float, bounds: tuple[float, float] = (0.0, 1.0)) -> str:
+    """What to say of pixels in [low, high] that are outside the bounds, and what to do about it.
+
+    >>> pixels("images", 0.0, 254.0)
+    'images: got pixels in [0, 254], wanted [0, 1]; divide by 255'
+    """
+    wanted = f"[{bounds[0]:g}, {bounds[1]:g}]"
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return f"{name}: got NaN or infinity, wanted pixels in {wanted}"
+    (minus, one), (zero, most) = BOXES
+    if minus - 1e-3 <= low < minus / 2 and high <= one + 1e-3:
+        do = "take (x + 1) / 2"
+    elif zero - 1e-3 <= low and one < high <= most + 1e-3:
+        do = "divide by 255"
+    else:
+        do = "bring them to that scale"
+    return f"{name}: got pixels in [{low:.4g}, {high:.4g}], wanted {wanted}; {do}"
+
+
+def finite(name: str, values) -> None:
+    """Raises `InputError` at the first row of an array f[n,...] that holds NaN or infinity."""
+    good = np.isfinite(np.asarray(values).reshape(len(values), -1)).all(axis=1)
+    if not good.all():
+        raise InputError(f"{name}: got NaN or infinity in row {int(np.argmin(good))}, wanted finite numbers")
+
+
 def images(x, y=None, *, num_classes: int | None = None, tolerance: float = 1e-6) -> None:
     """Images f[n,H,W,C] in [0,1] up to float noise and, if given, integer labels i[n] in [0, num_classes)."""
     x = np.asarray(x)
@@ -72,7 +101,7 @@ def images(x, y=None, *, num_classes: int | None = None, tolerance: float = 1e-6
     if not np.issubdtype(x.dtype, np.floating):
         raise InputError(f"images: got type {x.dtype}, wanted floating point in [0, 1]; divide 8-bit pixels by 255")
     if x.size and not (x.min() >= -tolerance and x.max() <= 1 + tolerance):
-        raise InputError(f"images: got pixels in [{x.min():g}, {x.max():g}], wanted [0, 1]")
+        raise InputError(pixels("images", float(x.min()), float(x.max())))
     if y is not None:
         y = np.asarray(y)
         if y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer):

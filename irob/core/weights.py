@@ -14,6 +14,8 @@ import numpy as np
 from irob.core.check import InputError, write_atomically
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
+TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+         "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"}
 SHIPPED = pathlib.Path(__file__).parents[1] / "weights"
 
 
@@ -63,15 +65,37 @@ def save(folder, variables: Any, config: dict[str, Any], *, half: bool = False) 
     return folder
 
 
+def tensors(data: bytes, source: str) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file by name; half precision, bfloat16 included, becomes float32, which holds it.
+
+    Raises:
+        InputError: bytes that are no safetensors file; an array of another type, such as 8-bit floats.
+    """
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        found = deserialize(data)
+    except SafetensorError as e:
+        raise InputError(f"{source}: not a safetensors file ({' '.join(str(e).split())[:160]})") from None
+    out = {}
+    for name, about in found:
+        kind = about["dtype"]
+        if kind not in TYPES:
+            raise InputError(f"{source}: {name} is stored as {kind}, wanted one of {', '.join(TYPES)}; "
+                             "store it as float32")
+        array = np.frombuffer(about["data"], TYPES[kind])
+        if kind == "BF16":  # the upper half of a float32
+            array = (array.astype(np.uint32) << 16).view(np.float32)
+        out[name] = (array.astype(np.float32) if kind == "F16" else array).reshape(about["shape"])
+    return out
+
+
 def load(folder) -> tuple[dict[str, Any], dict[str, Any]]:
     """(variables, config) of a folder that `save` wrote.
 
     Raises:
         InputError: names the file that is missing or damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as from_bytes
-
     folder = pathlib.Path(folder)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
@@ -87,11 +111,7 @@ def load(folder) -> tuple[dict[str, Any], dict[str, Any]]:
         raise InputError(
             f"{folder / WEIGHTS}: damaged or exchanged: got {len(data)} bytes with SHA-256 {got}, wanted {wanted}"
         )
-    try:
-        flat = from_bytes(data)
-    except SafetensorError as e:
-        raise InputError(f"{folder / WEIGHTS}: not a safetensors file ({e})") from None
-    return unflatten({n: a.astype(np.float32) if a.dtype == np.float16 else a for n, a in flat.items()}), config
+    return unflatten(tensors(data, str(folder / WEIGHTS))), config
 
 
 def resolve(name_or_path) -> pathlib.Path:

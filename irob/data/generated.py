@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtri
 
-from irob.core import batch, check, keys, memory, registry
+from irob.core import batch, check, drawing, keys, memory, registry
 from irob.core.check import InputError, unknown
 from irob.core.compile import jit
 from irob.core.types import Dataset, Generator
@@ -58,11 +58,6 @@ def codes(
     return z, y
 
 
-@jit
-def _images(generator: Generator, z: jax.Array, y: jax.Array) -> jax.Array:
-    return jax.vmap(generator)(z, y)
-
-
 def images(
     generator: Generator, z: np.ndarray, y: np.ndarray, *, chunk: int | None = None, label: str = ""
 ) -> np.ndarray:
@@ -72,9 +67,7 @@ def images(
     """
     if generator.latent != "normal":
         raise InputError(f"generator: got latent {generator.latent!r}, wanted 'normal' to draw codes for it")
-    chunk = memory.fitting(generator, 1000) if chunk is None else chunk
-    with jax.default_matmul_precision("float32"):
-        x = batch.stream(lambda _, z, y: _images(generator, z, y), z, y, chunk=chunk, label=label)
+    x = drawing.images(generator, z, y, chunk=chunk, label=label)
     check.images(x)
     return x
 

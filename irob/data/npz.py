@@ -82,5 +82,7 @@ def build(split: str, *, data_dir: str, count: int | None = None, num_classes: i
         raise InputError(f"{where}: got no examples, wanted at least one")
     if z is not None and (z.ndim != 2 or len(z) != len(y)):
         raise InputError(f"{where}: got codes of shape {z.shape}, wanted one row for each of {len(y)} images")
+    if z is not None:
+        check.finite(f"{where}: codes z", z)
     codes = None if z is None else z.astype(np.float32)
     return Dataset(x.astype(np.float32), y.astype(np.int32), codes, num_classes, tuple(x.shape[1:]), path.stem)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from irob import classifiers, data, generators
-from irob.core import keys
+from irob.core import drawing, keys
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.evidence import Report
 from irob.core.provenance import provenance
@@ -119,6 +119,9 @@ def run(
         if int(test.y.max()) >= model.num_classes:
             raise InputError(f"labels: got values up to {int(test.y.max())}, classifier {name!r} has "
                              f"{model.num_classes} classes, wanted labels in [0, {model.num_classes - 1}]")
+    starts = [p for p in todo if robustness.latent(p.attack) and p.options.get("initialisation", "code") == "code"]
+    if starts and source is not None and test.z is not None and not dataset.endswith("_gen"):
+        drawing.belong(source, test.x, test.y, test.z)  # before anything is attacked or written
     pieces = Pieces(folder, resume)
     rows, warnings = [], []
     for name, model in models.items():

@@ -6,7 +6,9 @@ The lower end is certified by sampling alone.  Three independent samples: on the
 fitted and one witness of each kind is chosen for every epsilon; on the second, thresholds are set so that the risk
 is at least alpha; on the third, adversarial risk is counted.  With confidence 1 - d, one half of d goes to the
 thresholds (shared by the classes, in the per-class family), the other to the upper Clopper-Pearson ends of the
-adversarial risk (shared by the epsilons): for each witness, all its statements hold together with confidence 1 - d.
+adversarial risk (shared by the epsilons).  So every row holds with confidence 1 - d, and so do, together, the rows of
+one region at all the epsilons that it serves; a kind that takes other regions at other epsilons has one such statement
+for each region.  Two ends of a bracket, each with confidence 1 - d, hold together with 1 - 2 d: widths say that.
 """
 
 import dataclasses
@@ -24,7 +26,7 @@ from irob.core.evidence import Row
 from irob.core.types import Generator
 from irob.evaluation import latent_witness
 from irob.evaluation.witness import SLACK, Images, Picked, Scores, candidates, draw, moments, shipped, threshold
-from irob.math.confidence import clopper_pearson
+from irob.math.confidence import clopper_pearson, together
 from irob.report.tables import BOUND
 
 WIDTH = "bracket width"
@@ -147,7 +149,7 @@ def bracket(
             detail = {
                 "epsilon": float(e), "alpha": float(alpha), "family": family, "protocol": "default", "witness": kind,
                 "region": w.name, "best": kind == best[e], "confidence": confidence, "calibration": calibration,
-                **found, "assumptions": "simultaneous over epsilons and classes; each witness by itself"}
+                **found, "assumptions": _joint([o for o in epsilons if picks[kind, o][1] == w])}
             adversarial = found["adversarial risk"]
             rows.append(Row(
                 dataset, "any", f"l2 {e:g}", BOUND, 1 - adversarial["high"], "lower", True, f"witness: {kind}",
@@ -164,7 +166,8 @@ def widths(rows: Sequence[Row], upper: Sequence[Row]) -> list[Row]:
     """One row for every upper end that a certified lower end of the same threat, alpha and family faces.
 
     The lower end is that of the kind which the first sample chose, so that no luck of the third is in it; an exact
-    one (of an affine generator) where that is higher.
+    one (of an affine generator) where that is higher.  A width speaks of both ends at once, so its confidence is 1 less
+    what each of them leaves to chance: 0.9 for two ends at 0.95.
     """
     found = []
     for u in upper:
@@ -177,7 +180,8 @@ def widths(rows: Sequence[Row], upper: Sequence[Row]) -> list[Row]:
         low = max(fit, key=lambda r: r.value)
         certified = low.certified and u.certified
         detail = {
-            **{k: low.detail[k] for k in ("epsilon", "alpha", "family", "confidence")}, "protocol": "default",
+            **{k: low.detail[k] for k in ("epsilon", "alpha", "family")}, "protocol": "default",
+            "confidence": together(*(r.detail.get("confidence") or 1.0 for r in (low, u))),
             "lower": low.value, "lower certified": low.certified, "witness": low.detail["witness"],
             "region": low.detail["region"],
             "upper": u.value, "upper certified": u.certified, "upper method": u.method,
@@ -186,6 +190,13 @@ def widths(rows: Sequence[Row], upper: Sequence[Row]) -> list[Row]:
                          "upper" if certified else "estimate", certified, f"{u.method} less {low.method}",
                          n=low.n, detail=detail))
     return found
+
+
+def _joint(served: Sequence[float]) -> str:
+    """What holds at once with the row's confidence.  served: the epsilons at which the row's region is the witness."""
+    radii = ", ".join(f"{e:g}" for e in served)
+    return ("simultaneous over classes and over the epsilons that share a region, here "
+            f"{radii}; each region by itself")
 
 
 def _scores(members: Sequence[Scores], x: np.ndarray, chunk: int) -> np.ndarray:

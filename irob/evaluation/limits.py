@@ -12,6 +12,7 @@ import numpy as np
 
 from irob import bounds
 from irob.core.evidence import Row
+from irob.math.confidence import clopper_pearson
 from irob.report import published, tables
 
 PAPER_ALPHA = 0.015  # Zhang et al. (2020), section 5.3
@@ -25,44 +26,61 @@ PROTOCOLS = ("default", "paper")
 class Risk:
     """The natural risk that a limit is for: a number, or errors on n test images, and where it comes from.
 
-    Errors on images enter the bounds with their Clopper-Pearson lower end.
+    Errors on images enter the bounds with their Clopper-Pearson lower end, those of several classifiers with the least
+    of their lower ends, which is one for the best of them although it was chosen on the same images.
     """
 
-    alpha: float | tuple[int, int]
+    alpha: float | tuple[int, int] | tuple[tuple[int, int], ...]
     source: str
 
 
-def most_accurate(rows: Sequence[Row]) -> Row | None:
-    """The natural accuracy of the most accurate robustly trained classifier, whose risk the paper takes as alpha.
+def candidates(rows: Sequence[Row]) -> list[Row]:
+    """Natural accuracies of the robustly trained classifiers; the most accurate has the risk that the paper takes.
 
     Checkpoints are left out; where no classifier was trained for robustness, all of them count.
     """
     names = tables.models(rows)
     names = [m for m in names if published.method(m)] or names
-    found = [r for m in names if (r := tables.largest(rows, tables.NATURAL, model=m))]
-    return max(found, key=lambda r: r.value, default=None)
+    return [r for m in names if (r := tables.largest(rows, tables.NATURAL, model=m))]
+
+
+def most_accurate(rows: Sequence[Row]) -> Row | None:
+    """The most accurate of the candidates."""
+    return max(candidates(rows), key=lambda r: r.value, default=None)
+
+
+def _chosen(rows: Sequence[Row]) -> str:
+    """Words that say among how many the most accurate was chosen."""
+    count = len(candidates(rows))
+    return f", the most accurate of {count}," if count > 1 else ""
 
 
 def measured_alpha(rows: Sequence[Row]) -> tuple[float, str] | None:
-    """Its natural risk, and where it comes from.
+    """The natural risk of the most accurate, and where it comes from.
 
-    A classifier that is right on all n images has a risk that n images cannot tell from 0: the upper end of its
-    exact 95 % interval is taken.
+    A share of errors is a point estimate; of the best of several classifiers, chosen on the same images, it lies
+    rather too low, where the limit is higher.  A classifier that is right on all n images has a risk that n images
+    cannot tell from 0: the upper end of its exact interval is taken, at a level at which the intervals of all m
+    candidates hold together with 95 % confidence (1 - 0.05 / m each), since the choice fell on the luckiest.
     """
     best = most_accurate(rows)
     if best is None:
         return None
-    if best.value == 1.0 and best.low is not None:
-        return 1 - best.low, f"95 % upper limit of the risk of {best.model}, which made no error on {best.n:,} images"
-    return 1 - best.value, f"natural risk of {best.model} on {best.n:,} images"
+    if best.value == 1.0 and best.n:
+        level = 1 - 0.05 / len(candidates(rows))
+        high = float(clopper_pearson(0, best.n, level)[1])
+        return high, (f"95 % upper limit of the risk of {best.model}{_chosen(rows)} which made no error on "
+                      f"{best.n:,} images")
+    return 1 - best.value, f"natural risk of {best.model}{_chosen(rows)} on {best.n:,} images"
 
 
 def measured_risk(rows: Sequence[Row]) -> Risk | None:
-    """Its errors on its images."""
+    """The errors of every candidate on its images; the risk is that of the best, whichever of them that is."""
+    found = tuple((round((1 - r.value) * r.n), r.n) for r in candidates(rows) if r.n)
     best = most_accurate(rows)
-    if best is None or not best.n:
+    if best is None or not found:
         return None
-    return Risk((round((1 - best.value) * best.n), best.n), f"errors of {best.model} on {best.n:,} images")
+    return Risk(found, f"errors of {best.model}{_chosen(rows)} on {best.n:,} images")
 
 
 def noted(rows: Sequence[Row], assumptions: Sequence[str]) -> list[Row]:
@@ -129,7 +147,8 @@ def discoveries(rows: Sequence[Row]) -> list[str]:
     """Sentences about classifiers whose attacked accuracy surely exceeds the limit that speaks of them.
 
     The theorem bounds in-distribution robustness too, since its moves are latent ones.  So either the constants are
-    too low, or the attack is too weak.  Accuracies whose 95 % interval reaches below the limit are no discovery.
+    too low, or the attack is too weak.  Accuracies whose 95 % interval reaches below the limit are no discovery; each
+    sentence has that confidence by itself, however many rows were looked at.
     """
     found = []
     for r in (*tables.select(rows, tables.ROBUST), *tables.select(rows, tables.IN_DISTRIBUTION)):

@@ -8,6 +8,7 @@ Sections whose weights are not there are left out with a sentence.
 import dataclasses
 import functools
 import json
+import math
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -363,7 +364,11 @@ def spread(values: Sequence[T], count: int) -> list[T]:
 def bound_rows(
     rows: Sequence[Row], preset: Preset, generators: dict[str, Generator], dataset: str, omitted: list[str]
 ) -> list[Row]:
-    """Theorem 4.4 at the measured risk and at the paper's, and Fawzi's bounds for the unconditional generator."""
+    """Theorem 4.4 at the measured risk and at the paper's, and Fawzi's bounds for the unconditional generator.
+
+    A constant is the mean over trials, at least the least of them, so it covers its quantile where every trial does;
+    codes of different trials and classes are independent, so the chances multiply.
+    """
     alphas = {published.settings(dataset).alpha: (False, "as in the paper")}
     measured = limits.measured_alpha(rows)
     if measured is None:
@@ -379,7 +384,7 @@ def bound_rows(
         values = {r.detail["class"] or 0: r.value for r in found}
         out += limits.limit_rows(
             values, alphas=alphas, radius=preset.radius, delta=preset.delta,
-            confidence=min(r.detail["confidence"] for r in found), **common)
+            confidence=math.prod(r.detail["confidence"] ** r.detail["trials"] for r in found), **common)
         for r in (r for other in others for r in tables.select(rows, tables.LIPSCHITZ, model=other, protocol=protocol)):
             out += limits.fawzi_rows(r.value, classes=max(2, generators[name].num_classes), **common)
     return out

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from irob import attacks
-from irob.core import batch, compile, keys, registry
+from irob.core import batch, check, compile, keys, registry
 from irob.core.check import InputError, integer
 from irob.core.evidence import EvidenceError, Row
 from irob.core.threat import LpBall
@@ -213,7 +213,8 @@ def evaluate(
         pieces: where finished work is kept.
 
     Raises:
-        InputError: too few images, a radius that is negative or NaN.
+        InputError: too few images, pixels outside [0,1], codes that are not finite or not those of the images, a
+            radius that is negative or NaN.
         EvidenceError: an image robust under all attacks together that one of them fooled.
     """
     trials = integer("trials", trials, low=1)
@@ -226,6 +227,9 @@ def evaluate(
     if classifier.image_shape is not None and tuple(classifier.image_shape) != tuple(data.image_shape):
         raise InputError(f"classifier {name or classifier.name}: takes images {tuple(classifier.image_shape)}, got "
                          f"{tuple(data.image_shape)} of data set {data.name}; choose another with --classifier")
+    check.images(data.x, data.y, num_classes=classifier.num_classes)
+    if data.z is not None:
+        check.finite("codes z", data.z)
     for plan in plans:  # what cannot be built is said before any work
         attacks.build(plan.attack, LpBall(norm, max(epsilons)), **_with(plan, generator, data))
     name, pieces = name or classifier.name, pieces or Pieces()

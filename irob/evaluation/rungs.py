@@ -2,7 +2,8 @@
 
 Each rung is Theorem 4.4 with another growth t(z) of error sets: min(r, epsilon / L(z)) by sampled or maximised
 constants, or an escape radius, found or certified.  A point estimate takes the (1 - delta)-quantile of the sample;
-`bounds.with_confidence` makes one statement of S codes that holds with a confidence.  The rows carry all that it takes
+`bounds.with_confidence` makes one statement of S codes that holds with a confidence, so each such row has it by itself:
+rows of other epsilons, families and risks come from the same codes.  The rows carry all that it takes
 to compute them again:
 
     value = intrinsic_robustness_upper_from_radius(alpha, growth, delta=delta, family=family).
@@ -104,6 +105,7 @@ def rung_rows(
                 detail = {**common, "alpha": s.alpha, "rung": rung, "growth": s.growth.tolist(), "delta": s.delta,
                           "order": s.order, "codes": s.measured, "pilot": s.chose, "confidence": confidence,
                           "assumptions": "; ".join(bound.assumptions)}
+                detail |= {"vacuous": s.vacuous} if s.vacuous else {}
                 rows.append(_row(bound, rung, family, dataset, detail, len(growth)))
         if everywhere is not None and not isinstance(risk.alpha, tuple):
             classes = int(m.y.max()) + 1

@@ -1,7 +1,11 @@
 """Witnesses: explicit error regions whose expansion is known, hence adversarial risk certified without an attack.
 
 A witness is a classifier that equals the ground truth outside E.  Its unconstrained adversarial risk at epsilon is
-mu(E_eps), E_eps all images within epsilon of E.  For scores s_k that are 1-Lipschitz in l2,
+mu(E_eps), E_eps all images within epsilon of E: it is robust by the error-region definition, f(x') against the ground
+truth at x'.  By the label definition, f(x') against the label of x, it may not be: where images of two classes are
+near each other the ground truth itself changes within epsilon.  So no witness stands beside an attacked accuracy.
+
+For scores s_k that are 1-Lipschitz in l2,
 
     overall      E = {s >= t}                                 E_eps  in  {s >= t - epsilon}
     per class    E = union over k of {class k, s_k >= t_k}    E_eps  in  {max over k of s_k - t_k >= -epsilon}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from irob.core import registry, weights
+from irob.core import drawing, registry, weights
 from irob.core.check import InputError, integer
 from irob.core.types import Generator
 
@@ -65,12 +65,19 @@ def save(folder, generator: Generator, *, half: bool = False, options: dict | No
 
 
 def from_function(
-    apply: Callable, variables, latent_dim: int, num_classes: int, image_shape: tuple[int, ...]
+    apply: Callable, variables, latent_dim: int, num_classes: int, image_shape: tuple[int, ...], *,
+    bounds: tuple[float, float] | None = (0.0, 1.0),
 ) -> Generator:
     """A generator of the user's own: apply(variables, z: f[d], y: i[]) -> f[H,W,C] in [0,1], one example.
 
+    Args:
+        bounds: the box of its images, which a few codes are tried against; None tries nothing.  Epsilons and constants
+            are in units of [0,1] everywhere, so a generator in [-1,1] or 0..255 is refused; a map without any box,
+            such as an affine one, is let pass.
+
     Raises:
-        InputError: the function does not give one image of `image_shape`.
+        InputError: the function does not give one image of `image_shape`, or images of another box (what to do is
+            said), or NaN.
 
     >>> g = from_function(lambda v, z, y: v * z.reshape(1, 1, 2), jnp.float32(0.5), 2, 1, (1, 1, 2))
     >>> g(jnp.ones(2), 0).tolist()
@@ -82,6 +89,8 @@ def from_function(
     got = jax.eval_shape(generator, jnp.zeros(latent_dim), jnp.zeros((), jnp.int32)).shape
     if got != tuple(image_shape):
         raise InputError(f"generator: got an image of shape {got}, wanted {tuple(image_shape)}")
+    if bounds is not None:
+        drawing.scaled(generator, bounds)
     return generator
 
 

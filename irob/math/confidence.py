@@ -1,4 +1,4 @@
-"""Exact confidence for shares: one share from hits, one order statistic, and all order statistics at once.
+"""Exact confidence for shares: one share from hits, one order statistic, all order statistics at once, a union.
 
 Clopper-Pearson: h hits among n support a share p at level c as long as the hits are no rarer under p than 1 - c,
 
@@ -59,6 +59,17 @@ def clopper_pearson(hits, n, confidence: float, side: str = "two"):
     else:
         raise ValueError(f"side: got {side!r}, wanted one of {', '.join(SIDES)}")
     return float(found) if found.ndim == 0 else found
+
+
+def together(*levels: float) -> float:
+    """The confidence of several statements at once, whatever ties them: 1 - sum_i (1 - c_i), never below 0.
+
+    Each c_i in [0, 1] is the confidence of one statement by itself; 1 is for what was proved without sampling.
+
+    >>> together(0.95, 0.95), together(0.95, 1.0), together()
+    (0.9, 0.95, 1.0)
+    """
+    return round(max(0.0, 1.0 - sum(1.0 - c for c in levels)), 12)  # 0.95 and 0.95 make 0.9, not 0.8999...
 
 
 def share_below(k, n, confidence: float):

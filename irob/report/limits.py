@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from irob.core.evidence import Row
+from irob.math.confidence import together
 from irob.report import figures, rounding, tables
 from irob.report.tables import BOUND, Cell, Line, Table
 
 CONSTANT = "local Lipschitz constant at common codes"
 RATIO = "certified over maximised constant"
 WIDTH = "bracket width"
+EMPTY = "‡"  # marks a limit that is no more than the trivial one
 RUNGS = {
     "paper": "published protocol",
     "sampled": "sampled constants",
@@ -104,18 +106,21 @@ def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
             sure = [(best(low, True), best(high, True)) for low, high in brackets.values()]
             if all(low and high for low, high in sure):
                 lines.append(Line("width between certified ends, points", tuple(
-                    _width(low, high) for low, high in sure), "same"))
+                    _width(low, high) for low, high in sure), "same", both(*sure)))
     if not lines:
         return None
     codes = sorted({r.n for r in rows_of(rows) if r.side == "upper" and r.n})
+    empty = list(dict.fromkeys(r.detail["vacuous"] for r in rows_of(rows) if r.detail.get("vacuous")))
     notes = (
         "Percent. Upper ends hold for every classifier of the family, for label robustness too. A witness errs on a "
         "region of probability α and nowhere else; how much of the distribution lies within ε of that region is "
         "counted on fresh samples. That is error-region robustness: attacked accuracies must not be set beside it.",
-        "Estimates stand on constants found from below: the true limit may be higher. Certified ends hold with the "
-        f"confidence shown, for the sampling of {', '.join(f'{n:,}' for n in codes)} codes." if codes else
+        "Estimates stand on constants found from below: the true limit may be higher. Each certified end holds by "
+        f"itself with the confidence shown, for the sampling of {', '.join(f'{n:,}' for n in codes)} codes."
+        if codes else
         "Estimates stand on constants found from below: the true limit may be higher.",
         "The width is that between the best certified lower end and the best upper end found by search.",
+        *([f"{EMPTY} An end so marked {'; or '.join(empty)}."] if empty else []),
     )
     head = ("error-region robustness, %", *(f"ε = {e:g}" for e in radii))
     return Table("ladder", f"Error-region robustness from both sides: {dataset}", head, tuple(lines), notes)
@@ -129,9 +134,18 @@ def grade(row: Row) -> str:
     return f"certified, {100 * confidence:g} % confidence" if confidence else "certified"
 
 
+def both(*brackets: tuple[Row | None, Row | None]) -> str:
+    """The least confidence, over brackets, of a statement about both ends; "" where nothing is left to chance."""
+    level = min(together(*(r.detail.get("confidence") or 1.0 for r in ends if r)) for ends in brackets)
+    return f"{100 * level:g} % confidence, both ends at once" if level < 1 else ""
+
+
 def _percent(row: Row | None) -> Cell:
     """Two decimals: the ends of a bracket lie close together."""
-    return Cell() if row is None else Cell(rounding.percent(row.value, row.side, 2), row.value, None, row.low, row.high)
+    if row is None:
+        return Cell()
+    sign = EMPTY if row.detail.get("vacuous") else ""
+    return Cell(rounding.percent(row.value, row.side, 2), row.value, None, row.low, row.high, sign)
 
 
 def _width(low: Row | None, high: Row | None) -> Cell:
@@ -249,8 +263,9 @@ def words(rows: Sequence[Row], dataset: str) -> str:
                            f"{rounding.percent(proved.value, 'upper', 2)} % of its answers right when an image may "
                            f"move by ε = {e:g}.")
             elif proved:
+                why = proved.detail.get("vacuous", ": the certified radii, or the number of codes, are too small")
                 out.append(f"Nothing beyond the trivial limit of {rounding.percent(1 - alpha, 'upper', 2)} % is proved "
-                           f"about {dataset} at ε = {e:g}: the certified radii, or the number of codes, are too small.")
+                           f"about {dataset} at ε = {e:g}: {why.partition(': ')[2]}.")
             if reached and reached.certified:
                 out.append(f"Proved{confidently(reached)}, in the error-region sense only: errors can be placed on "
                            f"{share} of the images so that {rounding.percent(reached.value, 'lower', 2)} % stay out of "
@@ -262,6 +277,8 @@ def words(rows: Sequence[Row], dataset: str) -> str:
                            "would raise it.")
             if reached and searched:
                 sure = "So" if searched.certified else "If the search missed nothing,"
+                at = both((reached, searched))
+                sure += f" ({at})" if at else ""
                 out.append(f"{sure} the error-region limit is known to within "
                            f"{rounding.width(reached.value, searched.value)} points.")
     return " ".join(out)

@@ -101,11 +101,12 @@ def _bracket(rows: Sequence[Row]) -> Card | None:
             low, high = (limits.best(found) for found in limits.ends(rows, d, alpha, "overall", e))
             if low and high:
                 ends = rounding.percent(low.value, low.side), rounding.percent(high.value, high.side)
+                level = limits.both((low, high)) if low.certified and high.certified else ""
                 return Card(
                     f"error-region limit at ε = {e:g}", f"{ends[0]} to {ends[1]} %",
                     " to ".join("certified" if r.certified else "estimate" for r in (low, high)),
                     "another quantity: the answer is compared with the truth at the moved image; for a natural risk of "
-                    f"α = {100 * alpha:.3g} %", high.value)
+                    f"α = {100 * alpha:.3g} %" + (f"; {level}" if level else ""), high.value)
     return None
 
 
@@ -137,7 +138,7 @@ def lede(rows: Sequence[Row]) -> str:
 
 
 def claims(rows: Sequence[Row]) -> list[str]:
-    """What may be claimed, with 95 % confidence, about images of this data set."""
+    """What may be claimed about images of this data set, each claim by itself with 95 % confidence."""
     out = []
     for name in tables.models(rows):
         natural = tables.largest(rows, tables.NATURAL, model=name)

@@ -1,5 +1,6 @@
 """Training of witnesses: a 1-Lipschitz score h whose upper end {h >= t} grows as little as can be.
 
+Robustness is meant by the error-region definition: f(x') against the ground truth at x', not the label of x.
 A witness errs on E = {h >= t}, of measure alpha.  Its epsilon-expansion lies in {h >= t - epsilon}, whatever the
 generator, so what is minimised is
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from irob.core import registry
+from irob.core import registry, weights
 from irob.core.check import InputError, unknown
 from irob.core.types import Generator
 from irob.generators.importers import _layouts
@@ -71,7 +71,11 @@ def configuration(source, config=None) -> dict[str, Any] | None:
 
 
 def read(source) -> dict[str, np.ndarray]:
-    """The arrays of a file by their names."""
+    """The arrays of a file by their names; those in half precision, bfloat16 included, as float32, which holds them.
+
+    Raises:
+        InputError: a file that is missing, damaged or of another kind; arrays that are no numbers, or not finite.
+    """
     path = pathlib.Path(source)
     if path.suffix not in SUFFIXES:
         raise unknown("kind of file", path.suffix or path.name, SUFFIXES)
@@ -79,9 +83,12 @@ def read(source) -> dict[str, np.ndarray]:
         raise InputError(f"source {path.name!r}: there is no such file; wanted a state dict; check --source")
     state = {".npz": _npz, ".safetensors": _safetensors}.get(path.suffix, _torch)(path)
     for name, array in state.items():
+        if array.dtype.kind not in "fiub":  # NumPy stores bfloat16 as two bytes without a meaning
+            raise InputError(f"source {path.name!r}: {name} is stored as {array.dtype}, wanted numbers; store it as "
+                             "float32")
         if not np.all(np.isfinite(array)):
             raise InputError(f"source {path.name!r}: {name} holds NaN or infinite values, wanted finite weights")
-    return state
+    return {name: a.astype(np.float32) if a.dtype == np.float16 else a for name, a in state.items()}
 
 
 def checksum(source) -> str:
@@ -99,13 +106,7 @@ def _npz(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as from_bytes
-
-    try:
-        return from_bytes(path.read_bytes())
-    except SafetensorError as e:
-        raise InputError(f"source {path.name!r}: not a safetensors file ({_line(e)})") from None
+    return weights.tensors(path.read_bytes(), f"source {path.name!r}")
 
 
 def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -124,7 +125,15 @@ def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     if not hasattr(state, "items") or not all(isinstance(t, torch.Tensor) for t in state.values()):
         raise InputError(f"source {path.name!r}: got {type(state).__name__}, wanted a state dict of tensors; "
                          "store model.state_dict() alone")
-    return {name: tensor.numpy() for name, tensor in state.items()}
+    out = {}
+    for name, tensor in state.items():
+        known = tensor.dtype in (torch.bfloat16, torch.float16)
+        try:
+            out[name] = (tensor.float() if known else tensor).detach().numpy()
+        except (TypeError, RuntimeError):  # 8-bit floats, sparse and quantised tensors
+            raise InputError(f"source {path.name!r}: {name} is stored as {tensor.dtype}, {tensor.layout}, wanted dense "
+                             "numbers; store it as float32") from None
+    return out
 
 
 def _damage(path: pathlib.Path) -> str:

@@ -3,8 +3,12 @@
 The shapes say all that the configuration says; where there is one, the two must agree.  Names: `embeddings`,
 `generator.gen_z`, `generator.layers.<i>` with `bn_0` to `bn_3` (`scale`, `offset`) and `conv_0` to `conv_3`, among
 them one attention, `generator.bn`, `generator.conv_to_rgb`, of whose many channels three are used.  Statistics are
-`running_means, running_vars` of the truncations 0, 0.02, ..., 1; between them that project's weights are exchanged
-(they should be 1 - f and f), here they are not, so the two agree on the 51 truncations alone.
+`running_means, running_vars` of the truncations 0, 0.02, ..., 1; here they are interpolated linearly between them.
+
+That project takes row i and f = truncation / 0.02 - i with exchanged weights, f of row i and 1 - f of row i + 1, where
+they should be 1 - f and f.  So it agrees with this one where f is 0 (and at f = 1/2), and f is computed in floating
+point: of the 51 truncations .14, .28, .56, .58 and .94 leave a remainder near 0 or 1, and that project takes the row of
+.16, .30, .58, .56 and .92 there.  On the other 46 the two agree.
 """
 
 import functools

@@ -162,7 +162,7 @@ def _images(key, generator, judge, priors, count: int, pieces: Pieces, identity,
 
 
 def _sum(x: np.ndarray) -> int:
-    return zlib.crc32(memoryview(np.ascontiguousarray(x)).cast("B"))
+    return zlib.crc32(x.tobytes())
 
 
 def _sizes(x, y, job: Job, pieces: Pieces, identity: dict[str, Any], label: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def kept(n, edges):
 @pytest.mark.parametrize("norm", METRICS)
 def test_the_sample_limit_is_the_linear_program(norm):
     x, y = sample(60, d=3)
-    radii = [0.0, 0.2, 0.4, 0.6, 0.9, 1.5, 9.0]
+    radii = [0.0, 0.2, 0.4, 0.6, 0.9, 1.5, 1e40]
     found = bounds.label_limit(x, y, radii, norm=norm)
     assert [v.sample for v in found] == pytest.approx([kept(60, pairs(x, y, e, norm)) / 60 for e in radii])
     assert all(v.sample == 1 - v.matching / 60 and v.complete and v.upper >= v.sample for v in found)
@@ -184,6 +184,16 @@ def test_the_smaller_deviation_is_taken():
     assert upper(45_000, 100_000, 0.95) == pytest.approx(1 - (45_000 - mcdiarmid) / 1e5)
     assert upper(300 + t, 100_000, 0.95) == pytest.approx(1 - 300 / 1e5)  # E = 300 allows 300 + t
     assert upper(0, 10, 0.95) == upper(3, 100_000, 0.95) == 1.0
+
+
+def test_the_moment_bound_of_the_second_inequality():
+    """Its differential inequality, in units of E[nu], and what Chernoff makes of it at the best s."""
+    s = np.linspace(1e-2, 1.2, 100_000, endpoint=False)
+    phi, bound = np.exp(-s) + s - 1, s**2 / (1 - 5 * s / 6)
+    slope = (2 * s - 5 * s**2 / 6) / (1 - 5 * s / 6) ** 2
+    assert np.all(s - 2 * phi > 0) and np.all((s - 2 * phi) * slope - bound >= 2 * phi)
+    for t in (0.1, 1.0, 10.0):
+        assert np.max(s * t - bound) >= t**2 / (2 * (2 + 5 * t / 6)) * (1 - 1e-6)
 
 
 def test_joint_statements_hold_at_a_higher_level_each():

@@ -86,15 +86,14 @@ def table(rows: Sequence[Row], dataset: str) -> Table | None:
         note = _words(best) if len(names) == 1 else f"the best of {len(names)}, {_words(best)}"
         lines.append(Line(", ".join(names) if len(names) == 1 else "best classifier for this ε", _cells(best), "ours",
                           note))
-    widths = []
-    for e, low in zip(at, best):
-        high = smallest(rows, dataset, e)
+    widths, whole = [], [(low, smallest(rows, dataset, e)) for e, low in zip(at, best)]
+    for low, high in whole:
         if low and high:
             comparable(low, high)
         widths.append(Cell(rounding.width(low.value, high.value), high.value - low.value)
                       if low and high else Cell())
     if any(w.value is not None for w in widths):
-        lines.append(Line("width of the bracket, points", tuple(widths), "same"))
+        lines.append(Line("width of the bracket, points", tuple(widths), "same", limits.both(*whole)))
     notes = (
         "Percent. Label robustness: the answer at every point within ε is the label of the image. Attacked accuracies "
         "and certificates measure it.",

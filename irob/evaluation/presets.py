@@ -29,7 +29,7 @@ class Preset:
     them all and nothing is filled up.  checkpoints: how many along training, with which images and attacks.
     certified: images that are certified.
     limits: codes of the limit from both sides.  fresh: samples that measure a witness, or a certified classifier.
-    labels: images whose conflicts limit label robustness.
+    labels: images whose conflicts limit label robustness, at each of label_epsilons.
     """
 
     codes: int
@@ -49,6 +49,7 @@ class Preset:
     radius: float = 0.5
     delta: float = 0.001
     epsilons: tuple[float, ...] = (1.0, 2.0, 3.0)
+    label_epsilons: tuple[float, ...] = (1.0, 2.0, 2.5, 3.0)
     norm: str = "l2"
 
 

@@ -301,7 +301,7 @@ def labels(
     key: jax.Array, source: Generator, preset: Preset, *, dataset: str, confidence: float, pieces: Pieces
 ) -> list[Row]:
     """Both ends of label robustness: what no classifier keeps, and what certified classifiers do."""
-    job = label_limit.Job(preset.limits.epsilons, preset.norm, confidence, grid=0)
+    job = label_limit.Job(preset.label_epsilons, preset.norm, confidence, grid=0)
     rows = label_limit.of_generator(
         keys.named(key, "label limit"), source, job, preset.labels, dataset=dataset, pieces=pieces, label=dataset)
     return [dataclasses.replace(r, detail={**r.detail, "section": "limits"}) for r in rows]

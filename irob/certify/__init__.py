@@ -24,8 +24,6 @@ from irob.core.types import Classifier
 __all__ = ["build", "names", "radius", "run"]
 
 CHUNK = 16
-# Of 1 + the largest logit, subtracted from what counts as certified: a margin of 0 up to rounding certifies nothing.
-SLACK = 1e-5
 WIDEST = {"l1": 16.0, "l2": 4.0, "linf": 0.5}  # where the search for a radius starts
 
 
@@ -151,12 +149,11 @@ def _chunk(certifier, walked: tuple[Any, ...], x, y, threat: LpBall, steps: int 
 
     def one(x, y):
         logits = layers.run(walked, x)
-        slack = SLACK * (1 + jnp.max(jnp.abs(logits)))
         prediction = jnp.argmax(logits).astype(jnp.int32)
 
         def prove(epsilon):
             margin = certifier.margin(walked, x, y, LpBall(threat.norm, epsilon, threat.bounds))
-            return margin, (margin > slack) & (prediction == y)  # False for NaN
+            return margin, (margin > 0) & (prediction == y)  # False for NaN
 
         def halve(_, carry):
             low, high, margin, certified = carry

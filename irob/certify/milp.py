@@ -93,12 +93,12 @@ def supported(given: tuple[Any, ...], shape: tuple[int, ...]) -> None:
 def _relaxed(walked, x, y, threat):
     """Logits, [l, u] of every ReLU, and CROWN's bound f[K-1] of every other class."""
     region = _walk.ball(threat, x)
-    bounds, free = _walk.inner(walked, region, start=_lines.adaptive)
+    bounds, free, losses = _walk.inner(walked, region, start=_lines.adaptive)
     sizes = _walk.shapes(walked, x)
     curved = [a for a in walked if isinstance(a, layers.ReLU)]
     found = [_lines.lines(a, *b, f) for a, b, f in zip(curved, bounds, free, strict=True)]
     rows = Rows(_walk.differences(sizes[-1][0], y), sizes[-1])
-    return layers.run(walked, x), bounds, _walk.lower(rows, walked, sizes, found, region)
+    return layers.run(walked, x), bounds, _walk.lower(rows, walked, sizes, found, region, losses)
 
 
 def segments(given: tuple[Any, ...], shape: tuple[int, ...]) -> list[tuple[sparse.csr_array, np.ndarray]]:

@@ -272,7 +272,8 @@ def trial(name: str, certifier: str, norm: str) -> Trial:
     def margin(given, x, y, epsilon):
         return built.margin(given, x, y, LpBall(norm, epsilon))
 
-    return Trial(FAMILIES[name], jax.jit(jax.vmap(margin)), *attacker(name, norm), norm)
+    attack, evaluate = attacker(name, norm)
+    return Trial(FAMILIES[name], jax.jit(jax.vmap(margin)), attack, evaluate, norm)
 
 
 def search(certifier: str, families: list[str], cases: int, seed: int, say=print) -> dict[str, dict[str, int]]:

@@ -14,8 +14,8 @@ classifier itself loses when XLA evaluates it in float32 has the same form,
     h_k = W h_(k-1) + b + e_k,   |e_k| <= gamma(fan-in) (|W| |h_(k-1)| + |b|),
 
 where behind a ReLU |W| |h| + |b| may be halved, about: no partial sum exceeds what is positive in W h + b, or what is
-negative.  So both are paid together, and the certificate speaks of every network whose layers err by no more: of the one of real
-numbers, and of its float32 evaluation, in whatever order each sum is taken.  |h| is bounded by the certificate's own
+negative.  So both are paid together, and the certificate speaks of every network whose layers err by no more: of the
+one of real numbers, and of its float32 evaluation, in whatever order each sum is taken.  |h| is bounded by its own
 bounds at curved layers and by |W| |h| + |b| behind affine ones.
 
 Selections (ReLU, Clip, maxima, sorting) are exact.  XLA's tanh is taken to err by 2^-20 of its value; the tests look
@@ -138,7 +138,7 @@ def _lengths(layer, shape) -> tuple[int, int]:
         height, width, channels, out = layer.kernel.shape
         return height * width * channels, height * width * out
     if isinstance(layer, kinds.Dense):
-        return layer.kernel.shape
+        return layer.kernel.shape[0], layer.kernel.shape[1]
     return (4, 1) if isinstance(layer, kinds.AvgPool) else (1, 1)
 
 

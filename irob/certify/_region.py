@@ -102,4 +102,5 @@ def fall(rows: Rows, region: Region) -> tuple[jax.Array, jax.Array]:
     t = jnp.minimum(live / m, caps)
     gained, paid = total(rows, size * t), unit * m / 2
     square = total(rows, t**2)
-    return tuple((epsilon * (gained + paid * v)).reshape(-1) for v in (1 - square, 1 + square))
+    found, size = ((epsilon * (gained + paid * v)).reshape(-1) for v in (1 - square, 1 + square))
+    return found, size

@@ -54,12 +54,14 @@ def forward(layer: Any, low: jax.Array, high: jax.Array) -> tuple[jax.Array, jax
     slack = _losses.error(layer, jnp.maximum(jnp.abs(low), jnp.abs(high)))
     if not hasattr(layer, "bias"):  # means are monotone too
         return layer(low) - slack, layer(high) + slack
-    centre, radius = layer((low + high) / 2), _absolute(layer)((high - low) / 2)
+    centre, radius = layer((low + high) / 2), absolute(layer)((high - low) / 2)
     return centre - radius - slack, centre + radius + slack
 
 
-def _absolute(layer):
-    """The affine layer with absolute coefficients and without bias."""
+def absolute(layer):
+    """The affine layer with absolute coefficients and without bias; layers without coefficients as they are."""
+    if not hasattr(layer, "bias"):
+        return layer
     name = "kernel" if hasattr(layer, "kernel") else "gain"
     zero = jnp.zeros_like(layer.bias)
     if isinstance(layer, kinds.Conv):

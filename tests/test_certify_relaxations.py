@@ -10,7 +10,7 @@ import pytest
 from scipy import optimize
 
 from irob import certify, classifiers
-from irob.certify import _lines, _region, _walk, crown, zonotope
+from irob.certify import _lines, _losses, _region, _walk, crown, zonotope
 from irob.certify._rows import Rows
 from irob.core import compile, layers
 from irob.core.layers import (
@@ -104,7 +104,7 @@ def test_hidden_units_stay_within_their_bounds(net, parallel):
     x = jax.random.uniform(jax.random.key(3), shape)
     threat = LpBall("l2", jnp.float32(0.4))
     start = _lines.smallest if parallel else _lines.adaptive
-    bounds, _ = compile.jit(
+    bounds, *_ = compile.jit(
         lambda given, x: _walk.inner(given, _region.ball(threat, x), start=start, parallel=parallel))(given, x)
     drawn, left = points(jax.random.key(4), x, threat), list(bounds)
     for layer in given:
@@ -175,11 +175,11 @@ def test_the_fall_in_a_cut_ball_is_exact(norm):
         x = jnp.clip(jax.random.uniform(key[1], (30,), minval=-0.5, maxval=1.5), 0, 1)
         epsilon = 0.1 + 0.2 * seed
         region = _region.ball(LpBall(norm, epsilon), x)
-        found = np.asarray(_region.fall(Rows(a, (30,)), region))
+        found = np.asarray(_region.fall(Rows(a, (30,)), region)[0])
         for row, value in zip(np.asarray(a, np.float64), found, strict=True):
             true = fall_exactly(row, np.asarray(region.down), np.asarray(region.up), epsilon, norm)
             assert true * (1 - 1e-5) <= value <= true * (1.001 if norm == "l1" else 1.03)
-    zero = _region.fall(Rows(jnp.zeros((1, 30)), (30,)), region)
+    zero, _ = _region.fall(Rows(jnp.zeros((1, 30)), (30,)), region)
     assert float(zero[0]) == 0
 
 
@@ -196,7 +196,7 @@ def test_linear_networks_are_exact(norm):
                for k in range(3) if k != y)
     region = _region.ball(LpBall(norm, epsilon), x)
     rows = Rows(_walk.differences(3, jnp.asarray(y)), (3,))
-    found = _walk.lower(rows, given, _walk.shapes(given, jnp.zeros(6)), [], region, rounding=0.0)
+    found = _walk.lower(rows, given, _walk.shapes(given, jnp.zeros(6)), [], region)
     assert abs(float(jnp.min(found)) - true) < 1e-6
     for name, options in WALKS.items():
         assert abs(float(certify.build(name, **options).margin(given, x, y, LpBall(norm, epsilon))) - true) < 1e-4
@@ -253,7 +253,7 @@ def test_interval_crown_triangle_milp_and_truth_are_in_order(seed):
     interval, plain, best = (
         float(certify.run(certify.build(n, **o), f, image, label, threat).margin[0])
         for n, o in (("interval", {}), ("crown", {"steps": 0}), ("crown", {"steps": 200})))
-    bounds, _ = _walk.inner(given, _region.ball(threat, x), start=_lines.adaptive)
+    bounds, *_ = _walk.inner(given, _region.ball(threat, x), start=_lines.adaptive)
     c = np.asarray(_walk.differences(3, jnp.asarray(y)), float)
     lp = min(triangle(given, x, threat, bounds, row) for row in c)
     relaxed, exact = (float(certify.run(certify.build("milp", exact=e), f, image, label, threat).margin[0])
@@ -282,8 +282,12 @@ def test_milp_is_attained(norm):
     assert true - 0.02 <= found <= true + 1e-4
 
 
-def test_a_convolution_is_its_matrix():
-    """Windows against whole rows: the same network with its convolutions written out as dense layers."""
+def test_a_convolution_is_its_matrix(monkeypatch):
+    """Windows against whole rows: the same network with its convolutions written out as dense layers.
+
+    Of real numbers: what rounding may cost grows with the fan-in, which the zeros of a matrix make larger.
+    """
+    monkeypatch.setattr(_losses, "allowance", lambda n: 0.0)
     shape, given = NETS["max"][0], (*NETS["max"][1][:3], Flatten(), *dense(17, 64, 3))
     size, written = 36, [Flatten()]
     sizes = _walk.shapes(given, jnp.zeros(shape))

@@ -4,7 +4,9 @@
     result = run(certifier, classifier, x, y, LpBall("l2", 0.5))     # Certificate(margin, certified, ...)
 
 A certifier that walks explicit layers is a frozen pytree with `margin(layers, x, y, threat) -> f[]` for one example: a
-lower bound of min over x' in the threat set of f_y(x') - max_k!=y f_k(x').  It may name a `chunk` of examples that fit
+lower bound of min over x' in the threat set of f_y(x') - max_k!=y f_k(x').  f is the network of real numbers with
+these weights, and its float32 evaluation by XLA too: what rounding may cost is subtracted, proved for any weights,
+scale and size (`irob.math.rounding`); -infinity where numbers overflow.  A certifier may name a `chunk` of examples that fit
 into memory together.  A certifier of another kind has a `run(classifier, x, y, threat, *, chunk, label)` of its own.
 Adding one is adding a file with `build(**options)`; the file's name is its name.
 """
@@ -24,8 +26,6 @@ from irob.core.types import Classifier
 __all__ = ["build", "names", "radius", "run"]
 
 CHUNK = 16
-# Of 1 + the largest logit, subtracted from what counts as certified: a margin of 0 up to rounding certifies nothing.
-SLACK = 1e-5
 WIDEST = {"l1": 16.0, "l2": 4.0, "linf": 0.5}  # where the search for a radius starts
 
 
@@ -151,12 +151,11 @@ def _chunk(certifier, walked: tuple[Any, ...], x, y, threat: LpBall, steps: int 
 
     def one(x, y):
         logits = layers.run(walked, x)
-        slack = SLACK * (1 + jnp.max(jnp.abs(logits)))
         prediction = jnp.argmax(logits).astype(jnp.int32)
 
         def prove(epsilon):
             margin = certifier.margin(walked, x, y, LpBall(threat.norm, epsilon, threat.bounds))
-            return margin, (margin > slack) & (prediction == y)  # False for NaN
+            return margin, (margin > 0) & (prediction == y)  # False for NaN
 
         def halve(_, carry):
             low, high, margin, certified = carry

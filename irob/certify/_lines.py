@@ -15,11 +15,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from irob.certify import _rows
+from irob.certify import _losses, _rows
 from irob.certify._rows import Rows
 from irob.core import layers as kinds
 from irob.core.check import InputError
 from irob.core.types import value
+from irob.math.rounding import UNIT
 
 CURVED = (kinds.ReLU, kinds.LeakyReLU, kinds.Clip, kinds.Tanh, kinds.MaxPool, kinds.GroupSort)
 
@@ -76,6 +77,13 @@ def lines(layer: Any, low: jax.Array, high: jax.Array, free: jax.Array, parallel
     >>> [float(v[0]) for v in (found.low_slope, found.high_slope, found.high_offset)]
     [0.5, 0.75, 0.75]
     """
+    # A unit without bounds has no lines: one NaN, and nothing is certified.
+    sane = _losses.known(low, high)
+    low, high = jnp.where(sane, low, jnp.nan), jnp.where(sane, high, jnp.nan)
+    return _of(layer, low, high, free, parallel)
+
+
+def _of(layer, low, high, free, parallel):
     if isinstance(layer, kinds.GroupSort):
         return _hinge(0.0, *difference(low, high), free, parallel)
     if isinstance(layer, kinds.ReLU | kinds.LeakyReLU):
@@ -85,6 +93,7 @@ def lines(layer: Any, low: jax.Array, high: jax.Array, free: jax.Array, parallel
     if isinstance(layer, kinds.Tanh):
         # The derivative is smallest at an end, and below it a line through an end stays on its side.
         slope = jnp.minimum(1 - jnp.tanh(low) ** 2, 1 - jnp.tanh(high) ** 2)
+        slope = jax.nn.relu(slope - 2 * _losses.TANH * UNIT)
         return Lines(slope, jnp.tanh(low) - slope * low, slope, jnp.tanh(high) - slope * high)
     assert isinstance(layer, kinds.MaxPool)
     return _pool(low, high, free)
@@ -155,24 +164,23 @@ def _pool(low, high, free):
     return Lines(chosen, jnp.zeros_like(offset), spread * slope, offset)
 
 
-def through(rows: Rows, layer: Any, found: Lines, shape: tuple[int, ...]) -> tuple[Rows, jax.Array, jax.Array]:
-    """Functionals of a layer's output as functionals of its input, below; what they add f[r], and its size f[r]."""
+def through(rows: Rows, layer: Any, found: Lines, shape: tuple[int, ...]) -> tuple[Rows, jax.Array]:
+    """Functionals of a layer's output as functionals of its input, below; and what they add f[r]."""
     if isinstance(layer, kinds.GroupSort):
         smaller, larger = rows.a[..., ::2], rows.a[..., 1::2]
         half = (*shape[:-1], shape[-1] // 2)
-        r, added, size = _turn(dataclasses.replace(rows, a=larger - smaller, shape=half), found)
+        r, added = _turn(dataclasses.replace(rows, a=larger - smaller, shape=half), found)
         a = jnp.stack(jnp.broadcast_arrays(larger - r.a, smaller + r.a), axis=-1)
-        return dataclasses.replace(rows, a=a.reshape(*a.shape[:-2], -1), shape=shape), added, size
+        return dataclasses.replace(rows, a=a.reshape(*a.shape[:-2], -1), shape=shape), added
     if isinstance(layer, kinds.MaxPool):
         return _turn(rows, found, lambda part: part.pull(kinds.AvgPool(), shape).times(jnp.full(shape, 4.0)))
     return _turn(rows, found)
 
 
-def _turn(rows: Rows, found: Lines, pull=lambda part: part) -> tuple[Rows, jax.Array, jax.Array]:
+def _turn(rows: Rows, found: Lines, pull=lambda part: part) -> tuple[Rows, jax.Array]:
     """Positive coefficients take the lower line, negative ones the upper."""
     up = dataclasses.replace(rows, a=jax.nn.relu(rows.a))
     down = dataclasses.replace(rows, a=-jax.nn.relu(-rows.a))
     added = up.dot(found.low_offset) + down.dot(found.high_offset)
-    size = up.dot(jnp.abs(found.low_offset)) - down.dot(jnp.abs(found.high_offset))
     up, down = pull(up).times(found.low_slope), pull(down).times(found.high_slope)
-    return dataclasses.replace(up, a=up.a + down.a), added, size
+    return dataclasses.replace(up, a=up.a + down.a), added

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from irob.core import layers
 from irob.core.check import InputError
+from irob.math import rounding
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 LAYOUTS = ("NHWC", "HWIO", "NHWC")
@@ -36,18 +37,35 @@ class Window:
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Functionals of an activation of `shape`.  window None: a is f[r, *shape]."""
+    """Functionals of an activation of `shape`.  window None: a is f[r, *shape].
+
+    inside: coefficients outside of the image are 0.  Otherwise they may be anything: there the activation is 0.
+    """
 
     a: jax.Array
     shape: tuple[int, ...]
     window: Window | None = None
+    inside: bool = False
+
+    @property
+    def span(self) -> tuple[int, ...]:
+        """The shape that one functional sums over."""
+        return self.shape if self.window is None else self.a.shape[3:]
 
     def dot(self, v: jax.Array, part=lambda a: a) -> jax.Array:
-        """sum of part(a) v for every functional: v of `shape` -> f[r].  part: an elementwise function."""
+        """sum of part(a) v for every functional: v of `shape` -> f[r].  part: an elementwise function.
+
+        A term meets `rounding.roundings(span)` roundings.
+        """
         a = part(self.a)
+        long = math.prod(self.span) > rounding.LONG
         if self.window is None:
+            if long:
+                return rounding.total(a * v, self.span)
             return a.reshape(len(a), -1) @ v.reshape(-1)
         seen = windows(v, self.window, a.shape[3:5])
+        if long:
+            return rounding.total(a * seen[:, :, None], self.span).reshape(-1)
         if a.shape[:2] == (1, 1):
             return jnp.einsum("oijc,pqijc->pqo", a[0, 0], seen).reshape(-1)
         return jnp.einsum("pqoijc,pqijc->pqo", a, seen).reshape(-1)
@@ -57,7 +75,8 @@ class Rows:
         if self.window is None:
             return dataclasses.replace(self, a=self.a * v)
         _, _, _, height, width, _ = self.a.shape
-        return dataclasses.replace(self, a=self.a * windows(v, self.window, (height, width))[:, :, None])
+        a = self.a * windows(v, self.window, (height, width))[:, :, None]
+        return dataclasses.replace(self, a=a, inside=True)
 
     def pull(self, layer, shape: tuple[int, ...]) -> "Rows":
         """Through an affine layer without its bias: functionals of its output become functionals of its input."""
@@ -70,11 +89,13 @@ class Rows:
             return dataclasses.replace(self.times(jnp.broadcast_to(layer.gain, shape)), shape=shape)
         if isinstance(layer, layers.AvgPool):
             axes, window = ((1, 2), None) if self.window is None else ((3, 4), _beneath(self.window, 2, (0, 0)))
-            return Rows(jnp.repeat(jnp.repeat(a, 2, axes[0]), 2, axes[1]) / 4, shape, window)
+            return Rows(jnp.repeat(jnp.repeat(a, 2, axes[0]), 2, axes[1]) / 4, shape, window, self.inside)
         assert isinstance(layer, layers.Conv)
         pads = padding(layer, shape)
         if self.window is None:
             return Rows(conv_transposed(a, layer.kernel, layer.stride, pads, shape), shape)
+        if not self.inside and self.outside():
+            a = self.times(jnp.ones(self.shape)).a  # padding is 0, and no output of the convolution below
         size = a.shape[3:]
         kh, kw, c, _ = layer.kernel.shape
         wide = ((size[0] - 1) * layer.stride + kh, (size[1] - 1) * layer.stride + kw, c)
@@ -88,6 +109,12 @@ class Rows:
             flat = conv_transposed(flat, layer.kernel, layer.stride, none, wide)
         low = (pads[0][0], pads[1][0])
         return Rows(flat.reshape(*a.shape[:3], *wide), shape, _beneath(self.window, layer.stride, low))
+
+    def outside(self) -> bool:
+        """Whether a window reaches beyond the image."""
+        assert self.window is not None
+        each = zip(self.window.places, self.window.low, self.a.shape[3:5], self.shape[:2], strict=True)
+        return any(low > 0 or (n - 1) * self.window.stride - low + k > size for n, low, k, size in each)
 
 
 def _beneath(window: Window, stride: int, low: tuple[int, int]) -> Window:

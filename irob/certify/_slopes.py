@@ -9,7 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from irob.certify import _lines, _walk
+from irob.certify import _lines, _losses, _walk
 from irob.certify._lines import CURVED
 from irob.certify._rows import Rows
 from irob.core.threat import LpBall
@@ -18,45 +18,52 @@ RATE = 0.1
 
 
 def margin(given, x: jax.Array, y: jax.Array, threat: LpBall, *, name: str, start, parallel: bool, steps: int,
-           how: str, through: bool, rounding: float = _walk.ROUNDING) -> jax.Array:
-    """The smallest lower bound of f_y - f_k over the classes k, one example.
+           how: str, through: bool) -> jax.Array:
+    """The smallest lower bound of f_y - f_k over the classes k, one example; -infinity where nothing is proved.
 
     name: of the certifier, for what it says.  start: (layer, l, u) -> first free numbers.
     through: the free numbers of hidden units' own bounds move too, one set for all classes.
     """
+    given = _losses.single(given)
     _lines.supported(given, name)
+    _losses.require(given, _walk.shapes(given, x), name)
+    with jax.default_matmul_precision("float32"):
+        return _losses.proved(_margin(given, x, y, threat, start, parallel, steps, how, through))
+
+
+def _margin(given, x, y, threat, start, parallel, steps, how, through):
     region = _walk.ball(threat, x)
     sizes = _walk.shapes(given, x)
     curved = [layer for layer in given if isinstance(layer, CURVED)]
     (classes,) = sizes[-1]
     wanted = _walk.differences(classes, y)
-    boxes = functools.partial(_walk.inner, given, region, start=start, parallel=parallel, how=how, rounding=rounding)
+    boxes = functools.partial(_walk.inner, given, region, start=start, parallel=parallel, how=how)
 
-    def value(free, bounds, coefficients):
+    def value(free, bounds, losses, coefficients):
         found = [_lines.lines(a, b[0], b[1], f, parallel) for a, b, f in zip(curved, bounds, free, strict=True)]
-        return _walk.lower(Rows(coefficients[None], (classes,)), given, sizes, found, region, rounding)[0]
+        return _walk.lower(Rows(coefficients[None], (classes,)), given, sizes, found, region, losses)[0]
 
-    bounds, free = boxes()
-    plain = _walk.from_boxes(Rows(wanted, (classes,)), given, region, bounds, rounding)
+    bounds, free, losses = boxes()
+    plain = _walk.from_boxes(Rows(wanted, (classes,)), given, region, bounds)
     if not curved:
         return jnp.min(plain)
     if through and steps:
         def whole(free):
-            inner, _ = boxes(free)
-            values = jax.vmap(lambda c: value(free, inner, c))(wanted)
-            return jnp.min(values), inner
+            inner, _, lost = boxes(free)
+            values = jax.vmap(lambda c: value(free, inner, lost, c))(wanted)
+            return jnp.min(values), (inner, lost)
 
-        _, (best, bounds) = ascend(whole, free, steps)
-        plain = jnp.maximum(plain, best)
+        _, (best, (bounds, losses)) = ascend(whole, free, steps)
+        plain = _walk.better(plain, best)
         free = [start(a, *b) for a, b in zip(curved, bounds, strict=True)]
 
     def one(coefficients):
         def goal(free):
-            return value(free, bounds, coefficients), ()
+            return value(free, bounds, losses, coefficients), ()
 
         return ascend(goal, free, steps)[1][0]
 
-    return jnp.min(jnp.maximum(plain, jax.vmap(one)(wanted)))
+    return jnp.min(_walk.better(plain, jax.vmap(one)(wanted)))
 
 
 def ascend(goal, free: list[jax.Array], steps: int):

@@ -6,53 +6,62 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from irob.certify import _lines, _rows
+from irob.certify import _lines, _losses, _rows
 from irob.certify._lines import CURVED, Lines
+from irob.certify._losses import Loss
 from irob.certify._region import Region, ball, box, fall
 from irob.certify._rows import Rows
 from irob.certify.dual import shapes
 from irob.core import layers as kinds
+from irob.math.rounding import UNIT, allowance, roundings
 
 Bounds = list[tuple[jax.Array, jax.Array]]
 INNER = ("lines", "interval")
-# Of the sum of the sizes of all terms of a bound, subtracted for rounding: 160 roundings of float32 in one direction.
-ROUNDING = 1e-5
 
 
-def lower(rows: Rows, given, sizes, found: list[Lines], region: Region, rounding: float = ROUNDING) -> jax.Array:
+def lower(rows: Rows, given, sizes, found: list[Lines], region: Region, losses: list[Loss] | None = None) -> jax.Array:
     """A lower bound f[r] of functionals of the output of the layers `given`, whose input lies in the region.
 
     sizes: from `shapes`.  found: the lines of the layers that are not affine, in order.
-    rounding: of the sum of the sizes of all terms, subtracted for float32.
+    losses: of the input and of every layer's output, subtracted for rounding; None for the bound of real numbers.
     """
     constant, size, left = jnp.zeros(()), jnp.zeros(()), list(found)
-    for layer, before, after in zip(reversed(given), reversed(sizes[:-1]), reversed(sizes[1:]), strict=True):
+    for i in reversed(range(len(given))):
+        layer, before, after = given[i], sizes[i], sizes[i + 1]
+        size = size if losses is None else size + _losses.paid(rows, losses[i + 1])
         if isinstance(layer, CURVED):
-            rows, added, terms = _lines.through(rows, layer, left.pop(), before)
-            constant, size = constant + added, size + terms
+            rows, added = _lines.through(rows, layer, left.pop(), before)
+            constant = constant + added
             continue
         bias = _rows.bias(layer, after)
         if bias is not None:
-            constant, size = constant + rows.dot(bias), size + rows.dot(jnp.abs(bias), jnp.abs)
+            constant = constant + rows.dot(bias)
         rows = rows.pull(layer, before)
-    down = fall(rows, region)
-    size = size + rows.dot(jnp.abs(region.centre), jnp.abs) + down
-    return rows.dot(region.centre) + constant - down - rounding * size
+    down, terms = fall(rows, region)
+    if losses is not None:
+        own = allowance(roundings(rows.span) + _losses.FEW)
+        size = size + _losses.paid(rows, losses[0]) + own * jax.lax.stop_gradient(terms)
+    return rows.dot(region.centre) + constant - down - size
 
 
 def forward(layer: Any, low: jax.Array, high: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """An interval through one layer: curved ones are monotone, affine ones have centre and radius."""
+    """An interval through one layer, rounded outwards: curved ones are monotone, affine ones have centre and radius."""
     if isinstance(layer, CURVED):
+        low, high = layer(low), layer(high)
+        return low - _losses.wobble(layer, low), high + _losses.wobble(layer, high)
+    if not isinstance(layer, _losses.AFFINE):  # reshapes
         return layer(low), layer(high)
-    if not hasattr(layer, "bias"):  # means and reshapes are monotone too
-        return layer(low), layer(high)
-    centre, radius = layer((low + high) / 2), _absolute(layer)((high - low) / 2)
-    slack = ROUNDING * (_absolute(layer)(jnp.maximum(jnp.abs(low), jnp.abs(high))) + jnp.abs(layer.bias))
+    slack = _losses.error(layer, jnp.maximum(jnp.abs(low), jnp.abs(high)))
+    if not hasattr(layer, "bias"):  # means are monotone too
+        return layer(low) - slack, layer(high) + slack
+    centre, radius = layer((low + high) / 2), absolute(layer)((high - low) / 2)
     return centre - radius - slack, centre + radius + slack
 
 
-def _absolute(layer):
-    """The affine layer with absolute coefficients and without bias."""
+def absolute(layer):
+    """The affine layer with absolute coefficients and without bias; layers without coefficients as they are."""
+    if not hasattr(layer, "bias"):
+        return layer
     name = "kernel" if hasattr(layer, "kernel") else "gain"
     zero = jnp.zeros_like(layer.bias)
     if isinstance(layer, kinds.Conv):
@@ -60,25 +69,28 @@ def _absolute(layer):
     return type(layer)(jnp.abs(getattr(layer, name)), zero)
 
 
-def inner(given, region: Region, frees=None, *, start, parallel: bool = False, how: str = "lines",
-          rounding: float = ROUNDING) -> tuple[Bounds, list[jax.Array]]:
-    """(l, u) of the input of every layer that is not affine, in order, and the free numbers that were used.
+def inner(given, region: Region, frees=None, *, start, parallel: bool = False,
+          how: str = "lines") -> tuple[Bounds, list[jax.Array], list[Loss]]:
+    """(l, u) of the input of every layer that is not affine, in order, the free numbers that were used, and losses.
 
     Each is the better of the interval before it and, with how "lines", of the walk from every unit.
     frees: the free numbers of the lines; by default `start(layer, l, u)`.
+    losses: of the input and of every layer's output, for `lower`.
     """
     sizes = shapes(given, region.centre)
     bounds: Bounds = []
     used: list[jax.Array] = []
     lines: list[Lines] = []
-    low, high = region.centre - region.down, region.centre + region.up
-    fresh = False  # whether something affine came since the last bounds
+    low, high = edges(region)
+    loss, most = _losses.first(region.centre, jnp.maximum(region.down, region.up))
+    losses = [loss]
+    fresh = positive = False  # fresh: whether something affine came since the last bounds
     for i, layer in enumerate(given):
         if isinstance(layer, CURVED):
             if fresh and (how == "lines" or not bounds):
                 rows = _rows.units(sizes[i], given[:i])
                 walk = functools.partial(lower, given=given[:i], sizes=sizes[: i + 1], found=lines, region=region,
-                                         rounding=rounding)
+                                         losses=losses)
                 negative = Rows(-rows.a, rows.shape, rows.window)
                 low = jnp.maximum(low, walk(rows).reshape(sizes[i]))
                 high = jnp.minimum(high, -walk(negative).reshape(sizes[i]))
@@ -88,8 +100,22 @@ def inner(given, region: Region, frees=None, *, start, parallel: bool = False, h
             fresh = False
         elif isinstance(layer, (kinds.Dense, kinds.Conv, kinds.AvgPool)):
             fresh = True
+        loss, most = _losses.then(layer, most, low, high, positive)
+        losses.append(loss)
+        positive = _losses.positive(layer, positive)
         low, high = forward(layer, low, high)
-    return bounds, used
+    return bounds, used, jax.lax.stop_gradient(losses)
+
+
+def edges(region: Region) -> tuple[jax.Array, jax.Array]:
+    """The box about a region, rounded outwards."""
+    slack = 4 * UNIT * (jnp.abs(region.centre) + jnp.maximum(region.down, region.up))
+    return region.centre - region.down - slack, region.centre + region.up + slack
+
+
+def better(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The larger of two lower bounds; NaN is none."""
+    return jnp.where((b > a) | jnp.isnan(a), b, a)
 
 
 def last(given) -> int:
@@ -97,13 +123,19 @@ def last(given) -> int:
     return max((i + 1 for i, layer in enumerate(given) if isinstance(layer, CURVED)), default=0)
 
 
-def from_boxes(rows: Rows, given, region: Region, bounds: Bounds, rounding: float = ROUNDING) -> jax.Array:
+def from_boxes(rows: Rows, given, region: Region, bounds: Bounds) -> jax.Array:
     """The interval's lower bound of functionals of the output: the affine end, walked back to the last box."""
     cut = last(given)
-    sizes = shapes(given, region.centre)
+    sizes = shapes(given, region.centre)[cut:]
     if cut:
         region = box(*forward(given[cut - 1], *bounds[-1]))
-    return lower(rows, given[cut:], sizes[cut:], [], region, rounding)
+    loss, most = _losses.first(region.centre, jnp.maximum(region.down, region.up))
+    losses, positive = [loss], cut > 0 and _losses.positive(given[cut - 1], False)
+    for layer in given[cut:]:
+        loss, most = _losses.then(layer, most, positive=positive)
+        losses.append(loss)
+        positive = _losses.positive(layer, positive)
+    return lower(rows, given[cut:], sizes, [], region, losses)
 
 
 def differences(classes: int, y: jax.Array) -> jax.Array:

@@ -8,22 +8,25 @@ Pull a functional a of the output back to the input, affine layers by their tran
 
 with |.|_* the dual norm.  Below linf the ball is cut by the box of images, which leaves a box with centre x_0 and
 half-widths r; below l2 the cut is not used.  The same walk from every unit of every hidden layer gives its l and u.
+What rounding may cost is subtracted, proved for any weights and sizes: `irob.certify._losses`.
 """
 
-import math
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 
-from irob.certify import _rows
+from irob.certify import _losses, _rows
+from irob.certify._losses import Loss
 from irob.certify._rows import Rows
 from irob.core import layers as kinds
 from irob.core.check import InputError, number, unknown
 from irob.core.threat import LpBall
 from irob.core.types import value
+from irob.math.rounding import TINY, UNIT, allowance, roundings
 
 NORMS = ("l2", "linf")
-UNIT = 2.0**-24  # the largest relative error of one float32 operation
+LEAST = UNIT * TINY  # no unstable unit's u, slope or offset is smaller, so that none vanishes
 
 
 @value()
@@ -40,9 +43,13 @@ def relax(low: jax.Array, high: jax.Array) -> Relaxation:
     >>> relax(jnp.array([-1.0, 1.0, -2.0]), jnp.array([3.0, 2.0, -1.0])).slope.tolist()
     [0.75, 1.0, 0.0]
     """
+    high = jnp.where((low < 0) & (high > -LEAST), jnp.maximum(high, LEAST), high)
     unstable = (low < 0) & (high > 0)
-    slope = jnp.where(unstable, high / jnp.where(unstable, high - low, 1.0), low >= 0)
-    return Relaxation(slope, jnp.where(unstable, -slope * low, 0.0))
+    ratio = jnp.maximum(high / jnp.where(unstable, high - low, 1.0), LEAST)
+    slope = jnp.where(unstable, ratio, low >= 0)
+    # A unit without bounds has no lines: one NaN, and nothing is certified.
+    slope = jnp.where(_losses.known(low, high), slope, jnp.nan)
+    return Relaxation(slope, jnp.where(unstable, LEAST - slope * low, 0.0))
 
 
 @value("norm")
@@ -63,22 +70,29 @@ def require(threat: LpBall) -> None:
 
 
 def region(threat: LpBall, x: jax.Array, *, bounded: bool = True) -> Region:
-    """The ball about x, for linf cut by the box of images if `bounded`."""
+    """The ball about x, rounded outwards; for linf cut by the box of images if `bounded`."""
     require(threat)
+    epsilon = jnp.asarray(threat.epsilon, x.dtype) * (1 + 4 * UNIT) + TINY
     if threat.norm == "l2":
-        return Region("l2", x, jnp.asarray(threat.epsilon, x.dtype))
-    low, high = x - threat.epsilon, x + threat.epsilon
+        return Region("l2", x, epsilon)
+    low, high = x - epsilon, x + epsilon
     if bounded:
         low, high = jnp.maximum(low, threat.bounds[0]), jnp.minimum(high, threat.bounds[1])
-    return Region("linf", (low + high) / 2, (high - low) / 2)
+    return Region("linf", (low + high) / 2, (high - low) / 2 + 4 * UNIT * (jnp.abs(low) + jnp.abs(high)))
 
 
 def spread(rows: Rows, of: Region) -> jax.Array:
     """r |a|_* of every functional."""
     if of.norm == "linf":
         return rows.dot(of.extent, jnp.abs)
-    square = rows.dot(jnp.ones(rows.shape), jnp.square)
-    return of.extent * jnp.sqrt(jnp.where(square > 0, square, 1.0)) * (square > 0)
+    # The largest entry is taken out, so that squares neither overflow nor vanish.
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(rows.a), axis=range(rows.a.ndim - len(rows.span), rows.a.ndim)))
+    unit = jnp.where(largest > 0, largest, 1.0)
+    scale = unit.reshape(*unit.shape, *(1,) * len(rows.span))
+    square = rows.dot(jnp.ones(rows.shape), lambda a: jnp.square(a / scale))
+    if rows.window is not None:
+        unit = jnp.broadcast_to(unit, (*rows.window.places, unit.shape[-1]))
+    return of.extent * (unit.reshape(-1) * jnp.sqrt(jnp.where(square > 0, square, 1.0)) * (square > 0))
 
 
 def shapes(given, x) -> list[tuple[int, ...]]:
@@ -89,55 +103,79 @@ def shapes(given, x) -> list[tuple[int, ...]]:
     return [a.shape for a in found]
 
 
-def walk(rows: Rows, given, sizes, relaxations, of: Region, *, rounded: bool = True) -> tuple[jax.Array, jax.Array]:
+def walk(rows: Rows, given, sizes, relaxations, of: Region, losses=None) -> tuple[jax.Array, jax.Array]:
     """(lower, upper) bound f[r] of functionals of the output of the layers `given`.
 
     sizes: from `shapes`.  relaxations: of the ReLUs in `given`, in order.
-    rounded: widen by 2^-24 sqrt(n) times the sum of the sizes of all terms, n the longest sum: what float32 may lose
-        where rounding errors do not conspire (Higham and Mary, 2019).  Against float64 a tenth of it was seen.
+    losses: of the input and of every layer's output, by which the bounds are widened; None for no rounding.
     """
     constant, below, above, size = (jnp.zeros(()),) * 4
     left = list(relaxations)
-    for layer, before, after in zip(reversed(given), reversed(sizes[:-1]), reversed(sizes[1:]), strict=True):
+    for i in reversed(range(len(given))):
+        layer = given[i]
+        if losses is not None and losses[i + 1] is not None:
+            size = size + _losses.paid(rows, losses[i + 1])
         if isinstance(layer, kinds.ReLU):
             lines = left.pop()
             below = below + rows.dot(lines.offset, lambda a: jax.nn.relu(-a))
             above = above + rows.dot(lines.offset, jax.nn.relu)
             rows = rows.times(lines.slope)
             continue
-        added = _rows.bias(layer, after)
+        added = _rows.bias(layer, sizes[i + 1])
         if added is not None:
             constant = constant + rows.dot(added)
-            size = size + rows.dot(jnp.abs(added), jnp.abs) if rounded else size
-        rows = rows.pull(layer, before)
+        rows = rows.pull(layer, sizes[i])
     middle, radius = rows.dot(of.centre) + constant, spread(rows, of)
-    low, high = middle - radius - below, middle + radius + above
-    if rounded:
-        longest = max([math.prod(sizes[0]), *(math.prod(a.kernel.shape[:-1]) for a in given if hasattr(a, "kernel"))])
-        size = size + rows.dot(jnp.abs(of.centre), jnp.abs) + radius + below + above
-        low, high = low - UNIT * math.sqrt(longest) * size, high + UNIT * math.sqrt(longest) * size
-    return low, high
+    if losses is not None:
+        longest = allowance(max(roundings(s) for s in sizes) + _losses.FEW)
+        size = size + _losses.paid(rows, losses[0]) + longest * (radius + below + above)
+    return middle - radius - below - size, middle + radius + above + size
 
 
 def bounds(given, of: Region, *, rounded: bool = True) -> list[tuple[jax.Array, jax.Array]]:
     """(l, u) of the input of every ReLU, in order, each of its shape."""
+    return inner(given, of, rounded)[0]
+
+
+def inner(given, of: Region, rounded: bool) -> tuple[list[tuple[jax.Array, jax.Array]], list[Loss | None] | None]:
+    """(`bounds`, losses of the input and of every layer's output; None unless `rounded`)."""
     sizes = shapes(given, of.centre)
     found: list[tuple[jax.Array, jax.Array]] = []
+    loss, most = _losses.first(of.centre, jnp.broadcast_to(of.extent, of.centre.shape))
+    losses: list[Loss | None] = [loss]
+    positive = False
     for i, layer in enumerate(given):
         if isinstance(layer, kinds.ReLU):
             rows = _rows.units(sizes[i], given[:i])
-            low, high = walk(rows, given[:i], sizes[: i + 1], [relax(*b) for b in found], of, rounded=rounded)
-            found.append((low.reshape(sizes[i]), high.reshape(sizes[i])))
-    return found
+            low, high = (v.reshape(sizes[i]) for v in walk(
+                rows, given[:i], sizes[: i + 1], [relax(*b) for b in found], of, losses if rounded else None))
+            found.append((low, high))
+            losses[-1] = bent(losses[-1], low, high)
+            losses, most = [*losses, None], jnp.maximum(high, 0) * (1 + UNIT)
+        else:
+            loss, most = _losses.then(layer, most, positive=positive)
+            losses.append(loss)
+        positive = _losses.positive(layer, positive)
+    return found, losses if rounded else None
 
 
-def margins(given, of: Region, y: jax.Array, inner, *, rounded: bool = True) -> jax.Array:
+def bent(loss: Loss | None, low: jax.Array, high: jax.Array) -> Loss:
+    """The loss of an activation, with that of the ReLU's lines above it, which is in proportion to their slopes."""
+    seen = jnp.maximum(jnp.abs(low), jnp.abs(high)) + TINY
+    each, none = _losses.LINE * UNIT * seen, jnp.zeros(())
+    if loss is None:
+        return Loss(each, None, UNIT * TINY * jnp.sum(seen) + none)
+    return dataclasses.replace(loss, each=each if loss.each is None else loss.each + each,
+                               floor=loss.floor + _losses.LINE * UNIT * TINY * (jnp.sum(seen) + seen.size))
+
+
+def margins(given, of: Region, y: jax.Array, inner, losses=None) -> jax.Array:
     """Lower bounds of f_y - f_k for every class k, f[K], 0 at k = y.  inner: (l, u) of every ReLU."""
     sizes = shapes(given, of.centre)
     (count,) = sizes[-1]
     classes = jnp.eye(count)
     rows = Rows(classes[y] - classes, sizes[-1])
-    return walk(rows, given, sizes, [relax(*b) for b in inner], of, rounded=rounded)[0]
+    return walk(rows, given, sizes, [relax(*b) for b in inner], of, losses)[0]
 
 
 @value("bounded")
@@ -162,10 +200,13 @@ class Dual:
         Raises:
             InputError: a layer without a dual, by name; another norm; epsilon not positive.
         """
+        layers = _losses.single(layers)
         _rows.supported(layers, "dual")
-        of = region(threat, x, bounded=self.bounded)
-        found = margins(layers, of, y, bounds(layers, of))
-        return jnp.min(jnp.where(jnp.arange(len(found)) == y, jnp.inf, found))
+        _losses.require(layers, shapes(layers, x), "dual")
+        with jax.default_matmul_precision("float32"):
+            of = region(threat, x, bounded=self.bounded)
+            found = margins(layers, of, y, *inner(layers, of, True))
+            return _losses.proved(jnp.min(jnp.where(jnp.arange(len(found)) == y, jnp.inf, found)))
 
 
 def build(*, bounded: bool = True) -> Dual:

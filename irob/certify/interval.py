@@ -9,7 +9,7 @@ The affine layers after the last box are walked back as one, for f_y - f_k rathe
 import jax
 import jax.numpy as jnp
 
-from irob.certify import _lines, _walk
+from irob.certify import _lines, _losses, _walk
 from irob.certify._rows import Rows
 from irob.core.threat import LpBall
 from irob.core.types import value
@@ -31,12 +31,15 @@ class Interval:
         Raises:
             InputError: a layer that intervals do not know, by name.
         """
+        layers = _losses.single(layers)
         _lines.supported(layers, "interval")
-        region = _walk.ball(threat, x)
-        bounds, _ = _walk.inner(layers, region, start=_lines.adaptive, how="interval")
-        (classes,) = _walk.shapes(layers, x)[-1]
-        rows = Rows(_walk.differences(classes, y), (classes,))
-        return jnp.min(_walk.from_boxes(rows, layers, region, bounds))
+        _losses.require(layers, _walk.shapes(layers, x), "interval")
+        with jax.default_matmul_precision("float32"):
+            region = _walk.ball(threat, x)
+            bounds, _, _ = _walk.inner(layers, region, start=_lines.adaptive, how="interval")
+            (classes,) = _walk.shapes(layers, x)[-1]
+            rows = Rows(_walk.differences(classes, y), (classes,))
+            return _losses.proved(jnp.min(_walk.from_boxes(rows, layers, region, bounds)))
 
 
 def build() -> Interval:

@@ -6,6 +6,11 @@ for every ReLU h = relu(z) with l < 0 < u.  With b in {0, 1} this is the network
 linear programme.  `exact` says how many layers of ReLUs, counted from the last, are taken exactly.  [l, u] is CROWN's,
 and so is the bound of every class that needs no programme.  It runs on the host, one example after the other.
 
+Units are scaled so that every variable has size 1 at most.  What HiGHS lets pass of constraints and integrality only
+widens the programme; its dual values may be wrong by 1e-7 a variable, which is subtracted, and so is what the float32
+evaluation may lose, carried forward from layer to layer.  Beyond that the solver is trusted: no proof of its bound is
+checked.
+
 Reference: Tjeng, Xiao, Tedrake, 2019, https://arxiv.org/abs/1711.07356
 """
 
@@ -18,15 +23,16 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize, sparse
 
-from irob.certify import _lines, _walk
+from irob.certify import _lines, _losses, _walk
 from irob.certify._rows import AFFINE, Rows
 from irob.core import check, compile, layers
 from irob.core.evidence import Certificate
 from irob.core.progress import progress
 from irob.core.threat import LpBall
+from irob.math.rounding import TINY
 
 NORMS = ("l1", "linf")
-TOLERANCE = 1e-5  # of 1 + |minimum|: HiGHS is feasible to 1e-7, and the matrices are of float32
+TOLERANCE = 1e-7  # of HiGHS, for a variable of size 1
 LARGEST = 20_000  # units
 
 
@@ -41,7 +47,8 @@ class Milp:
         """As `certify.run`; `chunk` changes nothing.
 
         Raises:
-            InputError: norm l2, which is not linear; a layer that is neither affine nor ReLU; a network too large.
+            InputError: norm l2, which is not linear; a layer that is neither affine nor ReLU; a network too large;
+                logits that are not finite.
         """
         if threat.norm not in NORMS:
             raise check.InputError(f"milp: got norm {threat.norm}, wanted {' or '.join(NORMS)}; use crown for l2")
@@ -49,15 +56,21 @@ class Milp:
         x, y = np.asarray(x, np.float32), np.asarray(y, np.int32)
         walked = layers.of(classifier)
         supported(walked, x.shape[1:])
-        threat = LpBall(threat.norm, jnp.float32(threat.epsilon), threat.bounds)
+        walked = _losses.single(walked)
         parts = segments(walked, x.shape[1:])
-        margins, guesses = [], []
+        ball = LpBall(threat.norm, jnp.float32(threat.epsilon), threat.bounds)
+        margins: list[float] = []
+        guesses: list[int] = []
         with jax.default_matmul_precision("float32"):
             for image, label_ in progress(list(zip(x, y, strict=True)), total=len(y), label=label):
-                logits, bounds, lower = jax.tree.map(np.asarray, _relaxed(walked, image, label_, threat))
-                margins.append(minimum(parts, image, int(label_), threat, bounds, lower, self.exact, self.seconds))
+                logits, bounds, lower, lost = jax.tree.map(np.asarray, _relaxed(walked, image, label_, ball))
+                if not np.isfinite(logits).all():
+                    raise check.InputError(f"logits: got NaN or infinity on clean image {len(margins)}, wanted finite "
+                                           "numbers")
+                margins.append(
+                    minimum(parts, image, int(label_), threat, bounds, lower, lost, self.exact, self.seconds))
                 guesses.append(int(np.argmax(logits)))
-        margin, prediction = np.asarray(margins, np.float32), np.asarray(guesses, np.int32)
+        margin, prediction = np.asarray(margins, np.float64), np.asarray(guesses, np.int32)
         return Certificate(margin, (margin > 0) & (prediction == y), None, prediction, "milp")
 
 
@@ -91,18 +104,28 @@ def supported(given: tuple[Any, ...], shape: tuple[int, ...]) -> None:
 
 @compile.jit
 def _relaxed(walked, x, y, threat):
-    """Logits, [l, u] of every ReLU, and CROWN's bound f[K-1] of every other class."""
+    """Logits, [l, u] of every ReLU, CROWN's bound f[K-1] of every other class, and what logits f[K] may lose."""
     region = _walk.ball(threat, x)
-    bounds, free = _walk.inner(walked, region, start=_lines.adaptive)
+    bounds, free, losses = _walk.inner(walked, region, start=_lines.adaptive)
     sizes = _walk.shapes(walked, x)
     curved = [a for a in walked if isinstance(a, layers.ReLU)]
     found = [_lines.lines(a, *b, f) for a, b, f in zip(curved, bounds, free, strict=True)]
     rows = Rows(_walk.differences(sizes[-1][0], y), sizes[-1])
-    return layers.run(walked, x), bounds, _walk.lower(rows, walked, sizes, found, region)
+    lost = jnp.zeros(x.shape)
+    for layer, loss in zip(walked, losses[1:], strict=True):
+        lost = lost if isinstance(layer, layers.ReLU) else _walk.absolute(layer)(lost)
+        lost = 1.01 * lost + (0.0 if loss.each is None else loss.each)
+    return layers.run(walked, x), bounds, _walk.lower(rows, walked, sizes, found, region, losses), lost
 
 
 def segments(given: tuple[Any, ...], shape: tuple[int, ...]) -> list[tuple[sparse.csr_array, np.ndarray]]:
-    """(matrix f[out,in], bias f[out]) of every run of affine layers between ReLUs, the last one included."""
+    """(matrix f[out,in], bias f[out]) of every run of affine layers between ReLUs, the last one included; in float64.
+    """
+    with jax.enable_x64(True):
+        return _segments(jax.tree.map(lambda a: np.asarray(a, np.float64), given), shape)
+
+
+def _segments(given, shape):
     found: list[tuple[sparse.csr_array, np.ndarray]] = []
     pending: list[Any] = []
     for layer in (*given, layers.ReLU()):
@@ -117,14 +140,24 @@ def segments(given: tuple[Any, ...], shape: tuple[int, ...]) -> list[tuple[spars
         bias = np.asarray(affine(jnp.zeros(size)), np.float64)
         matrix = np.asarray(jax.jacfwd(affine)(jnp.zeros(size)), np.float64)
         found.append((sparse.csr_array(matrix), bias))
-        shape = jax.eval_shape(lambda v, run=run: layers.run(run, v), jax.ShapeDtypeStruct(shape, jnp.float32)).shape
+        shape = jax.eval_shape(lambda v, run=run: layers.run(run, v), jax.ShapeDtypeStruct(shape, jnp.float64)).shape
         pending = []
     return found
 
 
-def minimum(parts, x: np.ndarray, y: int, threat: LpBall, bounds, lower: np.ndarray, exact: int | None,
-            seconds: float) -> float:
+def minimum(parts, x: np.ndarray, y: int, threat: LpBall, bounds, lower: np.ndarray, lost: np.ndarray,
+            exact: int | None, seconds: float) -> float:
     """A lower bound of the margin of one example: the smallest of all classes."""
+    lower = np.where(np.isnan(lower), -math.inf, lower).astype(np.float64)
+    if not all(np.isfinite(b).all() for pair in bounds for b in pair) or not np.isfinite(lost).all():
+        return float(lower.min())
+    scales = [np.ones(x.size), *(np.maximum(np.maximum(np.abs(l), np.abs(u)).astype(np.float64).ravel(), TINY)
+                                 for l, u in bounds)]
+    unit = [(sparse.csr_array(m.multiply(before) / after[:, None]), b / after)
+            for (m, b), before, after in zip(parts[:-1], scales, scales[1:])]
+    last = (sparse.csr_array(parts[-1][0].multiply(scales[-1])), parts[-1][1])
+    parts, bounds = [*unit, last], [
+        tuple(np.asarray(v, np.float64).ravel() / s for v in pair) for pair, s in zip(bounds, scales[1:])]
     programme = _programme(parts, x, threat, bounds, exact)
     matrix, bias = parts[-1]
     classes, best = len(bias), math.inf
@@ -133,7 +166,8 @@ def minimum(parts, x: np.ndarray, y: int, threat: LpBall, bounds, lower: np.ndar
             break  # the others are larger by CROWN already
         k = (y + 1 + int(i)) % classes
         row = matrix[[y]] - matrix[[k]]
-        best = min(best, max(float(lower[i]), programme(row.toarray().ravel(), bias[y] - bias[k], seconds)))
+        proved = programme(row.toarray().ravel(), bias[y] - bias[k], seconds) - float(lost[y]) - float(lost[k])
+        best = min(best, max(float(lower[i]), proved))
     return best
 
 
@@ -184,14 +218,16 @@ def _programme(parts, x, threat, bounds, exact):
     kinds = np.concatenate(integral)
 
     def solve(objective: np.ndarray, constant: float, seconds: float) -> float:
+        size = float(np.abs(objective).sum())
         costs = np.zeros(place)
-        costs[last] = objective
+        costs[last] = objective / (size or 1.0)
         found = optimize.milp(costs, integrality=kinds, bounds=limits, constraints=constraint,
                               options={"time_limit": seconds, "mip_rel_gap": 0.0})
         proved = found.mip_dual_bound if found.mip_dual_bound is not None else found.fun
         if proved is None or not np.isfinite(proved):
             return -math.inf
-        return float(proved + constant - TOLERANCE * (1 + abs(proved + constant)))
+        allowed = TOLERANCE * (place + 1) * size + 1e-12 * abs(constant)
+        return float(proved * (size or 1.0) + constant - allowed)
 
     return solve
 

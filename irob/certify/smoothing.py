@@ -8,7 +8,8 @@ of Clopper and Pearson; copies that chose c must not count for it, so the two vo
 asks whether the winner of one vote beats the runner-up in a binomial test.  Both abstain where the votes do not tell.
 
 The certificate is one of the smoothed classifier g, not of f, and wrong with a probability of at most 1 - confidence
-for each example.  An attack to be held against it must be one on g: see `smoothed`.
+for each example.  An attack to be held against it must be one on g: see `smoothed`.  Limits and radii are rounded down;
+the noise is the Gaussian one up to what `irob.math.noise` says of its tail and float32 of its digits.
 
 Reference: https://arxiv.org/abs/1902.02918
 """
@@ -31,6 +32,7 @@ from irob.math import noise
 from irob.math.confidence import clopper_pearson
 
 ABSTAIN = -1
+INEXACT = 1e-12  # of Phi and its inverse in float64
 CALL = 16384  # forward passes in one call from the host, about
 
 
@@ -48,7 +50,7 @@ class Smoothing:
     @property
     def largest(self) -> float:
         """The l2 radius where all samples agree: sigma Phi^-1((1 - confidence)^(1/samples))."""
-        return float(self.sigma) * float(ndtri(clopper_pearson(self.samples, self.samples, self.confidence, "lower")))
+        return float(self._radius(clopper_pearson(self.samples, self.samples, self.confidence, "lower")))
 
     def certify(self, classifier: Classifier, x, *, chunk: int | None = None, label: str = ""):
         """CERTIFY: classes i[n], -1 where it abstains, and l2 radii f[n], 0 there.  chunk: noisy copies at a time."""
@@ -57,8 +59,7 @@ class Smoothing:
         hits = np.take_along_axis(estimated, chosen[:, None], -1)[:, 0]
         p = clopper_pearson(hits, self.samples, self.confidence, "lower")
         sure = p > 0.5
-        radius = np.where(sure, float(self.sigma) * ndtri(np.where(sure, p, 0.5)), 0.0)
-        return np.where(sure, chosen, ABSTAIN), radius
+        return np.where(sure, chosen, ABSTAIN), np.where(sure, self._radius(np.where(sure, p, 0.5)), 0.0)
 
     def predict(self, classifier: Classifier, x, *, chunk: int | None = None, label: str = "") -> np.ndarray:
         """PREDICT: classes i[n] that are those of g with probability >= confidence, -1 where it abstains."""
@@ -92,10 +93,20 @@ class Smoothing:
         predicted, radius = self.certify(classifier, x, chunk=chunk, label=label)
         right = predicted == np.asarray(y)
         epsilon = float(threat.epsilon)
-        left = (radius - epsilon / factor) / float(self.sigma)
-        margin = np.where(right, 2 * ndtr(left) - 1, -1.0)
-        return Certificate(margin=margin, certified=right & (radius * factor > epsilon), radius=radius * factor,
+        reach = radius * factor * (1 - INEXACT)
+        left = (reach - epsilon) / factor / max(self._drawn, np.finfo(np.float64).tiny)
+        margin = np.where(right, np.maximum(2 * ndtr(left) - 1 - INEXACT, -1.0), -1.0)
+        return Certificate(margin=margin, certified=right & (reach > epsilon), radius=reach,
                            prediction=predicted, method=self.describe())
+
+    @property
+    def _drawn(self) -> float:
+        """The standard deviation that the noise has: sigma in float32."""
+        return float(np.float32(self.sigma))
+
+    def _radius(self, p):
+        """sigma Phi^-1(p), rounded down."""
+        return np.maximum(self._drawn * (1 - INEXACT) * (ndtri(p) - INEXACT), 0.0)
 
     def describe(self) -> str:
         """What the certificate is, in words."""

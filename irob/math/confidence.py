@@ -23,10 +23,11 @@ import numpy as np
 from scipy.special import betaincinv, gammaln, xlogy
 
 SIDES = ("lower", "upper", "two")
+_INEXACT = 1e-12  # of the inverse of the incomplete beta function: ends are moved outwards by it
 
 
 def clopper_pearson(hits, n, confidence: float, side: str = "two"):
-    """The exact confidence limit of a share from hits among n, or both limits.
+    """The exact confidence limit of a share from hits among n, or both limits; rounded outwards.
 
     Args:
         hits: whole numbers in [0, n]; arrays broadcast with n.
@@ -53,9 +54,10 @@ def clopper_pearson(hits, n, confidence: float, side: str = "two"):
         each = (1 + confidence) / 2
         return clopper_pearson(h, n, each, "lower"), clopper_pearson(h, n, each, "upper")
     if side == "lower":
-        found = np.where(h == 0, 0.0, betaincinv(np.maximum(h, 1), n - h + 1, 1 - confidence))
+        found = np.where(h == 0, 0.0, betaincinv(np.maximum(h, 1), n - h + 1, 1 - confidence) * (1 - _INEXACT))
     elif side == "upper":
-        found = np.where(h == n, 1.0, betaincinv(h + 1, np.maximum(n - h, 1), confidence))
+        found = betaincinv(h + 1, np.maximum(n - h, 1), confidence) * (1 + _INEXACT)
+        found = np.where(h == n, 1.0, np.minimum(found, 1.0))
     else:
         raise ValueError(f"side: got {side!r}, wanted one of {', '.join(SIDES)}")
     return float(found) if found.ndim == 0 else found

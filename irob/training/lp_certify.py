@@ -47,7 +47,7 @@ class LpCertify:
                 inner = dual_projections.bounds(key, given, of, self.projections)
             else:
                 inner = dual.bounds(given, of, rounded=False)
-            return -dual.margins(given, of, y, inner, rounded=False)
+            return -dual.margins(given, of, y, inner)
 
         return mean_cross_entropy(jax.vmap(worst)(x, y), y)
 

@@ -65,7 +65,7 @@ def main(config: Config) -> None:
         used = {}
     else:
         generator = generators.load(config.generator)
-        judge = classifiers.load(config.judge) if config.judge else None
+        judge = dataclasses.replace(classifiers.load(config.judge), name=config.judge) if config.judge else None
         used = {v: sha256(weights.resolve(v)) for v in (config.generator, config.judge) if v}
     folder = writable_folder(config.out)
     pieces = Pieces(folder / "pieces", config.resume)

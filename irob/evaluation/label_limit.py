@@ -114,9 +114,11 @@ def of_generator(
     found = pieces.get("label-limit", identity, compute)
     if images:
         images.unlink(missing_ok=True)
+    name = dataset or generator.name
     if judge is not None:
         detail |= {"judge": judge.name, "drawn": int(found["drawn"])}
-    return _rows(job, found, count, dataset or generator.name, **detail)
+        name += f" confirmed by {judge.name}"  # another distribution
+    return _rows(job, found, count, name, **detail)
 
 
 def of_dataset(

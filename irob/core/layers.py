@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from irob.core.check import InputError, integer, number
 from irob.core.types import Classifier, Generator, value
@@ -350,6 +351,26 @@ def run(layers: tuple[Any, ...], x: jax.Array) -> jax.Array:
     return x
 
 
+class OfClass:
+    """The `module` of a generator made from layers: g(z, y) runs those of class y.
+
+    variables: one tuple of layers whose arrays have the classes as their first axis, or, for `shared`, as they are.
+    """
+
+    def __init__(self, shared: bool):
+        self.shared = shared
+
+    def __call__(self, variables: tuple[Any, ...], z: jax.Array, y: jax.Array) -> jax.Array:
+        return run(self.to_layers(variables, y), z)
+
+    def to_layers(self, variables: tuple[Any, ...], y) -> tuple[Any, ...]:
+        """The layers of class y."""
+        return variables if self.shared else jax.tree.map(lambda a: a[y], variables)
+
+
+SHARED, BY_CLASS = OfClass(True), OfClass(False)  # one of each, so that programs are shared
+
+
 def shapes(given: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     """The shape of one example after every layer, from that before the first.
 
@@ -365,18 +386,27 @@ def shapes(given: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[tuple[int, .
         why = _misfit(layer, shape)
         if why:
             raise InputError(f"layers: layer {i}, {kind}, got an input of shape {shape} and {why}")
-        try:
-            after = tuple(jax.eval_shape(layer, jax.ShapeDtypeStruct(shape, jnp.float32)).shape)
-        except InputError:
-            raise
-        except (TypeError, ValueError, IndexError) as e:
-            reason = (str(e).strip() or "no reason given").splitlines()[0]
-            raise InputError(f"layers: layer {i}, {kind}, does not fit an input of shape {shape}: {reason}") from None
+        if isinstance(layer, ReLU | LeakyReLU | Tanh | Clip | Scale | GroupSort):
+            after = shape
+        elif isinstance(layer, Dense):
+            after = (*shape[:-1], np.shape(layer.kernel)[1])
+        else:
+            after = _traced(layer, shape, f"layers: layer {i}, {kind}")
         if math.prod(after) == 0:
             raise InputError(f"layers: layer {i}, {kind}, leaves nothing of an input of shape {shape}")
         found.append(after)
         shape = after
     return tuple(found)
+
+
+def _traced(layer: Any, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
+    try:
+        return tuple(jax.eval_shape(layer, jax.ShapeDtypeStruct(shape, jnp.float32)).shape)
+    except InputError:
+        raise
+    except (TypeError, ValueError, IndexError) as e:
+        reason = (str(e).strip() or "no reason given").splitlines()[0]
+        raise InputError(f"{name}, does not fit an input of shape {shape}: {reason}") from None
 
 
 def _misfit(layer: Any, shape: tuple[int, ...]) -> str:
@@ -386,16 +416,16 @@ def _misfit(layer: Any, shape: tuple[int, ...]) -> str:
     """
     if isinstance(layer, Scale):
         try:
-            fits = jnp.broadcast_shapes(jnp.shape(layer.gain), jnp.shape(layer.bias), shape) == shape
+            fits = np.broadcast_shapes(np.shape(layer.gain), np.shape(layer.bias), shape) == shape
         except ValueError:
             fits = False
-        return "" if fits else (f"a gain {jnp.shape(layer.gain)} and a bias {jnp.shape(layer.bias)}, "
+        return "" if fits else (f"a gain {np.shape(layer.gain)} and a bias {np.shape(layer.bias)}, "
                                 "wanted such as broadcast to the input")
     if isinstance(layer, GroupSort):
         return "" if shape and shape[-1] % 2 == 0 else "wanted an even last axis"
     if not isinstance(layer, Dense | Conv | ConvTranspose):
         return ""
-    kernel, bias = jnp.shape(layer.kernel), jnp.shape(layer.bias)
+    kernel, bias = np.shape(layer.kernel), np.shape(layer.bias)
     images = not isinstance(layer, Dense)
     rank, wanted = (4, "f[kh,kw,c,o]") if images else (2, "f[i,o]")
     if isinstance(layer, ConvTranspose):

@@ -24,9 +24,9 @@ rows of |Q_k| + sum_j |S_kj| u_j are at most n_k,
 
     n_k  =  |W_k| (|C_{k-1}| n_{k-1} + gamma m_{k-1}),    m_k the same sum of P_k and T_kj themselves,
 
-since a product is off by gamma |W| |x| (irob.lipschitz.linear).  So delta_k takes n_k on top, and every norm |diag(.) n|.
-The centre is off by |W| (gamma |h| + noise) + |b| 4 UNIT, which `chords` is told; norms are proved in
-irob.lipschitz.norms; sums of positive numbers are raised by SLACK.  What leaves the range of float64 is +inf.
+since a product is off by gamma |W| |x| (irob.lipschitz.linear).  So delta_k takes n_k on top, and every norm the
+length of diag(.) n.  The centre is off by |W| (gamma |h| + noise) + |b| 4 UNIT, which `chords` is told; norms are
+proved in irob.lipschitz.norms; sums of positive numbers are raised by SLACK.  What leaves float64's range is +inf.
 """
 
 import dataclasses

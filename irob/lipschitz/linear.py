@@ -15,7 +15,6 @@ import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from irob.core import layers
@@ -148,7 +147,8 @@ def weights(leaf: Any) -> np.ndarray:
     Raises:
         InputError: NaN or infinity.
     """
-    found = np.asarray(jnp.asarray(leaf)).astype(np.float64)
+    found = np.asarray(leaf)
+    found = found.astype(jax.dtypes.canonicalize_dtype(found.dtype)).astype(np.float64)
     if not np.isfinite(found).all():
         raise InputError("layers: got weights that are NaN or infinite, wanted finite numbers")
     return found

@@ -131,7 +131,7 @@ def symbol_norm(kernel: np.ndarray) -> float:
     turn = np.exp(2j * np.pi * np.arange(GRID) / GRID)
     shift = np.stack([np.ones(GRID), turn])  # q = 0, 1
     grams = []
-    for i in range(GRID):
+    for i in range(GRID // 2 + 1):  # H(-w) is the conjugate of H(w)
         rows = np.einsum("q,qrstco->rstco", shift[:, i], taps)
         h = np.einsum("sn,rstco->nrtoc", shift, rows).reshape(GRID, 4 * o, c)
         grams.append(h @ h.conj().transpose(0, 2, 1) if 4 * o < c else h.conj().transpose(0, 2, 1) @ h)

@@ -7,6 +7,7 @@ activation ends a part, sorting included: what comes after it never moves before
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ def split(given: tuple[Any, ...], latent_dim: int) -> tuple[Part, ...]:
 
 
 def _part(map: Linear, bias) -> Part:
-    bias = np.broadcast_to(np.asarray(bias, np.float64), (int(np.prod(map.shape_out)),))
+    bias = np.broadcast_to(np.asarray(bias, np.float64), (math.prod(map.shape_out),))
     return Part(map, bias, np.zeros_like(bias))
 
 
@@ -97,7 +98,7 @@ def _merged(part: Part | None, gain: np.ndarray, shape: tuple[int, ...]) -> Line
 
 def _moderate(x: np.ndarray) -> bool:
     sizes = np.abs(x[x != 0])
-    return not sizes.size or bool(1e-100 < sizes.min() and sizes.max() < 1e100)
+    return not sizes.size or bool(sizes.min() > 1e-100 and sizes.max() < 1e100)
 
 
 def _biased(part: Part, merged: Linear, gain: np.ndarray, bias: np.ndarray) -> Part:

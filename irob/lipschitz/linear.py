@@ -48,7 +48,7 @@ class Linear:
     @functools.cached_property
     def name(self) -> tuple:
         """Equal for equal maps only."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.kernel)).digest()
+        digest = hashlib.sha256(np.ascontiguousarray(self.kernel).data).digest()
         return (digest, self.kernel.shape, self.shape_in, self.shape_out, self.stride, self.pads, self.turned)
 
     @functools.cached_property

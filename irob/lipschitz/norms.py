@@ -68,17 +68,17 @@ def _top(gram: np.ndarray, whole: float) -> float:
 
     Power iteration or eigvalsh guesses t; a Cholesky factor then proves it, at a tenth of the cost of eigvalsh.
     """
-    n, ways = len(gram), (1e-9, 1e-6, 1e-3, 2e-2)
+    n = len(gram)
     if n == 1:
         return whole
     if n > 150:
-        x, ways = np.ones(n) + np.arange(n) % 7, (1e-3, 4e-3, 2e-2)
+        x = np.ones(n) + np.arange(n) % 7
         for _ in range(30):
             x = gram @ (x / (np.linalg.norm(x) or 1))
         guess = float(np.linalg.norm(x))
     else:
         guess = float(np.linalg.eigvalsh(gram)[-1])
-    for slack in ways:
+    for slack in (1e-3, 4e-3, 2e-2) if n > 150 else (1e-9, 1e-6, 1e-3, 2e-2):
         t = (1 + slack) * guess
         if t < whole and _below(gram, t):
             return t * (1 + 4 * n * gamma(n))

@@ -70,9 +70,10 @@ def split(given: tuple[Any, ...], latent_dim: int) -> tuple[Part, ...]:
             parts[-1] = dataclasses.replace(parts[-1], activation=layer)
         elif isinstance(layer, LINEAR):
             bias = np.broadcast_to(linear.weights(layer.bias), after).ravel()
-            merged = _merged(last, linear.weights(layer.gain), before) if isinstance(layer, layers.Scale) else None
-            if last and merged:
-                parts[-1] = _biased(last, merged, linear.weights(layer.gain), bias)
+            gain = linear.weights(layer.gain) if isinstance(layer, layers.Scale) else None
+            merged = None if gain is None else _merged(last, gain, before)
+            if last is not None and gain is not None and merged is not None:
+                parts[-1] = _biased(last, merged, gain, bias)
             else:
                 parts.append(_part(linear.of(layer, before, after), bias))
     return tuple(parts) or (_part(linear.identity((latent_dim,)), 0.0),)

@@ -56,7 +56,8 @@ def test_joint_sentences_say_the_level_at_which_they_hold(rows):
     notes = {line.label: line.note for line in limits.ladder(rows, "d").lines}
     assert notes["width between certified ends, points"] == "90 % confidence, both ends at once"
     searched = [r for r in rows if r.detail.get("rung") not in ("maximised", "escape")]
-    assert "So (90 % confidence, both ends at once) the error-region limit is known to within" in limits.words(searched, "d")
+    said = limits.words(searched, "d")
+    assert "So (90 % confidence, both ends at once) the error-region limit is known to within" in said
     assert summary.cards(searched)[0].text.endswith("; 90 % confidence, both ends at once")
     assert "confidence" not in summary.cards(rows)[0].text, "an end found by search has none"
 

@@ -13,12 +13,14 @@ Layer values are for models that must be walked through, as certifiers do: froze
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from irob.core.check import InputError
+from irob.core.check import InputError, integer, number
 from irob.core.types import Classifier, Generator, value
 from irob.math.orthogonal import group_sort
 
@@ -208,6 +210,13 @@ class Conv:
     stride: int = 1
     padding: Padding = 0
 
+    def __post_init__(self):
+        integer("stride", self.stride, low=1)
+        if self.padding not in ("SAME", "VALID"):
+            if isinstance(self.padding, str):
+                raise InputError(f"padding: got {self.padding!r}, wanted pixels on each side, 'SAME' or 'VALID'")
+            integer("padding", self.padding)
+
     def __call__(self, x: jax.Array) -> jax.Array:
         return conv(x[None], self.kernel, self.bias, self.stride, self.padding)[0]
 
@@ -276,6 +285,9 @@ class LeakyReLU:
 
     slope: float = 0.2
 
+    def __post_init__(self):
+        number("slope of LeakyReLU", self.slope, low=0.0, high=1.0)
+
     def __call__(self, x: jax.Array) -> jax.Array:
         return jax.nn.leaky_relu(x, self.slope)
 
@@ -298,10 +310,15 @@ class GroupSort:
 
 @value("low", "high")
 class Clip:
-    """x -> min(max(x, low), high)."""
+    """x -> min(max(x, low), high), low < high, both finite."""
 
     low: float = 0.0
     high: float = 1.0
+
+    def __post_init__(self):
+        low, high = (number(f"{name} of Clip", v) for name, v in (("low", self.low), ("high", self.high)))
+        if not -math.inf < low < high < math.inf:
+            raise InputError(f"Clip: got low {low:g} and high {high:g}, wanted finite numbers with low < high")
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return jnp.clip(x, self.low, self.high)
@@ -332,6 +349,91 @@ def run(layers: tuple[Any, ...], x: jax.Array) -> jax.Array:
     for layer in layers:
         x = layer(x)
     return x
+
+
+class OfClass:
+    """The `module` of a generator made from layers: g(z, y) runs those of class y.
+
+    variables: one tuple of layers whose arrays have the classes as their first axis, or, for `shared`, as they are.
+    """
+
+    def __init__(self, shared: bool):
+        self.shared = shared
+
+    def __call__(self, variables: tuple[Any, ...], z: jax.Array, y: jax.Array) -> jax.Array:
+        return run(self.to_layers(variables, y), z)
+
+    def to_layers(self, variables: tuple[Any, ...], y) -> tuple[Any, ...]:
+        """The layers of class y."""
+        return variables if self.shared else jax.tree.map(lambda a: a[y], variables)
+
+
+SHARED, BY_CLASS = OfClass(True), OfClass(False)  # one of each, so that programs are shared
+
+
+def shapes(given: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """The shape of one example after every layer, from that before the first.
+
+    Raises:
+        InputError: a layer that does not fit what comes before it, or whose weights do not fit each other.
+
+    >>> shapes((Dense(jnp.ones((4, 6)), jnp.zeros(6)), Reshape((3, 2))), (4,))
+    ((6,), (3, 2))
+    """
+    found: list[tuple[int, ...]] = []
+    for i, layer in enumerate(given):
+        kind = type(layer).__name__
+        why = _misfit(layer, shape)
+        if why:
+            raise InputError(f"layers: layer {i}, {kind}, got an input of shape {shape} and {why}")
+        if isinstance(layer, ReLU | LeakyReLU | Tanh | Clip | Scale | GroupSort):
+            after = shape
+        elif isinstance(layer, Dense):
+            after = (*shape[:-1], np.shape(layer.kernel)[1])
+        else:
+            after = _traced(layer, shape, f"layers: layer {i}, {kind}")
+        if math.prod(after) == 0:
+            raise InputError(f"layers: layer {i}, {kind}, leaves nothing of an input of shape {shape}")
+        found.append(after)
+        shape = after
+    return tuple(found)
+
+
+def _traced(layer: Any, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
+    try:
+        return tuple(jax.eval_shape(layer, jax.ShapeDtypeStruct(shape, jnp.float32)).shape)
+    except InputError:
+        raise
+    except (TypeError, ValueError, IndexError) as e:
+        reason = (str(e).strip() or "no reason given").splitlines()[0]
+        raise InputError(f"{name}, does not fit an input of shape {shape}: {reason}") from None
+
+
+def _misfit(layer: Any, shape: tuple[int, ...]) -> str:
+    """What is wrong with the weights of a layer at an input of that shape, or nothing.
+
+    XLA would broadcast some of these: a bias of more units than the kernel, gains that repeat their input.
+    """
+    if isinstance(layer, Scale):
+        try:
+            fits = np.broadcast_shapes(np.shape(layer.gain), np.shape(layer.bias), shape) == shape
+        except ValueError:
+            fits = False
+        return "" if fits else (f"a gain {np.shape(layer.gain)} and a bias {np.shape(layer.bias)}, "
+                                "wanted such as broadcast to the input")
+    if isinstance(layer, GroupSort):
+        return "" if shape and shape[-1] % 2 == 0 else "wanted an even last axis"
+    if not isinstance(layer, Dense | Conv | ConvTranspose):
+        return ""
+    kernel, bias = np.shape(layer.kernel), np.shape(layer.bias)
+    images = not isinstance(layer, Dense)
+    rank, wanted = (4, "f[kh,kw,c,o]") if images else (2, "f[i,o]")
+    if isinstance(layer, ConvTranspose):
+        wanted = "f[4,4,c,o]"
+    fits = len(kernel) == rank and bias == kernel[-1:] and (len(shape) == 3 or not images) and (
+        shape[-1:] == kernel[-2:-1]) and (not isinstance(layer, ConvTranspose) or kernel[:2] == (4, 4))
+    what = f"a kernel {kernel} with a bias {bias}, wanted a kernel {wanted} and a bias f[o]"
+    return "" if fits else what + (" on an image f[h,w,c]" if images else "")
 
 
 def of_generator(generator: Generator, y: int) -> tuple[Any, ...]:

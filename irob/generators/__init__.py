@@ -2,6 +2,8 @@
 
     g = load("acgan_mnist")            # shipped
     x = g(z, y)                        # z: f[d], y: i[] -> f[H,W,C] in [0,1]; vmap it over a batch
+    g = from_layers(layers, ...)       # your own, layer by layer: its constants can be certified
+    g = from_function(apply, ...)      # your own, as a function
 
 Adding one is adding a file with `build(variables=None, *, key=None) -> Generator`.
 """
@@ -12,10 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from irob.core import drawing, registry, weights
+from irob.core import layers as explicit
 from irob.core.check import InputError, integer
 from irob.core.types import Generator
 
-__all__ = ["build", "from_function", "load", "names", "save"]
+__all__ = ["build", "from_function", "from_layers", "load", "names", "save"]
 
 
 def names() -> tuple[str, ...]:
@@ -92,6 +95,49 @@ def from_function(
     if bounds is not None:
         drawing.scaled(generator, bounds)
     return generator
+
+
+def from_layers(layers, *, latent_dim: int, num_classes: int, image_shape: tuple[int, ...]) -> Generator:
+    """A generator of the user's own from explicit layers (irob.core.layers), from the code to the image.
+
+    What `irob.lipschitz.certified` and `certified_radius` bound: a generator whose layers are known.
+
+    Args:
+        layers: one tuple of layers for all classes, or a list with such a tuple for each class.  The tuples of a list
+            have the same layers with arrays of the same shapes; a class may be given by a bias of its own.
+        latent_dim: d.  num_classes: K.  image_shape: (H, W, C), of images in [0, 1].
+
+    Raises:
+        InputError: layers that do not fit each other, another number of tuples than classes, another image shape.
+
+    >>> from irob.core.layers import Clip, Dense, Reshape
+    >>> layers = (Dense(0.1 * jnp.eye(4), jnp.full(4, 0.5)), Reshape((2, 2, 1)), Clip(0.0, 1.0))
+    >>> g = from_layers(layers, latent_dim=4, num_classes=1, image_shape=(2, 2, 1))
+    >>> g(jnp.ones(4), 0).ravel().round(3).tolist()
+    [0.6000000238418579, 0.6000000238418579, 0.6000000238418579, 0.6000000238418579]
+    """
+    integer("latent_dim", latent_dim, low=1)
+    integer("num_classes", num_classes, low=1)
+    each = isinstance(layers, list)
+    tuples = [jax.tree.map(jnp.asarray, tuple(one)) for one in (layers if each else [layers])]
+    if each and len(tuples) != num_classes:
+        raise InputError(f"layers: got a list of {len(tuples)} tuples, wanted one for each of {num_classes} classes, "
+                         "or one tuple for all")
+    for one in tuples:
+        got = (explicit.shapes(one, (latent_dim,)) or ((latent_dim,),))[-1]
+        if got != tuple(image_shape):
+            raise InputError(f"layers: got an image of shape {got}, wanted {tuple(image_shape)}; add a Reshape")
+        if _form(one) != _form(tuples[0]):
+            raise InputError("layers: got classes with different layers, wanted the same kinds, settings and shapes")
+    variables = jax.tree.map(lambda *a: jnp.stack(a), *tuples) if each else tuples[0]
+    module = explicit.BY_CLASS if each else explicit.SHARED
+    return Generator(variables, module, latent_dim, num_classes, tuple(image_shape))
+
+
+def _form(layers) -> tuple:
+    """Kinds, settings, shapes and types of layers."""
+    leaves, structure = jax.tree.flatten(layers)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
 
 
 def _flat_shapes(tree) -> dict:

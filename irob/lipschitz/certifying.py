@@ -18,24 +18,34 @@ those of small matrices.  At r -> 0 the sums vanish, and L is the largest singul
 
 The product of the parts' norms holds everywhere; it is exact for isometric parts, and hopeless otherwise.
 
-Real arithmetic is bounded: sums are taken in float32, and every norm is raised by 1e-4, a hundred times their error.
+What is bounded is the map that the layers describe, in real arithmetic, for any finite weights: everything is computed
+on the host in float64 with proved allowances.  P_k and T_kj as computed are off by Q_k and S_kj; the lengths of the
+rows of |Q_k| + sum_j |S_kj| u_j are at most n_k,
+
+    n_k  =  |W_k| (|C_{k-1}| n_{k-1} + gamma m_{k-1}),    m_k the same sum of P_k and T_kj themselves,
+
+since a product is off by gamma |W| |x| (irob.lipschitz.linear).  So delta_k takes n_k on top, and every norm the
+length of diag(.) n.  The centre is off by |W| (gamma |h| + noise) + |b| 4 UNIT, which `chords` is told; norms are
+proved in irob.lipschitz.norms; sums of positive numbers are raised by SLACK.  What leaves float64's range is +inf.
 """
 
+import dataclasses
 import math
 
-import jax.numpy as jnp
 import numpy as np
 
 from irob.core import check, layers
 from irob.core.evidence import LipschitzEstimate
 from irob.core.progress import progress
 from irob.core.types import Generator
-from irob.lipschitz import parts as chain
-from irob.lipschitz.parts import EXPLICIT, MARGIN, Part, norm
+from irob.lipschitz.linear import TINY, Linear
+from irob.lipschitz.norms import EXPLICIT, SLACK, absolute_norm, lengths, map_norm, norm
+from irob.lipschitz.parts import Part, split
 from irob.lipschitz.sampling import SMALLEST, codes
-from irob.lipschitz.slopes import chords, steepest
+from irob.lipschitz.slopes import chords
 
 METHODS = ("best", "local", "product")
+FARTHEST = 1e6  # largest radius that is asked for, and the certified radius where nothing moves
 
 
 def certified(
@@ -52,10 +62,11 @@ def certified(
         label: shown with the progress; an empty one shows nothing.
 
     Returns:
-        LipschitzEstimate with value f[n], side "upper".
+        LipschitzEstimate with value f[n], side "upper"; 0 where the generator is flat, +inf beyond float64's range.
 
     Raises:
-        InputError: radius out of range, wrong shapes, an unknown method, a layer that the method does not know.
+        InputError: radius out of range, wrong shapes, an unknown method, a layer that the method does not know,
+            weights that are not finite.
 
     >>> import jax
     >>> from irob.generators import affine
@@ -64,7 +75,7 @@ def certified(
     [3.0]
     """
     z, y = codes(generator, z, y)
-    radius = check.number("radius", radius, low=SMALLEST, high=1e6)
+    radius = check.number("radius", radius, low=SMALLEST, high=FARTHEST)
     if method not in METHODS:
         raise check.unknown("method", method, METHODS)
     known = _Classes(generator)
@@ -77,7 +88,8 @@ def certified_radius(
 ) -> np.ndarray:
     """The escape radius from below: f[n], a distance within which no image moves by more than epsilon.
 
-    The largest rho that is found with rho L(rho) <= epsilon; the search is on log L over log rho.
+    The largest rho that is found with rho L(rho) <= epsilon; the search is on log L over log rho.  At most 1e6, which
+    stands for everywhere.
 
     Args:
         epsilon: l2 distance in image units, positive.  steps: of the search; more come closer to the largest rho.
@@ -104,41 +116,41 @@ def _shown(z, y, label: str):
 
 
 class _Classes:
-    """Parts and products of each class, made when first asked for."""
+    """Parts and products of each class, made when first asked for; classes share the maps that they have in common."""
 
     def __init__(self, generator: Generator):
         self.generator = generator
-        self.made: dict[int, tuple[tuple[Part, ...] | None, float, Exception | None]] = {}
+        self.made: dict[int, tuple[tuple[Part, ...], float]] = {}
+        self.maps: dict[tuple, Linear] = {}
 
-    def of(self, y: int) -> tuple[tuple[Part, ...] | None, float, Exception | None]:
-        """(parts or None, product of norms, why there are no parts)."""
+    def of(self, y: int) -> tuple[tuple[Part, ...], float]:
+        """(parts, product of norms)."""
         if y not in self.made:
-            given = layers.of_generator(self.generator, y)
-            sorting = any(isinstance(layer, layers.GroupSort) for layer in given)
-            plain = tuple(layer for layer in given if not isinstance(layer, layers.GroupSort))
-            parts = chain.split(plain, self.generator.latent_dim)
-            why = check.InputError("layers: got GroupSort, which method 'local' does not know; use method 'product'")
-            self.made[y] = (None if sorting else parts, product(parts), why if sorting else None)
+            parts = split(layers.of_generator(self.generator, y), self.generator.latent_dim)
+            parts = tuple(dataclasses.replace(p, map=self.maps.setdefault(p.map.name, p.map)) for p in parts)
+            self.made[y] = parts, product(parts)
         return self.made[y]
 
     def constant(self, z: np.ndarray, y: int, radius: float, method: str) -> float:
-        parts, whole, why = self.of(y)
-        if method == "product" or (parts is None and method == "best"):
+        parts, whole = self.of(y)
+        if method == "product" or (method == "best" and _sorts(parts)):
             return whole
-        if parts is None:
-            raise why or AssertionError("unreachable: where there are no parts, there is a reason")
+        if _sorts(parts):
+            raise check.InputError("layers: got GroupSort, which method 'local' does not know; use method 'product'")
         found = local(parts, z, radius)
         return found if method == "local" else min(found, whole)
 
     def radius(self, z: np.ndarray, y: int, epsilon: float, steps: int) -> float:
-        parts, whole, _ = self.of(y)
-        best = epsilon / max(whole, 1e-6 * epsilon)
-        if parts is None:
+        parts, whole = self.of(y)
+        best = _reach(epsilon, whole)
+        if _sorts(parts) or best == FARTHEST:
             return best
-        rho = epsilon / local(parts, z, best)  # where L would be if it did not grow
+        rho = _reach(epsilon, local(parts, z, best))  # where L would be if it did not grow
         low, high = best, math.inf
         for _ in range(steps):
-            reach = min(epsilon / local(parts, z, rho), 1e6)
+            if rho <= best:
+                break
+            reach = _reach(epsilon, local(parts, z, rho))
             if reach >= rho:  # no image within rho moves by more than epsilon
                 low, best = rho, max(best, rho)
             else:
@@ -153,50 +165,81 @@ class _Classes:
         return best
 
 
+def _sorts(parts: tuple[Part, ...]) -> bool:
+    return any(isinstance(p.activation, layers.GroupSort) for p in parts)
+
+
+def _reach(epsilon: float, constant: float) -> float:
+    """epsilon / constant rounded down, FARTHEST at most."""
+    return epsilon / constant * (1 - SLACK) if constant > epsilon / FARTHEST else FARTHEST
+
+
 def product(parts: tuple[Part, ...]) -> float:
-    """The product of operator norms and steepest slopes: it holds for all codes."""
-    return math.prod(chain.part_norm(p) * steepest(p.activation) for p in parts)
+    """The product of operator norms: it holds for all codes, since no activation is steeper than 1."""
+    norms = [map_norm(p.map) for p in parts]
+    if 0 in norms:
+        return 0.0
+    # Logarithms neither overflow nor vanish on the way; each is right to 1e-15 of its size.
+    log = math.fsum(map(math.log, norms))
+    wider = 1e-14 * (1 + math.fsum(abs(math.log(n)) for n in norms))
+    return math.exp(log + wider) * (1 + SLACK) + TINY if log < 700 else math.inf
 
 
 def local(parts: tuple[Part, ...], z: np.ndarray, radius: float) -> float:
-    """L as in the head of this file, for one code z: f[d]."""
-    h = np.asarray(z, np.float32)
-    reach = np.eye(len(h), dtype=np.float32)  # rows: P_k of the latent basis
-    rests: list[_Rest] = []
+    """L as in the head of this file, for one code z: f[d]; +inf where it leaves the range of float64."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = _local(parts, z, radius)
+    return found if found >= 0 else math.inf  # NaN, as of inf - inf
+
+
+def _local(parts: tuple[Part, ...], z: np.ndarray, radius: float) -> float:
+    h = np.asarray(z, np.float64)
+    noise = np.zeros_like(h)
+    terms = [_Term(np.ones_like(h), 1.0)]  # P_k, and T_kj diag(t_j) of every j
+    error, size = np.zeros_like(h), np.ones_like(h)
     for k, part in enumerate(parts):
-        a = part.push(h[None])[0] + part.bias
-        reach = part.push(reach)
-        for rest in rests:
-            rest.advance(part)
-        rows = _lengths(reach) + sum(rest.rows() * rest.bound for rest in rests)
-        delta = radius * rows * (1 + MARGIN)
-        low, high = chords(part.activation, a, delta)
+        a, noise = part.before(h, noise)
+        for term in terms:
+            term.advance(part.map)
+        error = part.map.bound(error + part.map.gamma * size)
+        rows = (sum(term.rows() * term.bound for term in terms) + error) * (1 + SLACK)
+        delta = radius * rows * (1 + SLACK)
+        if not (np.isfinite(delta).all() and np.isfinite(a).all() and np.isfinite(noise).all()):
+            return math.inf
+        if not rows.any():
+            return 0.0  # nothing of z gets through
+        low, high = chords(part.activation, a, delta, noise)
         if k == len(parts) - 1:
-            return norm(reach * high) + sum(rest.norm(high, last=True) * rest.bound for rest in rests)
-        middle, error = (low + high) / 2, np.maximum(high - low, 0) / 2
-        live = error > 0
+            return _norm(terms, error, high)
+        middle = (low + high) / 2
+        off = np.maximum(high - middle, middle - low) * (1 + SLACK)  # 0 where low = high
+        live = off > 0
+        t = np.where(live, np.sqrt(off * np.maximum(rows / rows.max(), 1e-12)), 0)
         if live.any():
-            t = np.sqrt(error * np.maximum(rows, 1e-12))
-            weight = np.where(live, error / np.where(live, t, 1), 0).astype(np.float32)
-            bound = norm(reach * weight) + sum(rest.norm(weight) * rest.bound for rest in rests)
-        reach = reach * middle
-        for rest in rests:
-            rest.slope(middle)
+            bound = _norm(terms, error, np.where(live, off / np.where(live, t, 1), 0))
+        for term in terms:
+            term.slope(middle)
+        error, size = error * middle, rows * middle
         if live.any():
-            rests.append(_Rest(np.where(live, t, 0).astype(np.float32), bound))
-        h = np.asarray(part.activation(jnp.asarray(a.reshape(part.shape_out))) if part.activation else a).ravel()
+            terms.append(_Term(t, bound))
+            size = size + t * bound
+        h, noise = part.after(a, noise)
     raise AssertionError("unreachable: the last part returns")
 
 
-def _lengths(rows: np.ndarray) -> np.ndarray:
-    """Euclidean length of each column."""
-    return np.sqrt(np.einsum("ij,ij->j", rows, rows))
+def _norm(terms: "list[_Term]", error: np.ndarray, left: np.ndarray) -> float:
+    """sum |diag(left) T_kj diag(t_j)| u_j, the error of the computed ones included."""
+    return float(sum(term.norm(left) * term.bound for term in terms) + _length(left * error)) * (1 + SLACK)
 
 
-class _Rest:
+def _length(v: np.ndarray) -> float:
+    return float(lengths(v[:, None])[0])
+
+
+class _Term:
     """T_kj diag(t_j) of one j as k advances: explicit columns of unstable units if they are few, else the chain itself.
 
-    bound: u_j.
+    bound: u_j.  The error of explicit columns is carried by the caller, for all terms at once.
     """
 
     def __init__(self, t: np.ndarray, bound: float):
@@ -204,57 +247,64 @@ class _Rest:
         live = np.flatnonzero(t)
         self.explicit = None
         if len(live) <= EXPLICIT:
-            self.explicit = np.zeros((len(live), len(t)), np.float32)
+            self.explicit = np.zeros((len(live), len(t)))
             self.explicit[np.arange(len(live)), live] = t[live]
-        self.parts: list[Part] = []
+        self.maps: list[Linear] = []
         self.slopes: list[np.ndarray] = []
-        self.above = float(t.max())  # operator norm of what lies behind the newest part, from above
+        self.above = float(t.max())  # operator norm of what lies behind the newest map, from above
 
-    def advance(self, part: Part) -> None:
+    def advance(self, map: Linear) -> None:
         """Through the linear map of the next part."""
         if self.explicit is not None:
-            self.explicit = part.push(self.explicit)
+            self.explicit = map.push(self.explicit)
         else:
-            self.parts.append(part)
+            self.maps.append(map)
 
     def slope(self, middle: np.ndarray) -> None:
         """Through its slopes."""
         if self.explicit is not None:
             self.explicit = self.explicit * middle
         else:
-            ones = np.ones(self.parts[-1].size, np.float32)
-            self.above = self.norm(ones) * float(np.max(np.abs(middle)))
-            self.slopes.append(middle.astype(np.float32))
+            self.above = self.norm(np.ones_like(middle)) * float(np.max(np.abs(middle)))
+            self.slopes.append(middle)
 
     def rows(self) -> np.ndarray:
         """The length of every row of T_kj diag(t_j), from above."""
         if self.explicit is not None:
-            return _lengths(self.explicit)
-        part = self.parts[-1]
-        if len(self.parts) == 1:
-            return np.sqrt(np.maximum(part.squared().push((self.t**2)[None])[0], 0))
-        if part.size <= EXPLICIT:
-            return _lengths(self._pulled(np.ones(part.size, np.float32)).T)
-        return np.sqrt(np.maximum(part.squared().push(np.ones((1, math.prod(part.shape_in)), np.float32))[0], 0)
-                       ) * self.above
+            return lengths(self.explicit)
+        map = self.maps[-1]
+        n_out = math.prod(map.shape_out)
+        if len(self.maps) > 1 and n_out <= EXPLICIT:
+            rows, error = self._pulled(np.ones(n_out))
+            return lengths(rows.T) + _length(error)
+        # |row| of one map: of the squares of its entries, scaled so that none is lost but to underflow far below.
+        most = float(np.abs(map.kernel).max(initial=0))
+        squares = map.changed((map.kernel / (most or 1)) ** 2)
+        entering = self.t if len(self.maps) == 1 else np.ones(math.prod(map.shape_in))
+        scale = float(entering.max()) * most
+        found = np.sqrt(squares.bound((entering / entering.max()) ** 2)) * scale
+        return found * (1 if len(self.maps) == 1 else self.above) * (1 + SLACK)
 
-    def norm(self, left: np.ndarray, last: bool = False) -> float:
+    def norm(self, left: np.ndarray) -> float:
         """|diag(left) T_kj diag(t_j)|, from above."""
         if self.explicit is not None:
             return norm(self.explicit * left)
-        part = self.parts[-1]
-        if part.size <= EXPLICIT:
-            return norm(self._pulled(left))
-        right = self.t if len(self.parts) == 1 else np.ones(math.prod(part.shape_in), np.float32)
-        behind = 1.0 if len(self.parts) == 1 else self.above
-        plain = chain.part_norm(part) * float(left.max() * right.max())
-        return min(chain.absolute_norm(part, left, right), plain) * behind
+        map = self.maps[-1]
+        if math.prod(map.shape_out) <= EXPLICIT:
+            rows, error = self._pulled(left)
+            return norm(rows) + _length(error)
+        right = self.t if len(self.maps) == 1 else np.ones(math.prod(map.shape_in))
+        behind = 1.0 if len(self.maps) == 1 else self.above
+        plain = map_norm(map) * float(left.max() * right.max())
+        return min(absolute_norm(map, left, right), plain) * behind * (1 + SLACK)
 
-    def _pulled(self, left: np.ndarray) -> np.ndarray:
-        """diag(left) T_kj diag(t_j), row by row, from the output."""
-        rows = np.diag(left).astype(np.float32)
-        for i in reversed(range(len(self.parts))):
-            rows = self.parts[i].pull(rows)
-            if i:
-                rows = rows * self.slopes[i - 1]
-        return rows * self.t
+    def _pulled(self, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """diag(left) T_kj diag(t_j), row by row, from the output, and bounds of the error of each column's length."""
+        rows, error, size = np.diag(left), np.zeros_like(left), left
+        for i in reversed(range(len(self.maps))):
+            back = self.maps[i].transposed
+            rows, error = back.push(rows), back.bound(error + back.gamma * size)
+            gain = self.slopes[i - 1] if i else self.t
+            rows, error = rows * gain, error * gain * (1 + SLACK)
+            size = lengths(rows) + error
+        return rows, error

@@ -1,6 +1,10 @@
 """How steep a chord of an activation can be: from a to a + Delta with |Delta| <= delta, unit by unit.
 
 For a convex function the slope of the chord grows with Delta, so its extremes lie at -delta and +delta.
+
+Slopes are enclosed whatever the rounding: a is known up to `noise`, and what is computed here is widened by a proved
+multiple of UNIT (exp and expm1 are taken to be right to 4 units in the last place).  Slopes that are certain, as of a
+ReLU that stays on or off, come out exactly.
 """
 
 from typing import Any
@@ -8,47 +12,60 @@ from typing import Any
 import numpy as np
 
 from irob.core import layers
+from irob.lipschitz.linear import TINY, UNIT
 
-NOISE = 1e-5  # relative; float32 sums here are off by 1e-6
+WIDER = 8 * UNIT  # three operations on numbers up to 1, and more
 
 
-def chords(activation: Any, a: np.ndarray, delta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(lowest, highest) slope of chords from a, f[n] each; delta: f[n], at least 0.
+def chords(activation: Any, a, delta, noise=0.0) -> tuple[np.ndarray, np.ndarray]:
+    """(lowest, highest) slope of chords from a, f[n] each; delta: f[n], at least 0; noise: how far a may be off.
 
     ReLU with slope s on the left (0 for the plain one), p = min(1, |a| / delta):
         a >= 0:  [s + (1 - s) p, 1],    a < 0:  [s, 1 - (1 - s) p].
     Clip to [l, h]: the chord is flat beyond; from inside it has at least the share of delta to the nearer edge, from
     outside at most that which reaches in.
-    tanh: the slope is unimodal in Delta, so the lowest lies at an end; the highest lies at an end, too, where no
-    inflection is in reach, and is at most 1.
+    tanh: sinh(Delta) / (Delta cosh(a) cosh(a + Delta)), a product without cancellation, whose logarithm changes by at
+    most 2 |da| with a.  It is unimodal in Delta, so the lowest lies at an end; the highest lies at an end, too, where
+    no inflection is in reach, and is at most 1.
 
     >>> low, high = chords(layers.ReLU(), np.array([1.0, 1.0, -1.0]), np.array([0.5, 2.0, 2.0]))
     >>> low.round(3).tolist(), high.round(3).tolist()
     ([1.0, 0.5, 0.0], [1.0, 1.0, 0.5])
     """
-    a, delta = np.asarray(a, np.float64), np.maximum(np.asarray(delta, np.float64), 1e-30)
-    # a itself is rounded to float32: a unit that close to a kink may lie on either side of it.
-    noise = NOISE * max(1.0, float(np.abs(a).max(initial=0)))
-    if activation is None:
-        return np.ones_like(a), np.ones_like(a)
-    if isinstance(activation, layers.ReLU | layers.LeakyReLU):
-        s = getattr(activation, "slope", 0.0)
-        share = (1 - s) * np.minimum(1.0, np.maximum(np.abs(a) - noise, 0) / delta)
-        return np.where(a >= noise, s + share, s), np.where(a > -noise, 1.0, 1 - share)
-    if isinstance(activation, layers.Clip):
-        inside = np.minimum(a - activation.low, activation.high - a) - noise  # negative outside
-        low = np.where(inside >= 0, np.minimum(1.0, np.maximum(inside, 0) / delta), 0.0)
-        return low, np.where(inside >= -2 * noise, 1.0, np.maximum(0.0, 1 + (inside + 2 * noise) / delta))
-    up = (np.tanh(a + delta) - np.tanh(a)) / delta
-    down = (np.tanh(a) - np.tanh(a - delta)) / delta
-    tangent = 1 - np.tanh(a) ** 2
-    # Short chords cancel: their slopes lie between the tangents at both ends of the reach.
-    flat = 1 - np.tanh(np.abs(a) + delta) ** 2
-    low = np.where(delta < 1e-4, flat, np.minimum(np.minimum(up, down), tangent))
-    steep = np.where(delta < 1e-4, 1 - np.tanh(np.maximum(np.abs(a) - delta, 0)) ** 2, np.maximum(up, down))
-    return low, np.where(np.abs(a) > delta, np.maximum(steep, tangent), 1.0)
+    a, delta = np.asarray(a, np.float64), np.maximum(np.asarray(delta, np.float64), TINY)
+    noise = np.asarray(noise, np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        if activation is None:
+            return np.ones_like(a), np.ones_like(a)
+        if isinstance(activation, layers.ReLU | layers.LeakyReLU):
+            return _bent(getattr(activation, "slope", 0.0), a, delta, noise)
+        if isinstance(activation, layers.Clip):
+            noise = noise + 4 * UNIT * (np.abs(a) + abs(activation.low) + abs(activation.high))
+            inside = np.minimum(a - activation.low, activation.high - a)  # negative outside
+            low = np.clip((inside - noise) / delta * (1 - WIDER), 0, 1)
+            high = np.clip(1 + (inside + noise) / delta + WIDER, 0, 1)
+            return (np.where(inside - noise >= delta, 1.0, low), np.where(inside + noise <= -delta, 0.0, high))
+        return _tanh(a, delta, noise)
 
 
-def steepest(activation: Any) -> float:
-    """The largest slope anywhere."""
-    return max(1.0, getattr(activation, "slope", 0.0))
+def _bent(s: float, a, delta, noise):
+    """A slope of s on the left of 0 and of 1 on the right."""
+    sure = np.maximum(np.abs(a) - noise, 0) * (1 - WIDER)
+    share = (1 - s) * np.minimum(sure / delta, 1) * (1 - WIDER)
+    stays = sure >= delta
+    low = np.where(a >= noise, np.where(stays, 1.0, np.maximum(s, (s + share) * (1 - WIDER))), s)
+    high = np.where(a <= -noise, np.where(stays, s, np.maximum(s, np.minimum(1.0, 1 - share + WIDER))), 1.0)
+    return low, high
+
+
+def _tanh(a, delta, noise):
+    ends = []
+    for b in (np.abs(a - delta), np.abs(a + delta)):
+        e = np.exp(-2 * np.abs(a)), np.exp(-2 * b)
+        ends.append(-2 * np.expm1(-2 * delta) / delta * np.exp(delta - np.abs(a) - b) / ((1 + e[0]) * (1 + e[1])))
+    # Rounding of the exponents, and of a.
+    wider = np.where(noise < 1, np.exp(2 * np.minimum(noise, 1)) * (1 + 64 * UNIT + 8 * UNIT * (np.abs(a) + delta)), 1)
+    low = np.maximum(np.minimum(*ends) / wider - TINY, 0)
+    high = np.minimum(np.maximum(*ends) * wider + TINY, 1)
+    sure = noise < 1
+    return np.where(sure, low, 0.0), np.where(sure & (np.abs(a) - noise > delta * (1 + WIDER)), high, 1.0)

@@ -165,8 +165,8 @@ def test_limits_of_clopper_and_pearson_are_rounded_outwards():
     hits = np.floor(np.random.default_rng(0).random(200) * (n + 1)).astype(int)
     for confidence in (0.9, 0.95, 0.999):
         low, high = (clopper_pearson(hits, n, confidence, side) for side in ("lower", "upper"))
-        assert (low <= stats.beta.ppf(1 - confidence, np.maximum(hits, 1), n - hits + 1) * (1 - 5e-13))[hits > 0].all()
-        upper = stats.beta.ppf(confidence, hits + 1, np.maximum(n - hits, 1)) * (1 + 5e-13)
+        assert (low <= stats.beta.ppf(1 - confidence, np.maximum(hits, 1), n - hits + 1) * (1 - 2e-13))[hits > 0].all()
+        upper = stats.beta.ppf(confidence, hits + 1, np.maximum(n - hits, 1)) * (1 + 2e-13)
         assert (high >= np.minimum(upper, 1))[hits < n].all()
         assert ((low >= 0) & (high <= 1)).all()
 

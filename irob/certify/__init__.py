@@ -7,7 +7,8 @@ A certifier that walks explicit layers is a frozen pytree with `margin(layers, x
 lower bound of min over x' in the threat set of f_y(x') - max_k!=y f_k(x').  f is the network of real numbers with
 these weights, and its float32 evaluation by XLA too: what rounding may cost is subtracted, proved for any weights,
 scale and size (`irob.math.rounding`); -infinity where numbers overflow.  A certifier may name a `chunk` of examples
-that fit into memory together.  A certifier of another kind has a `run(classifier, x, y, threat, *, chunk, label)` of its own.
+that fit into memory together.  A certifier of another kind has a `run(classifier, x, y, threat, *, chunk, label)` of
+its own.
 Adding one is adding a file with `build(**options)`; the file's name is its name.
 """
 

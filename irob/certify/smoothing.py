@@ -101,8 +101,8 @@ class Smoothing:
 
     @property
     def _drawn(self) -> float:
-        """The standard deviation that the noise has: sigma in float32."""
-        return float(np.float32(self.sigma))
+        """No more than the standard deviation that the noise has, which is sigma in float32."""
+        return min(float(self.sigma), float(np.float32(self.sigma)))
 
     def _radius(self, p):
         """sigma Phi^-1(p), rounded down."""

@@ -23,7 +23,7 @@ import numpy as np
 from scipy.special import betaincinv, gammaln, xlogy
 
 SIDES = ("lower", "upper", "two")
-_INEXACT = 1e-12  # of the inverse of the incomplete beta function: ends are moved outwards by it
+_INEXACT = 5e-13  # of the inverse of the incomplete beta function: ends are moved outwards by it
 
 
 def clopper_pearson(hits, n, confidence: float, side: str = "two"):

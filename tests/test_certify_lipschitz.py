@@ -57,14 +57,15 @@ def test_scales_of_layers_change_nothing(scales):
 
 
 def test_cancelling_biases_certify_nothing():
-    """Logits that are 0 but for the rounding of 2^60 + x - 2^60: no float64 knows their sign."""
+    """2^60 + 192 - 2^60 is 256 in float64, since 2^60 has neighbours 256 apart: above 224, where 192 is below."""
     big = np.float32(2.0**60)
-    net = (layers.Flatten(), layers.Dense(np.ones((1, 1), np.float32), np.array([big])),
-           layers.Dense(np.array([[1.0, 0.0]], np.float32), np.array([-big, 0.0])))
+    net = (layers.Flatten(), layers.Dense(np.full((1, 1), 256, np.float32), np.array([big])),
+           layers.Dense(np.array([[1.0, 0.0]], np.float32), np.array([-big, 224.0])))
     f = classifiers.from_layers(net, 2, (1, 1, 1))
-    x = np.full((1, 1, 1, 1), 0.25, np.float32)
-    for y in (0, 1):
-        assert not certify.run(certify.build("lipschitz"), f, x, np.array([y]), LpBall("l2", 0.0)).certified.any()
+    x = np.full((1, 1, 1, 1), 0.75, np.float32)
+    found = certify.run(certify.build("lipschitz"), f, x, np.array([0]), LpBall("l2", 0.0))
+    assert found.prediction[0] == 0  # as computed
+    assert not found.certified.any()
 
 
 def test_float64_values_are_within_their_proved_distance_of_rational_arithmetic():

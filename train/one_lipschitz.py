@@ -52,8 +52,8 @@ def main(config: Config) -> None:
         keys.named(key, "training"), generator, plan, workdir=workdir, resume=config.resume,
         label=f"one_lipschitz {config.epsilon:g}")
     trained = networks.classifier(networks.export(layers, joint=True), generator.image_shape)
-    figures = label_lower.figures(keys.named(key, "figures"), generator, trained, epsilons=(1.0, 2.0, 3.0),
-                                  samples=samples, label="certify")
+    figures = label_lower.figures(keys.named(key, "figures"), generator, trained, samples=samples, label="certify",
+                                  epsilons=sorted({1.0, 2.0, 3.0, config.epsilon}))
     recipe = {k: v for k, v in dataclasses.asdict(config).items() if k not in FOLDERS}
     recipe["generator"] = pathlib.Path(config.generator).name
     about = {

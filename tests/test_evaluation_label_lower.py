@@ -1,5 +1,6 @@
 """The lower end: exact shares where they are known, coverage, choice apart from measurement, chunks without effect."""
 
+import dataclasses
 import json
 
 import jax
@@ -64,7 +65,7 @@ def test_joint_confidence_covers(generator, monkeypatch):
     rng, epsilons, missed, runs = np.random.default_rng(0), (0.09, 0.1, 0.11), 0, 200
     candidates = [threshold(0.5, "middle")]
     exact = np.array([share(0.5, e) for e in epsilons])
-    monkeypatch.setattr(label_lower, "count", lambda *_, **__: (rng.binomial(100, exact), 100))
+    monkeypatch.setattr(label_lower, "count", lambda *_, **__: [(rng.binomial(100, exact), 100)])
     for _ in range(runs):
         found = label_lower.rows(jax.random.key(0), generator, epsilons=epsilons, samples=100, confidence=0.8,
                                  candidates=candidates)
@@ -74,16 +75,18 @@ def test_joint_confidence_covers(generator, monkeypatch):
 
 def test_images_in_blocks_are_the_same_images(generator, monkeypatch):
     one, c = jax.random.key(3), threshold(0.5, "middle")
-    whole = label_lower.count(one, generator, c, (0.09,), 300)
+    both = [c, dataclasses.replace(c, most=100)]
+    whole = label_lower.count(one, generator, both, (0.09,), 300)
     monkeypatch.setattr(label_lower, "BLOCK", 70)
-    parts = label_lower.count(one, generator, c, (0.09,), 300)
-    np.testing.assert_array_equal(whole[0], parts[0])
+    parts = label_lower.count(one, generator, both, (0.09,), 300)
+    assert [(int(h[0]), n) for h, n in whole] == [(int(h[0]), n) for h, n in parts]
+    assert [n for _, n in whole] == [300, 100]
 
 
 def test_certificates_of_some_confidence_pay_for_it(generator, monkeypatch):
     smooth = certify.build("smoothing", key=jax.random.key(0), sigma=0.1, confidence=0.99)
     rival = label_lower.Candidate("smoothed", threshold(0.5, "middle").classifier, smooth, most=100)
-    monkeypatch.setattr(label_lower, "count", lambda *_, **__: (np.array([100]), 100))
+    monkeypatch.setattr(label_lower, "count", lambda *_, **__: [(np.array([100]), 100)])
     (found,) = label_lower.rows(jax.random.key(0), generator, epsilons=(0.03,), candidates=[rival])
     assert found.value == pytest.approx(0.05 ** (1 / 100) - 0.01, abs=1e-6)
 
@@ -101,7 +104,7 @@ def test_a_shipped_classifier_keeps_what_its_recipe_says(aim, least):
     g = generators.load("acgan_mnist")
     (candidate,) = (c for c in label_lower.shipped(g) if c.name == f"mnist_gen_one_lipschitz_{aim}")
     recipe = json.loads((weights.SHIPPED / candidate.name / weights.CONFIG).read_text())["recipe"]
-    hits, n = label_lower.count(jax.random.key(5), g, candidate, [float(aim)], 400)
+    ((hits, n),) = label_lower.count(jax.random.key(5), g, [candidate], [float(aim)], 400)
     stated = recipe["certified"][str(aim)]
     assert stated > least
     assert abs(hits[0] / n - stated) < 4 * (stated * (1 - stated) / n) ** 0.5

@@ -85,18 +85,24 @@ def shipped(generator: Generator, *, dear: bool = False) -> list[Candidate]:
     return found
 
 
-def count(key: jax.Array, generator: Generator, candidate: Candidate, epsilons: Sequence[float], samples: int, *,
-          label: str = "") -> tuple[np.ndarray, int]:
-    """(how many of n fresh images are certified at each epsilon i[E], n); n is `samples`, or the candidate's most."""
-    n = samples if candidate.most is None else min(samples, candidate.most)
-    hits = np.zeros(len(epsilons), int)
-    for start in range(0, n, BLOCK):
-        x, y = draw(key, generator, min(BLOCK, n - start), Images(), start=start)
+def count(key: jax.Array, generator: Generator, candidates: Sequence[Candidate], epsilons: Sequence[float],
+          samples: int, *, label: str = "") -> list[tuple[np.ndarray, int]]:
+    """For each candidate (certified images at each epsilon i[E], n) of fresh images, the same for all.
+
+    n is `samples`, or the most that the candidate can be asked about.
+    """
+    asked = [samples if c.most is None else min(samples, c.most) for c in candidates]
+    hits = np.zeros((len(candidates), len(epsilons)), int)
+    for start in range(0, max(asked), BLOCK):
+        x, y = (np.asarray(a) for a in draw(key, generator, min(BLOCK, max(asked) - start), Images(), start=start))
         noise = jax.random.fold_in(keys.named(key, "noise"), start)
-        hits += candidate.certified(noise, np.asarray(x), np.asarray(y), epsilons).sum(1)
+        for i, c in enumerate(candidates):
+            few = max(0, asked[i] - start)
+            if few:
+                hits[i] += c.certified(noise, x[:few], y[:few], epsilons).sum(1)
         if label:
-            say(f"{label}, {candidate.name}: {min(start + BLOCK, n)}/{n} images")
-    return hits, n
+            say(f"{label}: {start + len(y)}/{max(asked)} images")
+    return list(zip(hits, asked))
 
 
 def rows(
@@ -140,15 +146,16 @@ def rows(
     candidates = shipped(generator) if candidates is None else list(candidates)
     if not candidates:
         return []
-    tries = [count(keys.named(key, "choice"), generator, c, radii, choice, label=label) for c in candidates]
+    tries = count(keys.named(key, "choice"), generator, candidates, radii, choice, label=label and f"{label}, choice")
     shares = np.stack([hits / n for hits, n in tries])
     best = shares.argmax(0)
     level = (1 - confidence) / len(radii)
-    measured = {int(i): count(keys.named(key, "measurement"), generator, candidates[i], radii, samples, label=label)
-                for i in np.unique(best)}
+    used = np.unique(best)
+    measured = dict(zip(used, count(keys.named(key, "measurement"), generator, [candidates[i] for i in used], radii,
+                                    samples, label=label)))
     found = []
     for j, (e, i) in enumerate(zip(radii, best)):
-        hits, n = measured[int(i)]
+        hits, n = measured[i]
         chosen = candidates[i]
         low, high = (clopper_pearson(int(hits[j]), n, 1 - level, side) for side in ("lower", "upper"))
         low = max(0.0, low - chosen.miss - OUTWARD)
@@ -167,7 +174,7 @@ def figures(key: jax.Array, generator: Generator, classifier: Classifier, *, eps
             label: str = "") -> dict[str, Any]:
     """What stands in the recipe of a certified classifier: shares of fresh images, 95 % lower ends each by itself."""
     candidate = Candidate("certified", classifier, certify.build("lipschitz"))
-    hits, n = count(key, generator, candidate, [0.0, *epsilons], samples, label=label)
+    ((hits, n),) = count(key, generator, [candidate], [0.0, *epsilons], samples, label=label)
     low = clopper_pearson(hits[1:], n, 0.95, "lower")
     return {
         "natural": hits[0] / n,

@@ -15,7 +15,7 @@ from irob.core.check import InputError
 from irob.core.types import Dataset
 from irob.evaluation.quality import quality
 from irob.generators import lipgan
-from irob.math.orthogonal import operator_norm
+from irob.math.operator_norm import operator_norm
 from irob.training import lipgan as training
 from train.lipgan import Config, main
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from irob.math.orthogonal import group_sort, operator_norm, orthogonal
+from irob.math.operator_norm import operator_norm
+from irob.math.orthogonal import group_sort, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (9, 4), (4, 9)])

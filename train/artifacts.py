@@ -42,6 +42,12 @@ SMOOTH = {
     "full": [],
     "reduced": ["--classifier", "lp_cnn", "--epochs", "80", "--schedule", "one_cycle", "--evaluate-count", "100"],
 }
+# Certified classifiers, one an epsilon: epsilon to options.
+LIPSCHITZ = {
+    "1": ["--softness", "0.5", "--widths", "256", "256", "128"],
+    "2": [],
+    "3": ["--widths", "256", "256", "128"],
+}
 UNFINISHED = 75  # the exit status of "try again", as mail systems have it
 
 
@@ -103,6 +109,9 @@ def pieces(config: Config) -> dict[str, list[str]]:
         "mnist_gen_smooth": door("smooth", "mnist_gen_smooth", *drawn[:4], *SMOOTH[config.recipe]),
         "mnist_gen_lp_certify": door("lp_certify", "mnist_gen_lp_certify", *drawn[:4], "--checkpoint-every", every[0],
                                      *CERTIFIED[config.recipe]),
+        **{f"mnist_gen_one_lipschitz_{e}": door("one_lipschitz", f"mnist_gen_one_lipschitz_{e}", "--generator",
+                                                f"{config.out}/acgan_mnist", "--epsilon", e, *options)
+           for e, options in LIPSCHITZ.items()},
         "lipgan_mnist": door("lipgan", "lipgan_mnist", "--data-dir", config.data_dir),
         **witnesses("acgan_mnist", ("32", "60"), ["64", "32"]), **witnesses("lipgan_mnist", ("32", "30"), ["64", "32"]),
     }

@@ -7,6 +7,7 @@
 Adding one is adding a file with `build(num_classes, image_shape) -> Linen module` that takes `train=False`.
 """
 
+import inspect
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 from irob.classifiers.adapters import ensemble, from_callable, from_equinox, from_linen, from_nnx, wrap
 from irob.classifiers.pytorch import from_torch
 from irob.core import keys, layers, registry, weights
-from irob.core.check import InputError, integer
+from irob.core.check import InputError, integer, unknown
 from irob.core.types import Classifier
 
 __all__ = ["build", "ensemble", "from_callable", "from_equinox", "from_function", "from_layers", "from_linen",
@@ -35,12 +36,12 @@ def names() -> tuple[str, ...]:
 
 
 def build(
-    name: str, num_classes: int = 10, image_shape: tuple[int, ...] = (28, 28, 1), *, key=None, variables=None
+    name: str, num_classes: int = 10, image_shape: tuple[int, ...] = (28, 28, 1), *, key=None, variables=None, **options
 ) -> Classifier:
-    """The architecture `name` with the given variables, or with fresh ones drawn with `key`.
+    """The architecture `name` with the given variables, or with fresh ones drawn with `key`; options are its own.
 
     Raises:
-        InputError: unknown name, images that the architecture cannot take, neither key nor variables.
+        InputError: unknown name or option, images that the architecture cannot take, neither key nor variables.
 
     >>> import jax
     >>> build("small_cnn", key=jax.random.key(0))(jnp.zeros((28, 28, 1))).shape
@@ -48,7 +49,12 @@ def build(
     """
     integer("num_classes", num_classes, low=2)
     image_shape = tuple(int(side) for side in image_shape)
-    module = registry.module("irob.classifiers", name, kind="classifier").build(num_classes, image_shape)
+    make = registry.module("irob.classifiers", name, kind="classifier").build
+    known = list(inspect.signature(make).parameters)[2:]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of classifier {name!r}", option, known)
+    module = make(num_classes, image_shape, **options)
     if variables is None:
         variables = module.init(keys.require(key), jnp.zeros((1, *image_shape)))
     described = module.describe() if hasattr(module, "describe") else None
@@ -67,10 +73,12 @@ def load(name_or_path) -> Classifier:
     if config.get("kind") != "classifier" or name not in names():
         raise InputError(f"{folder}: got {config.get('kind')} {name!r}, wanted a classifier of {', '.join(names())}")
     shape = tuple(config["image_shape"])
-    wanted = jax.eval_shape(lambda: build(name, config["num_classes"], shape, key=jax.random.key(0)).variables)
+    options = config.get("options", {})
+    wanted = jax.eval_shape(
+        lambda: build(name, config["num_classes"], shape, key=jax.random.key(0), **options).variables)
     flat = {"/".join(str(p.key) for p in path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(wanted)[0]}
     weights.match(weights.flatten(variables), flat, source=str(folder))
-    return build(name, config["num_classes"], shape, variables=jax.tree.map(jnp.asarray, variables))
+    return build(name, config["num_classes"], shape, variables=jax.tree.map(jnp.asarray, variables), **options)
 
 
 def resolve(name_or_path) -> pathlib.Path:
@@ -98,6 +106,8 @@ def save(folder, classifier: Classifier, config: dict[str, Any] | None = None, *
         raise InputError(f"classifier {classifier.name!r}: only the architectures {', '.join(names())} can be saved")
     about = {"kind": "classifier", "architecture": classifier.name, "num_classes": classifier.num_classes,
              "image_shape": list(classifier.image_shape or ())}
+    if hasattr(classifier.module, "options"):
+        about["options"] = classifier.module.options()
     return weights.save(folder, classifier.variables, {**about, **(config or {})}, half=half)
 
 

@@ -2,10 +2,11 @@
 
     h(x) = W_m s(... s(W_1 x + b_1) ...) + b_m,    s = group_sort,    |W_i| <= 1    =>    |h(x) - h(x')| <= |x - x'|
 
-Two uses.  `build` gives a classifier for the training doors: its matrices are made orthogonal in every forward pass,
-and a margin of m between two logits certifies an l2 radius of m / sqrt(2).  The plain functions below serve witnesses
-of intrinsic robustness (irob.evaluation.witness), whose error region is {h >= t}: there training keeps the matrices
-orthogonal, `export` takes exact polar factors and rounds them, and `constants` measures the numbers that are shipped.
+Two uses.  `build` gives a classifier, whose margin of m between two logits certifies an l2 radius of m / sqrt(2): for
+the training doors its matrices are made orthogonal in every forward pass; one that `train.one_lipschitz` trained has
+orthogonal matrices already.  The plain functions below serve that training, and witnesses of intrinsic robustness
+(irob.evaluation.witness), whose error region is {h >= t}: there training keeps the matrices orthogonal, `export` takes
+exact polar factors and rounds them, and `constants` measures the numbers that are shipped.
 
 Layers: a dict "0", "1", ... of {"kernel": f[in,out], "bias": f[out]}.  Every output of the last layer is a score of its
 own, with a unit column; only jointly may they stretch.
@@ -23,31 +24,43 @@ import numpy as np
 
 from irob.core.check import InputError
 from irob.core.layers import Dense, Flatten, GroupSort
-from irob.math.orthogonal import group_sort, operator_norm, orthogonal
+from irob.core.types import Classifier
+from irob.math.operator_norm import operator_norm
+from irob.math.orthogonal import group_sort, orthogonal
 
 WIDTHS = (128, 64)
 Layers = dict[str, dict[str, jax.Array]]
 
 
 class OneLipschitz(nn.Module):
-    """x f[n,H,W,C] -> logits f[n,K], 1-Lipschitz from l2 to l2 but for rounding."""
+    """x f[n,H,W,C] -> logits f[n,K], 1-Lipschitz from l2 to l2 but for rounding.
+
+    project: make the matrices orthogonal in every forward pass; otherwise they are taken as they are.
+    """
 
     num_classes: int
     widths: tuple[int, ...] = WIDTHS
+    project: bool = True
+
+    def options(self) -> dict:
+        """What `build` was given, for the description of saved weights."""
+        return {"widths": list(self.widths), "project": self.project}
 
     @nn.compact
     def __call__(self, x, train: bool = False):
         x = x.reshape(len(x), -1)
         for i, width in enumerate((*self.widths, self.num_classes)):
             kernel = self.param(f"kernel_{i}", nn.initializers.orthogonal(), (x.shape[-1], width))
-            x = x @ orthogonal(kernel) + self.param(f"bias_{i}", nn.initializers.zeros, (width,))
+            kernel = orthogonal(kernel) if self.project else kernel
+            x = x @ kernel + self.param(f"bias_{i}", nn.initializers.zeros, (width,))
             x = group_sort(x) if i < len(self.widths) else x
         return x
 
     def to_layers(self, variables) -> tuple:
         """The explicit layers, for `irob.core.layers.of`."""
         p, count = variables["params"], len(self.widths) + 1
-        dense = [Dense(orthogonal(p[f"kernel_{i}"]), p[f"bias_{i}"]) for i in range(count)]
+        made = orthogonal if self.project else jnp.asarray
+        dense = [Dense(made(p[f"kernel_{i}"]), p[f"bias_{i}"]) for i in range(count)]
         return (Flatten(), *itertools.chain.from_iterable((d, GroupSort()) for d in dense[:-1]), dense[-1])
 
     def describe(self) -> tuple[str, ...]:
@@ -55,13 +68,26 @@ class OneLipschitz(nn.Module):
         return ("Flatten", *("Dense", "GroupSort") * len(self.widths), "Dense")
 
 
-def build(num_classes: int, image_shape: tuple[int, ...]) -> OneLipschitz:
+def build(
+    num_classes: int, image_shape: tuple[int, ...], *, widths: tuple[int, ...] = WIDTHS, project: bool = True
+) -> OneLipschitz:
     """The module for images of any shape.
 
     >>> build(10, (28, 28, 1)).widths
     (128, 64)
     """
-    return OneLipschitz(num_classes)
+    widths = tuple(int(w) for w in widths)
+    even(widths)
+    return OneLipschitz(num_classes, widths, bool(project))
+
+
+def classifier(layers: Layers, image_shape: tuple[int, ...]) -> Classifier:
+    """The classifier of layers that are orthogonal already, as `export` gives them."""
+    count = len(layers)
+    widths = tuple(layers[str(i)]["bias"].shape[0] for i in range(count))
+    module = build(widths[-1], image_shape, widths=widths[:-1], project=False)
+    params = {f"{name}_{i}": layers[str(i)][name] for i in range(count) for name in ("kernel", "bias")}
+    return Classifier({"params": params}, module, widths[-1], tuple(image_shape), module.describe(), "one_lipschitz")
 
 
 def even(widths: tuple[int, ...]) -> None:
@@ -103,15 +129,16 @@ def scores(layers: Layers, x: jax.Array) -> jax.Array:
     return x
 
 
-def export(layers: Layers, *, half: bool = True) -> Layers:
+def export(layers: Layers, *, half: bool = True, joint: bool = False) -> Layers:
     """The layers with exactly orthogonal matrices: polar factors in float64, unit columns in the last layer.
 
+    joint: orthonormal columns in the last layer too, so that all scores together do not stretch: for logits.
     half: rounded to what float16 can hold, so that storing them so changes nothing; `constants` measures the result.
     """
     out: Layers = {}
     for name, layer in layers.items():
         kernel = np.asarray(layer["kernel"], np.float64)
-        if int(name) + 1 == len(layers):
+        if int(name) + 1 == len(layers) and not joint:
             kernel = kernel / np.linalg.norm(kernel, axis=0)
         else:
             u, _, v = np.linalg.svd(kernel, full_matrices=False)

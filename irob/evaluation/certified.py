@@ -55,14 +55,16 @@ def plans(names: Sequence[str], options: dict[str, Any]) -> list[Plan]:
 
 
 def best(classifier: Classifier, data: Dataset, norm: str, sigma: float | None) -> str:
-    """The certifier for who names none: smoothing where the training was for it, or the tightest that its layers allow,
-    and of large networks the interval bounds.
+    """The certifier for who names none: smoothing or lipschitz where the training was for it, or the tightest that its
+    layers allow, and of large networks the interval bounds.
 
     Raises:
         InputError: none does, with what each of them says.
     """
     if sigma is not None:
         return SMOOTHING
+    if classifier.name == "one_lipschitz" and "lipschitz" in registry.names("irob.certify"):
+        return "lipschitz"
     why = []
     for name in BEST if hidden(classifier, data) <= FEW else BEST[-1:]:
         if name not in registry.names("irob.certify"):

@@ -186,6 +186,7 @@ def _walked(job: _Job, plan: Plan, certifier: Any, robust: np.ndarray) -> tuple[
     x, y = job.data.x, job.data.y
     size = min(plan.chunk or getattr(certifier, "chunk", certify.CHUNK), len(y))
     certified, method = np.zeros(robust.shape, bool), plan.certifier
+    radius = None
     clean = robustness.predictions(job.classifier, x) == y
 
     def proved(chosen, ball, prove):
@@ -207,9 +208,11 @@ def _walked(job: _Job, plan: Plan, certifier: Any, robust: np.ndarray) -> tuple[
         method = str(found["method"])
         certified[i, chosen] = found["certified"]
         alive = certified[i]
-    radius = None
+        if i == 0 and "radius" in found:  # a certifier that finds radii as it goes
+            radius = np.zeros(len(y))
+            radius[chosen] = found["radius"]
     chosen = np.flatnonzero(clean)
-    if plan.curve and len(chosen):
+    if plan.curve and radius is None and len(chosen):
         settings = {**job.identity(plan), "high": BEYOND * job.radii[-1], "examples": fingerprint(chosen)}
         search = functools.partial(certify.radius, high=BEYOND * job.radii[-1], label=job.says(plan.certifier))
         found = job.pieces.get(f"{job.section}-radius", settings, functools.partial(proved, chosen, job.norm, search))

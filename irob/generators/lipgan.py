@@ -27,7 +27,8 @@ import numpy as np
 from irob.core import layers
 from irob.core.check import InputError, integer
 from irob.core.types import Generator
-from irob.math.orthogonal import group_sort, operator_norm, orthogonal
+from irob.math.operator_norm import operator_norm
+from irob.math.orthogonal import group_sort, orthogonal
 
 LATENT_DIM, WIDTH, DEPTH = 16, 256, 2
 NUM_CLASSES, IMAGE_SHAPE = 10, (28, 28, 1)

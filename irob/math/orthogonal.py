@@ -10,7 +10,6 @@ https://arxiv.org/abs/1811.05381; Bjorck and Bowie, SIAM J. Numer. Anal. 8 (1971
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 
 def orthogonal(matrix: jax.Array, steps: int = 15) -> jax.Array:
@@ -39,6 +38,23 @@ def orthogonal(matrix: jax.Array, steps: int = 15) -> jax.Array:
     return w.T if wide else w
 
 
+def tangent(w: jax.Array, g: jax.Array) -> jax.Array:
+    """The part of a gradient that keeps w'w (or ww') to first order: g - w sym(w'g)."""
+    if w.shape[0] < w.shape[1]:
+        return tangent(w.T, g.T).T
+    s = w.T @ g
+    return g - w @ (s + s.T) / 2
+
+
+def polish(w: jax.Array, steps: int = 2) -> jax.Array:
+    """Bjorck's iteration without scaling: back to orthogonal from nearby."""
+    if w.shape[0] < w.shape[1]:
+        return polish(w.T, steps).T
+    for _ in range(steps):
+        w = 1.5 * w - 0.5 * w @ (w.T @ w)
+    return w
+
+
 def group_sort(x: jax.Array) -> jax.Array:
     """Neighbouring units, sorted in pairs: f[..., 2 n] -> f[..., 2 n]; also called MaxMin.
 
@@ -48,16 +64,3 @@ def group_sort(x: jax.Array) -> jax.Array:
     first, second = x[..., ::2], x[..., 1::2]
     pairs = jnp.stack([jnp.minimum(first, second), jnp.maximum(first, second)], axis=-1)
     return pairs.reshape(x.shape)
-
-
-def operator_norm(matrix) -> float:
-    """The largest singular value of f[m,n] in float64, rounded up: an upper bound.
-
-    The computed value is off by at most about (m + n) machine precisions (backward stability of the SVD); ten times
-    that is added.
-
-    >>> round(operator_norm([[3.0, 0.0], [4.0, 0.0]]), 9)
-    5.0
-    """
-    m = np.asarray(matrix, np.float64)
-    return float(np.linalg.norm(m, 2) * (1 + 10 * sum(m.shape) * np.finfo(np.float64).eps))

@@ -26,13 +26,13 @@ import numpy as np
 import optax
 
 from irob.classifiers import one_lipschitz
-from irob.core import batch, check, keys
+from irob.core import check, keys
 from irob.core.check import InputError
-from irob.core.compile import jit
 from irob.core.types import Generator
+from irob.math.orthogonal import polish, tangent
+from irob.training.bank import bank, kept
 from irob.training.fit import fit
 
-CHUNK = 1000
 WINDOW = 0.1  # of scores about the threshold that carry its gradient
 
 
@@ -67,44 +67,6 @@ class Plan:
         one_lipschitz.even(self.widths)
         for name in ("rows", "own", "epochs", "batch_size"):
             check.integer(name.replace("_", " "), getattr(self, name), low=1)
-
-
-def bank(key: jax.Array, generator: Generator, count: int, probabilities, *, label: str = "") -> np.ndarray:
-    """Images u8[count, pixels] of fresh codes, labels drawn with the given probabilities f[K]."""
-    if generator.latent != "normal":
-        raise InputError(f"generator: got latent {generator.latent!r}, wanted 'normal' to draw codes for it")
-    p, generator = jnp.asarray(probabilities, jnp.float32), jax.device_put(generator)
-    return batch.stream(lambda index, _: _pixels(generator, p, keys.for_examples(key, index)),
-                        np.empty(count, np.bool_), chunk=CHUNK, label=label)
-
-
-@jit
-def _pixels(generator: Generator, p: jax.Array, each: jax.Array) -> jax.Array:
-    """One image u8[pixels] for each key."""
-
-    def one(k):
-        a, b = jax.random.split(k)
-        x = generator(jax.random.normal(a, (generator.latent_dim,)), jax.random.choice(b, len(p), p=p))
-        return jnp.round(jnp.clip(x.ravel(), 0, 1) * 255).astype(jnp.uint8)
-
-    return jax.vmap(one)(each)
-
-
-def tangent(w: jax.Array, g: jax.Array) -> jax.Array:
-    """The part of a gradient that keeps w'w (or ww') to first order: g - w sym(w'g)."""
-    if w.shape[0] < w.shape[1]:
-        return tangent(w.T, g.T).T
-    s = w.T @ g
-    return g - w @ (s + s.T) / 2
-
-
-def polish(w: jax.Array, steps: int = 2) -> jax.Array:
-    """Bjorck's iteration without scaling: back to orthogonal from nearby."""
-    if w.shape[0] < w.shape[1]:
-        return polish(w.T, steps).T
-    for _ in range(steps):
-        w = 1.5 * w - 0.5 * w @ (w.T @ w)
-    return w
 
 
 def threshold(h: jax.Array, share: float) -> jax.Array:
@@ -165,7 +127,7 @@ def train(key: jax.Array, generator: Generator, plan: Plan, *, error_class: int 
                              f"{prior:g}; let errors lie in all classes with --error-class all")
     folder = check.writable_folder(workdir)
     size = int(np.prod(generator.image_shape))
-    banks = {name: _kept(folder / f"bank_{name}.npy", keys.named(key, f"bank {name}"), generator, n, q, label)
+    banks = {name: kept(folder / f"bank_{name}.npy", keys.named(key, f"bank {name}"), generator, n, q, label)
              for name, n, q in (("own", plan.rows * plan.own, here), ("others", plan.rows, rest))}
     data = {"own": banks["own"].reshape(plan.rows, plan.own, size), "others": banks["others"]}
     steps = plan.epochs * max(1, plan.rows // plan.batch_size)
@@ -176,19 +138,6 @@ def train(key: jax.Array, generator: Generator, plan: Plan, *, error_class: int 
                 workdir=folder, resume=resume, keep=2, label=label,
                 config={**dataclasses.asdict(plan), "error_class": error_class, "family": family})
     return state["layers"]
-
-
-def _kept(path: pathlib.Path, key, generator: Generator, count: int, probabilities, label: str) -> np.ndarray:
-    """The bank of this file, drawn and written if it is not there."""
-    if path.is_file():
-        kept = np.load(path, mmap_mode="r", allow_pickle=False)
-        if kept.shape == (count, int(np.prod(generator.image_shape))):
-            return kept
-    drawn = bank(key, generator, count, probabilities, label=f"{label}, {path.stem}")
-    temporary = path.with_suffix(".part.npy")
-    np.save(temporary, drawn)
-    temporary.replace(path)
-    return drawn
 
 
 def choose_class(key: jax.Array, generator: Generator, plan: Plan, *, priors=None, workdir) -> int | None:

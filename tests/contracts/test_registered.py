@@ -87,7 +87,7 @@ def test_an_attack_is_feasible_and_judged(name, norm, key):
     np.testing.assert_array_equal(nothing.success, wrong)  # a ball of radius 0 holds the image alone
 
 
-@pytest.mark.parametrize("name", [n for n in certify.names() if not hasattr(certify.build(n), "run")])
+@pytest.mark.parametrize("name", [n for n in certify.names() if n not in ("smoothing", "milp")])
 def test_a_certifier_of_layers_is_below_what_an_attack_leaves(name, key):
     parts = jax.random.split(key, 3)
     net = (layers.Flatten(), layers.Dense(jax.random.normal(parts[0], (4, 8)), jnp.zeros(8)), layers.ReLU(),

@@ -50,7 +50,7 @@ def test_the_rows_are_the_librarys_numbers_on_the_drawn_images(generator, key):
         (v.upper, v.sample, v.matching, v.confidence, 250) for v in found]
     assert found[0].confidence == 0.975 and 0 < found[0].sample < 1
     assert all(r.side == "upper" and r.certified and r.quantity == "label robustness" for r in rows)
-    assert [r.threat for r in rows] == ["l2 0.1", "l2 0.3"] and rows[0].detail["definition"] == "label"
+    assert [r.threat for r in rows] == ["l2 0.1", "l2 0.3"] and rows[0].definition == "label"
     curve, fine = rows[0].detail["curve"], [0.06, 0.12, 0.18, 0.24, 0.3]
     assert curve["epsilon"] == pytest.approx(fine)
     wanted = bounds.label_limit(x, y, curve["epsilon"], joint=True)

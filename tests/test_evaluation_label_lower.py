@@ -47,7 +47,7 @@ def test_the_end_is_below_the_exact_share_and_near_it(generator):
         assert row.value <= share(0.5, e) <= row.high
         assert row.value > share(0.5, e) - 0.03
         assert (row.quantity, row.side, row.certified, row.n) == ("label robustness", "lower", True, 4000)
-        assert row.detail["definition"] == "label"
+        assert row.definition == "label"
         assert row.detail["certified"] == round(row.detail["accuracy"] * 4000)
 
 

@@ -25,6 +25,8 @@ class Config:
                                 unit="image units, [0,1] pixels")
     norm: str = option("l2", "norm of the ball: l2, linf, l1")
     confidence: float = option(0.95, "of the limits of the distribution at all these radii together")
+    certified: int = option(20_000, "fresh images on which shipped certified classifiers of this generator are counted "
+                            "(l2): the lower end; 0 for none")
     judge: str = option("", "classifier, such as mnist_standard: only images whose intended label it confirms")
     grid: int = option(60, "radii of the curve, evenly up to the largest; 0 for no curve")
     seed: int = option(0, "seed of the generated images")
@@ -35,17 +37,17 @@ class Config:
 
 
 def main(config: Config) -> None:
-    """Checks, searches conflicts, prints, writes."""
+    """Checks, searches conflicts, counts certified classifiers, prints, writes."""
     from irob import classifiers, data, generators
     from irob.commands.certify import split
     from irob.core import keys, memory, weights
     from irob.core.evidence import Report
     from irob.core.provenance import provenance
-    from irob.evaluation import label_limit
+    from irob.evaluation import label_limit, label_lower
     from irob.evaluation.memory import peak_mib
     from irob.evaluation.pieces import Pieces
     from irob.evaluation.report import sha256
-    from irob.report import csv, figures, text
+    from irob.report import csv, figures, label, text
     from irob.report import label_limit as shown
 
     radii = [number("epsilon", e, low=0.0, open_low=True) for e in split(config.epsilon)]
@@ -76,6 +78,11 @@ def main(config: Config) -> None:
             rows = label_limit.of_generator(
                 key, generator, job, count or SAMPLES, judge=judge, dataset=config.generator, pieces=pieces,
                 label=config.generator, seed=config.seed)
+            if config.certified and config.norm == "l2" and judge is None:
+                rows += label_lower.rows(
+                    keys.named(key, "certified"), generator, epsilons=radii, confidence=config.confidence,
+                    samples=integer("certified", config.certified, low=1), dataset=config.generator,
+                    label=f"{config.generator}, certified classifiers")
     report = Report(tuple(rows), provenance(
         seed=config.seed, settings=dataclasses.asdict(config), matmul_precision="float32", weights=used,
         seconds={k: round(v, 1) for k, v in pieces.seconds.items()}, peak_memory_mib=peak_mib()))
@@ -86,3 +93,6 @@ def main(config: Config) -> None:
         write_atomically(folder / "limit.png", figures.png(figure))
         write_atomically(folder / "limit.svg", figures.svg(figure))
     print(text.render(shown.table(report.rows)))
+    bracket = label.table(report.rows, config.generator) if any(r.side == "lower" for r in report.rows) else None
+    if bracket:
+        print("", text.render(bracket), sep="\n")

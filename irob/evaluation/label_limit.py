@@ -31,8 +31,8 @@ from irob.core.progress import progress
 from irob.core.types import Classifier, Dataset, Generator, value
 from irob.evaluation.pieces import Pieces, fingerprint, whole
 from irob.evaluation.witness import draw
+from irob.report.tables import LABEL
 
-QUANTITY = "label robustness"
 METHOD = "label limit (fractional matching)"
 BLOCK = 10_000  # images of a generator that are one piece
 GRID = 60  # epsilons of the curve
@@ -213,7 +213,7 @@ def _rows(job: Job, found: dict[str, Any], n: int, dataset: str, **detail: Any) 
     level, rows = each(job.confidence, len(job.epsilons)), []
     for e in map(float, job.epsilons):
         rows.append(Row(
-            dataset, "any", f"{job.norm} {e:g}", QUANTITY, upper(sizes[e], n, level), "upper", True, METHOD, n=n,
+            dataset, "any", f"{job.norm} {e:g}", LABEL, upper(sizes[e], n, level), "upper", True, METHOD, n=n,
             detail={"epsilon": e, "norm": job.norm, "sample limit": 1 - sizes[e] / n,
                     "matching": sizes[e], "confidence": level, "joint confidence": job.confidence,
                     "complete": bool(found["complete"]), "conflicts": int(found["edges"]), **detail}))

@@ -30,8 +30,8 @@ from irob.evaluation.certified import recipe
 from irob.evaluation.pieces import fingerprint
 from irob.evaluation.witness import Images, draw
 from irob.math.confidence import clopper_pearson
+from irob.report.tables import LABEL
 
-QUANTITY = "label robustness"
 BLOCK = 5000  # images at a time
 FEW = 500  # images for a certifier that takes a second an image
 OUTWARD = 1e-9  # more than the inverse of the beta distribution is off by
@@ -130,7 +130,7 @@ def rows(
 
     Returns:
         Rows of quantity "label robustness", side "lower".  value: the certified lower end.  detail: epsilon, norm,
-        definition, classifier, certifier, certified (how many), n, accuracy, confidence, joint.
+        classifier, certifier, certified (how many), n, accuracy, confidence, joint.
 
     Raises:
         InputError: values out of range; what certifiers say of their input.
@@ -161,11 +161,11 @@ def rows(
         low = max(0.0, low - chosen.miss - OUTWARD)
         kind = certify.method(chosen.certifier)
         detail = {
-            "epsilon": e, "norm": "l2", "definition": "label", "classifier": chosen.name, "certifier": kind,
+            "epsilon": e, "norm": "l2", "classifier": chosen.name, "certifier": kind,
             "certified": int(hits[j]), "n": n, "accuracy": int(hits[j]) / n, "confidence": confidence,
             "joint": f"over {len(radii)} epsilons", "choice": choice, "candidates": [c.name for c in candidates],
             "assumptions": "the label of an image is the class that the generator was asked for"}
-        found.append(Row(dataset, "any", f"l2 {e:g}", QUANTITY, low, "lower", True, f"{kind}: {chosen.name}",
+        found.append(Row(dataset, chosen.name, f"l2 {e:g}", LABEL, low, "lower", True, f"{kind}: {chosen.name}",
                          low, min(1.0, high + OUTWARD), n, detail))
     return found
 

@@ -25,7 +25,18 @@ from irob.core.progress import say
 from irob.core.provenance import provenance
 from irob.core.types import Classifier, Dataset, Generator
 from irob.data import generated
-from irob.evaluation import attack, certify, doubts, estimate, label_limit, limits, robustness, sides, trained
+from irob.evaluation import (
+    attack,
+    certify,
+    doubts,
+    estimate,
+    label_limit,
+    label_lower,
+    limits,
+    robustness,
+    sides,
+    trained,
+)
 from irob.evaluation import certified as certifying
 from irob.evaluation.pieces import Pieces
 from irob.evaluation.presets import Preset
@@ -300,10 +311,15 @@ def limited(
 def labels(
     key: jax.Array, source: Generator, preset: Preset, *, dataset: str, confidence: float, pieces: Pieces
 ) -> list[Row]:
-    """Both ends of label robustness: what no classifier keeps, and what certified classifiers do."""
+    """Both ends of label robustness: what no classifier keeps, and what the best of the certified ones does."""
+    key = keys.named(key, "label limit")  # as `irob limit` has it
     job = label_limit.Job(preset.label_epsilons, preset.norm, confidence, grid=0)
     rows = label_limit.of_generator(
-        keys.named(key, "label limit"), source, job, preset.labels, dataset=dataset, pieces=pieces, label=dataset)
+        key, source, job, preset.labels, dataset=dataset, pieces=pieces, label=dataset)
+    if preset.norm == "l2":
+        rows += label_lower.rows(
+            keys.named(key, "certified"), source, epsilons=preset.label_epsilons, confidence=confidence,
+            samples=preset.fresh, dataset=dataset, label=f"{dataset}, certified classifiers")
     return [dataclasses.replace(r, detail={**r.detail, "section": "limits"}) for r in rows]
 
 

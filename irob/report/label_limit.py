@@ -10,14 +10,12 @@ from typing import Any
 
 from irob.core.evidence import Row
 from irob.report.figures import COLOURS, INK, _figure
-from irob.report.tables import Cell, Line, Table
-
-QUANTITY = "label robustness"
+from irob.report.tables import LABEL, Cell, Line, Table
 
 
 def rows_of(rows: Sequence[Row]) -> list[Row]:
     """The rows of label limits."""
-    return [r for r in rows if r.quantity == QUANTITY and r.side == "upper"]
+    return [r for r in rows if r.quantity == LABEL and r.side == "upper"]
 
 
 def percent_up(value: float) -> str:

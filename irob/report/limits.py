@@ -130,13 +130,18 @@ def grade(row: Row) -> str:
     """What stands behind an end: "estimate", or "certified" with its confidence."""
     if not row.certified:
         return "estimate"
-    confidence = row.detail.get("confidence")
-    return f"certified, {100 * confidence:g} % confidence" if confidence else "certified"
+    level = confidence(row)
+    return f"certified, {100 * level:g} % confidence" if level < 1 else "certified"
+
+
+def confidence(row: Row) -> float:
+    """With which a row holds, together with those that it was given with; 1 where nothing is left to chance."""
+    return row.detail.get("joint confidence") or row.detail.get("confidence") or 1.0
 
 
 def both(*brackets: tuple[Row | None, Row | None]) -> str:
     """The least confidence, over brackets, of a statement about both ends; "" where nothing is left to chance."""
-    level = min(together(*(r.detail.get("confidence") or 1.0 for r in ends if r)) for ends in brackets)
+    level = min(together(*(confidence(r) for r in ends if r)) for ends in brackets)
     return f"{100 * level:g} % confidence, both ends at once" if level < 1 else ""
 
 
@@ -286,5 +291,5 @@ def words(rows: Sequence[Row], dataset: str) -> str:
 
 def confidently(row: Row) -> str:
     """" with 95 % confidence", or nothing where no confidence is needed."""
-    confidence = row.detail.get("confidence")
-    return f" with {100 * confidence:g} % confidence" if confidence else ""
+    level = confidence(row)
+    return f" with {100 * level:g} % confidence" if level < 1 else ""

@@ -223,8 +223,8 @@ def figure(rows: Sequence[Row], dataset: str, alpha: float) -> Any:
                 axes.plot([h[0] for h in hits], [h[1] for h in hits], color=COLOURS[rung], marker=MARKS[rung],
                           markersize=6, linewidth=1.2, linestyle="-" if hits[0][2] else ":",
                           label=label if rung == "paper" else f"{label} ({sure})")
-        kinds = dict.fromkeys(r.detail["witness"] for low, _ in brackets for r in low)
-        for i, witness in enumerate(kinds):
+        found = sorted((r for low, _ in brackets for r in low), key=lambda r: (not r.certified, -r.value))
+        for i, witness in enumerate(dict.fromkeys(r.detail["witness"] for r in found)):  # the best in the darkest ink
             hits = [(e, r.value, r.certified) for e, (lo, _) in zip(radii, brackets) for r in lo
                     if r.detail["witness"] == witness]
             axes.plot([h[0] for h in hits], [h[1] for h in hits], color=figures.INK, alpha=max(0.25, 0.9 - 0.17 * i),

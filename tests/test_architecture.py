@@ -58,6 +58,33 @@ def test_no_file_is_long(file):
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 500
 
 
+FOREIGN = {  # what values of libraries and of users may have, asked for by name: nobody here can declare it
+    "apply", "to_layers", "__name__", "__qualname__", "__spec__",  # a user's model: a module or a function
+    "dtype", "items", "jax_default_matmul_precision", "jax_compilation_cache_dir",  # arrays, mappings, settings of JAX
+    "eqns", "val", "jaxpr", "shape",  # programs of JAX
+}
+CLEAN = ("attacks", "certify", "core", "evaluation")
+STILL = {"evaluation/codes.py", "evaluation/estimate.py"}  # own fields, by name
+
+
+def looked_for(tree: ast.AST) -> list[str]:
+    """Calls of hasattr and getattr that ask for what irob's own values should declare."""
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+             and n.func.id in ("hasattr", "getattr")]
+    return [ast.unparse(c) for c in calls if not (
+        len(c.args) > 1 and isinstance(c.args[1], ast.Constant) and c.args[1].value in FOREIGN)]
+
+
+@pytest.mark.parametrize("room", CLEAN)
+def test_promises_are_declared(room):
+    """No value of irob's own is asked whether it has a member: it says so, or its class does."""
+    root = ROOT / "irob"
+    found = {f.relative_to(root).as_posix(): looked_for(ast.parse(f.read_text(encoding="utf-8")))
+             for f in sorted((root / room).rglob("*.py"))}
+    assert {f: calls for f, calls in found.items() if calls and f not in STILL} == {}
+    assert looked_for(ast.parse("hasattr(attack, 'run')")) and not looked_for(ast.parse("hasattr(m, 'apply')"))
+
+
 def test_the_law_sees_a_violation(tmp_path):
     """A law that nothing can break guards nothing."""
     bad = ROOT / "irob" / "attacks" / "_probe_of_the_law.py"

@@ -10,6 +10,7 @@ import pytest
 from irob import attacks
 from irob.attacks import checks
 from irob.core.check import InputError
+from irob.core.promises import Attack
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Proposal
 
@@ -160,12 +161,10 @@ def test_transfer_beats_direct():
 
 
 @dataclasses.dataclass(frozen=True)
-class Careless:
+class Careless(Attack):
     """Forgets to project."""
 
     threat: LpBall
-    needs_generator = False
-    generator = None
 
     def perturb(self, key, classifier, x, y, *, z=None):
         return Proposal((x + 0.5)[None])

@@ -15,10 +15,10 @@ DATA = Dataset(X, np.zeros(40, np.int32), None, 2, (2, 2, 1), "toy")
 SOUND = Classifier(jnp.eye(4)[:2], lambda w, x: w @ x.ravel(), 2, (2, 2, 1))
 
 
-def outcome(attack, broken, **options):
+def outcome(attack, broken, black_boxes=(), **options):
     robust = np.ones((1, 2, 40), bool)
     robust[0, :, :broken] = False
-    return robustness.Outcome(robustness.Plan(attack, 40, **options), robust, np.zeros(0))
+    return robustness.Outcome(robustness.Plan(attack, 40, **options), robust, np.zeros(0), black_boxes=black_boxes)
 
 
 def codes(outcomes=(), classifier=SOUND):
@@ -26,7 +26,7 @@ def codes(outcomes=(), classifier=SOUND):
 
 
 def test_a_sound_evaluation_is_not_doubted():
-    assert codes([outcome("pgd", 20), outcome("square", 20)]) == []
+    assert codes([outcome("pgd", 20), outcome("square", 20, ("square",))]) == []
 
 
 def test_a_classifier_of_steps_is_doubted():
@@ -35,9 +35,9 @@ def test_a_classifier_of_steps_is_doubted():
 
 
 def test_a_black_box_that_wins_is_doubted():
-    assert codes([outcome("pgd", 5), outcome("square", 20)]) == ["black_box_beats_white_box"] * 2
+    assert codes([outcome("pgd", 5), outcome("square", 20, ("square",))]) == ["black_box_beats_white_box"] * 2
     by = tuple({"clean": 0, "apgd_ce": 3, "square": count} for count in (0, 2))
-    ensemble = dataclasses.replace(outcome("autoattack", 5), broken_by=by)
+    ensemble = dataclasses.replace(outcome("autoattack", 5, ("square",)), broken_by=by)
     found = doubts.of(KEY, SOUND, DATA, [ensemble], epsilons=(0.1, 0.2))
     assert [(w.code, w.count) for w in found] == [("black_box_beats_white_box", 2)]
     assert "autoattack at epsilon 0.2" in found[0].message

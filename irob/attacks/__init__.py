@@ -3,10 +3,9 @@
     attack = build("pgd", LpBall("l2", 3.0), steps=100)
     result = run(attack, key, classifier, x, y)          # AttackResult(x_adv, z_adv, success, distance)
 
-An attack is a frozen pytree with `threat`, `generator` (or None), `needs_generator` and
-`perturb(key, classifier, x, y, *, z=None) -> Proposal` for one example, with a leading axis of restarts.  An ensemble
-has `run(key, classifier, x, y, z, *, chunk, label, state) -> AttackResult` and `names` instead (autoattack.py).
-Adding one is adding a file with `build(threat, **options)`; the file's name is its name.
+An attack is an `irob.core.promises.Attack` for one example, or an `Ensemble` of several.  Adding one is adding a file
+with `build(threat, **options)`, whose name is the attack's; one that stands elsewhere has the name package.module:build
+or path/to/file.py:build.
 """
 
 import inspect
@@ -16,10 +15,11 @@ import numpy as np
 
 from irob.attacks import _trial
 from irob.core import batch, check, drawing, keys, memory, mesh, registry
+from irob.core.promises import Attack, Ensemble
 from irob.core.threat import LpBall
 from irob.core.types import AttackResult, Classifier
 
-__all__ = ["build", "names", "run"]
+__all__ = ["build", "names", "run", "takes"]
 
 
 def names() -> tuple[str, ...]:
@@ -31,25 +31,52 @@ def names() -> tuple[str, ...]:
     return registry.names("irob.attacks")
 
 
-def build(name: str, threat: LpBall | None = None, **options):
+def takes(name: str) -> list[str]:
+    """The options of an attack, `generator` among them if it attacks in the latent space.
+
+    >>> "generator" in takes("in_distribution"), "generator" in takes("pgd")
+    (True, False)
+    """
+    make = registry.factory("irob.attacks", name, kind="attack")
+    return [p for p in inspect.signature(make).parameters if p != "threat"]
+
+
+def build(name: str, threat: LpBall | None = None, **options) -> Attack | Ensemble:
     """The attack `name` on a threat set, by default the l2 ball of radius 3.
 
+    name: registered, or package.module:build or path/to/file.py:build for one of your own.
+
     Raises:
-        InputError: unknown attack or option (the nearest is suggested), or a value out of range.
+        InputError: unknown attack or option (the nearest is suggested), a value out of range, a norm that the attack
+            is not for, or what is built is no attack.
 
     >>> build("pgd", LpBall("linf", 0.3), steps=40).steps
     40
     """
-    make = registry.module("irob.attacks", name, kind="attack").build
-    known = [p for p in inspect.signature(make).parameters if p != "threat"]
+    known = takes(name)
     for option in options:
         if option not in known:
             raise check.unknown(f"option of attack {name!r}", option, known)
-    return make(LpBall("l2", 3.0) if threat is None else threat.validate(), **options)
+    make = registry.factory("irob.attacks", name, kind="attack")
+    threat = LpBall("l2", 3.0) if threat is None else threat.validate()
+    attack = make(threat, **options)
+    require(attack, name)
+    if threat.norm not in attack.norms:
+        raise check.InputError(f"attack {name!r}: got norm {threat.norm}, wanted {' or '.join(attack.norms)}")
+    return attack
+
+
+def require(attack, name: str = "") -> None:
+    """Raises `InputError` unless this is an attack or an ensemble."""
+    if not isinstance(attack, Attack | Ensemble):
+        what = f"attack {name!r}" if name else "attack"
+        raise check.InputError(f"{what}: got {type(attack).__name__}, wanted an Attack or Ensemble of "
+                               "irob.core.promises")
 
 
 def run(
-    attack, key, classifier: Classifier, x, y, z=None, *, chunk: int | None = None, label: str = "", state=None
+    attack: Attack | Ensemble, key, classifier: Classifier, x, y, z=None, *, chunk: int | None = None,
+    label: str = "", state=None,
 ) -> AttackResult:
     """Attacks every example and judges the outcome, in chunks, under float32 matrix products.
 
@@ -80,6 +107,7 @@ def run(
             the wrong shape or NaN, a state file of another run or for an attack that has no parts.
     """
     keys.require(key)
+    require(attack)
     attack.threat.validate()
     check.images(x, y, num_classes=classifier.num_classes)
     x, y = np.clip(np.asarray(x, np.float32), 0.0, 1.0), np.asarray(y, np.int32)
@@ -92,12 +120,10 @@ def run(
         if z.ndim != 2 or len(z) != len(x):
             raise check.InputError(f"codes z: got shape {z.shape}, wanted ({len(x)}, latent_dim)")
         check.finite("codes z", z)
-    if hasattr(attack, "require"):
-        attack.require(x, z)
+    attack.require(x, z)
     _trial.logits(classifier, x.shape[1:])
-    least = getattr(attack, "least_classes", 2)
-    if classifier.num_classes < least:
-        got = classifier.num_classes
+    if classifier.num_classes < attack.least_classes:
+        got, least = classifier.num_classes, attack.least_classes
         raise check.InputError(f"classes: got {got}, the loss wants at least {least}; take apgd_ce or autoattack")
     if chunk is None:
         chunk = 128 if jax.default_backend() == "cpu" else 1024 * mesh.count()
@@ -106,13 +132,13 @@ def run(
         chunk = memory.fitting(attack.generator, chunk, gradient=True, copies=attack.copies)
     attack, classifier = mesh.everywhere((_trial.numbers(attack), classifier))  # weights move once, not once a chunk
 
-    if attack.needs_generator and z is not None and getattr(attack, "initialisation", "code") == "code":
+    if attack.needs_generator and z is not None and attack.needs_codes:
         drawing.belong(attack.generator, x, y, z, chunk=chunk)
     elif attack.needs_generator:
         drawing.scaled(attack.generator, attack.threat.bounds, boxless=False)
 
     with jax.default_matmul_precision("float32"):
-        if hasattr(attack, "run"):
+        if isinstance(attack, Ensemble):
             return attack.run(key, classifier, x, y, z, chunk=chunk, label=label, state=state)
         if state is not None:
             raise check.InputError("state: got a file for a single attack, wanted none; only an ensemble resumes")

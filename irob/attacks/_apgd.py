@@ -32,6 +32,7 @@ import numpy as np
 from irob.attacks.pgd import odds
 from irob.attacks.referee import margin
 from irob.core.check import integer
+from irob.core.promises import Attack
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Proposal, value
 from irob.math import balls
@@ -270,7 +271,7 @@ def ascend(evaluate, x: jax.Array, x_start: jax.Array, threat: LpBall, steps: in
 
 
 @value("loss", "steps", "restarts", "targets", "eot", "runs")
-class APGD:
+class APGD(Attack):
     """The attack; see `build` of apgd_ce, apgd_dlr and apgd_t.
 
     Its ascents are numbered: number j is restart j mod restarts towards target j div restarts, with the key
@@ -286,11 +287,8 @@ class APGD:
     first: jax.Array | float
     runs: int
 
-    needs_generator = False
-    generator = None
-
     @property
-    def least_classes(self) -> int:
+    def least_classes(self) -> int:  # type: ignore[override]
         """The fewest classes for which the loss is defined."""
         return CLASSES[self.loss]
 

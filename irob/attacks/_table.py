@@ -68,7 +68,7 @@ class Table:
             return
         begin = time.monotonic()
         out = io.BytesIO()
-        arrays = {name: getattr(self, name) for name in ARRAYS}
+        arrays = {name: vars(self)[name] for name in ARRAYS}
         np.savez(out, identity=self.identity, at=np.array([self.stage, self.pieces]), **arrays)  # type: ignore[arg-type]
         try:
             write_atomically(self.path, out.getvalue())

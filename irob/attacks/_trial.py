@@ -21,7 +21,8 @@ def chunk(key, attack, classifier, index, x, y, z) -> tuple[AttackResult, jax.Ar
 
     def one(key, x, y, z):
         proposal = attack.perturb(key, classifier, x, y, z=z)
-        return referee.judge(classifier, attack.threat, x, y, proposal, z, attack.generator)
+        generator = attack.generator if attack.needs_generator else None
+        return referee.judge(classifier, attack.threat, x, y, proposal, z, generator)
 
     return jax.vmap(one)(keys.for_examples(key, index), x, y, z)
 
@@ -47,9 +48,8 @@ def logits(classifier: Classifier, image_shape: tuple[int, ...]) -> None:
     """Raises `InputError` unless one image gives one logit a class; nothing is computed."""
     # The jitted function remembers what it traced, so that a further call with an equal model costs nothing.
     got = _logits.compiled().eval_shape(classifier, jax.ShapeDtypeStruct(image_shape, jnp.float32))
-    shape = getattr(got, "shape", None)
-    if shape != (classifier.num_classes,):
-        said = f"shape {shape}" if shape is not None else type(got).__name__
+    if not isinstance(got, jax.ShapeDtypeStruct) or got.shape != (classifier.num_classes,):
+        said = f"shape {got.shape}" if isinstance(got, jax.ShapeDtypeStruct) else type(got).__name__
         raise check.InputError(
             f"logits: got {said} for one image, wanted ({classifier.num_classes},); check num_classes")
     if not jnp.issubdtype(got.dtype, jnp.floating):

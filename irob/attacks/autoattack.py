@@ -24,6 +24,7 @@ from irob.attacks._table import opened
 from irob.core import batch, digest, keys
 from irob.core.check import integer, unknown
 from irob.core.progress import progress, say
+from irob.core.promises import Attack, Ensemble
 from irob.core.threat import LpBall
 from irob.core.types import AttackResult, Classifier, value
 
@@ -43,7 +44,7 @@ SMALL = 8  # the second size of a piece is an eighth of the chunk
 
 
 @value("version", "steps", "queries")
-class AutoAttack:
+class AutoAttack(Ensemble):
     """The ensemble; see `build`."""
 
     threat: LpBall
@@ -51,21 +52,24 @@ class AutoAttack:
     steps: int
     queries: int
 
-    needs_generator = False
-    generator = None
-
     @property
     def names(self) -> tuple[str, ...]:
         """What may break an example: `AttackResult.broken_by` is an index into it."""
         return (CLEAN, *ORDER[self.version])
 
-    def members(self) -> dict[str, Any]:
+    @property
+    def black_boxes(self) -> tuple[str, ...]:
+        """Those of them that do not differentiate the classifier."""
+        return tuple(name for name, attack in self.members().items() if not attack.needs_gradient)
+
+    def members(self) -> dict[str, Attack]:
         """The attacks by name, in the order in which they run."""
         chosen = {**OPTIONS[self.version]}
         if self.version == "standard" and self.threat.norm == "l1":
             chosen = L1_OPTIONS
         lengths = {name: {"steps": self.queries if name == "square" else self.steps} for name in ORDER[self.version]}
-        return {name: attacks.build(name, self.threat, **chosen.get(name, {}), **n) for name, n in lengths.items()}
+        made = {name: attacks.build(name, self.threat, **chosen.get(name, {}), **n) for name, n in lengths.items()}
+        return {name: attack for name, attack in made.items() if isinstance(attack, Attack)}
 
     def notes(self, num_classes: int) -> tuple[str, ...]:
         """What is left out or shortened for so many classes, one sentence each.
@@ -75,20 +79,20 @@ class AutoAttack:
         """
         out = []
         for name, attack in self.members().items():
-            least = getattr(attack, "least_classes", 2)
+            least = attack.least_classes
             if num_classes < least:
                 out.append(f"{name} is left out: its loss needs {least} classes, the classifier has {num_classes}")
         if (self.steps, self.queries) != (100, 5000):
             out.append(f"{self.steps} steps and {self.queries} queries in place of the standard's 100 and 5000")
         return tuple(out)
 
-    def stages(self, num_classes: int) -> list[tuple[int, str, Any]]:
+    def stages(self, num_classes: int) -> list[tuple[int, str, Attack]]:
         """(index into names, what to show, attack) in the order in which they run."""
-        out: list[tuple[int, str, Any]] = []
+        out: list[tuple[int, str, Attack]] = []
         for name, attack in self.members().items():
-            if num_classes < getattr(attack, "least_classes", 2):
+            if num_classes < attack.least_classes:
                 continue
-            parts = attack.parts(num_classes) if hasattr(attack, "parts") else (attack,)
+            parts = attack.parts(num_classes)
             for i, part in enumerate(parts):
                 shown = f"{name} {i + 1}/{len(parts)}" if len(parts) > 1 else name
                 out.append((self.names.index(name), shown, _trial.numbers(part)))

@@ -178,7 +178,7 @@ def examine(
         found += more_steps({10: few, 100: many})
         found += larger_epsilon({float(threat.epsilon): many, float(double.epsilon): wide})
         found += black_box_beats_white_box(success(threat, "square", steps=200), few | many)
-    if attack is not None and not attack.needs_generator and not getattr(attack, "minimum_norm", False):
+    if attack is not None and not (attack.needs_generator or attack.minimum_norm):
         proposals = _proposals(attack, classifier, keys.for_examples(key, jnp.arange(len(x))), x, y)
         found += step_above_epsilon(attack.threat, x, proposals)
     return found

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 
 from irob.attacks.referee import margin
 from irob.core.check import integer, number
+from irob.core.promises import Attack
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Proposal, value
 from irob.math.norms import DUAL, norm
@@ -33,7 +34,7 @@ TINY = 1e-8  # a step of length 0 counts as this long, so that 0 / 0 draws towar
 
 
 @value("steps", "targets", "restarts")
-class FAB:
+class FAB(Attack):
     """The attack; see `build`.  targets: how many wrong classes are tried one by one, 0 for the untargeted attack."""
 
     threat: LpBall
@@ -44,8 +45,6 @@ class FAB:
     targets: int
     restarts: int
 
-    needs_generator = False
-    generator = None
     minimum_norm = True
 
     def perturb(self, key: jax.Array, classifier: Classifier, x: jax.Array, y: jax.Array, *, z=None) -> Proposal:

@@ -34,6 +34,7 @@ from irob.attacks.pgd import odds
 from irob.attacks.referee import margin
 from irob.attacks.walk import BLOCK, walk
 from irob.core.check import InputError, integer, number, unknown
+from irob.core.promises import Attack
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Generator, Proposal, value
 from irob.math import balls
@@ -108,7 +109,7 @@ _NUMBERS = ("learning_rate", "damping", "penalty", "noise", "inversion_learning_
     "latent_radius",
     "protocol",
 )
-class InDistribution:
+class InDistribution(Attack):
     """The attack; see `build`."""
 
     threat: LpBall
@@ -134,9 +135,15 @@ class InDistribution:
     protocol: str
 
     needs_generator = True
+    minimum_norm = True
 
     @property
-    def copies(self) -> int:
+    def needs_codes(self) -> bool:  # type: ignore[override]
+        """Unless the images are inverted."""
+        return self.initialisation == "code"
+
+    @property
+    def copies(self) -> int:  # type: ignore[override]
         """Evaluations of the generator at once for one example: columns of the Jacobian are many."""
         return BLOCK if self.search == "metric" else 2
 

@@ -20,6 +20,7 @@ from irob.attacks.inversion import invert
 from irob.attacks.referee import margin
 from irob.attacks.walk import BLOCK, refreshed
 from irob.core.check import InputError, integer, number, unknown
+from irob.core.promises import Attack
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Generator, Proposal, value
 from irob.math import balls
@@ -40,7 +41,7 @@ def require(generator: Generator, x: np.ndarray, z: np.ndarray | None, *, invers
 
 
 @value("initialisation", "steps", "walks", "restarts", "inversion_restarts", "inversion_steps", "latent_radius")
-class Manifold:
+class Manifold(Attack):
     """The attack; see `build`."""
 
     threat: LpBall
@@ -59,6 +60,11 @@ class Manifold:
     needs_generator = True
     minimum_norm = True
     copies = BLOCK
+
+    @property
+    def needs_codes(self) -> bool:  # type: ignore[override]
+        """Unless the images are inverted."""
+        return self.initialisation == "code"
 
     def require(self, x: np.ndarray, z: np.ndarray | None) -> None:
         """Raises `InputError` unless the codes are there where they are needed."""

@@ -25,6 +25,7 @@ from irob.attacks.pgd import odds
 from irob.attacks.referee import margin
 from irob.attacks.walk import BLOCK, nearer
 from irob.core.check import InputError, integer, number, unknown
+from irob.core.promises import Attack
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Generator, Proposal, value
 from irob.math import balls, norms
@@ -34,7 +35,7 @@ KEEP = ("first", "nearest")
 
 
 @value("latent_norm", "keep", "initialisation", "steps", "restarts", "inversion_restarts", "inversion_steps")
-class OnManifold:
+class OnManifold(Attack):
     """The attack; see `build`."""
 
     threat: LpBall
@@ -52,7 +53,12 @@ class OnManifold:
     needs_generator = True
 
     @property
-    def copies(self) -> int:
+    def needs_codes(self) -> bool:  # type: ignore[override]
+        """Unless the images are inverted."""
+        return self.initialisation == "code"
+
+    @property
+    def copies(self) -> int:  # type: ignore[override]
         """Evaluations of the generator at once for one example: an inversion draws columns of the Jacobian."""
         return BLOCK if self.initialisation == "inversion" else 2
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from irob.attacks.referee import margin
 from irob.core.check import InputError, integer, number, unknown
+from irob.core.promises import Attack
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Proposal, value
 
@@ -115,7 +116,7 @@ def odds(logits: jax.Array, y: jax.Array) -> jax.Array:
 
 
 @value("steps", "restarts", "start", "best", "loss", "protocol")
-class PGD:
+class PGD(Attack):
     """The attack; see `build`."""
 
     threat: LpBall
@@ -126,9 +127,6 @@ class PGD:
     best: bool
     loss: str
     protocol: str
-
-    needs_generator = False
-    generator = None
 
     def perturb(self, key: jax.Array, classifier: Classifier, x: jax.Array, y: jax.Array, *, z=None) -> Proposal:
         """x: f[H,W,C], y: i[] -> x_adv f[restarts,H,W,C].  Restart r has the key fold_in(key, r)."""

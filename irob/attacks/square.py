@@ -20,6 +20,7 @@ import numpy as np
 
 from irob.attacks.referee import margin
 from irob.core.check import integer, number
+from irob.core.promises import Attack
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Proposal, value
 from irob.math.norms import norm
@@ -29,7 +30,7 @@ TINY = 1e-12
 
 
 @value("steps", "restarts", "p_init")
-class Square:
+class Square(Attack):
     """The attack; see `build`."""
 
     threat: LpBall
@@ -37,9 +38,7 @@ class Square:
     restarts: int
     p_init: float
 
-    needs_generator = False
-    generator = None
-    minimum_norm = False
+    needs_gradient = False
 
     def perturb(self, key: jax.Array, classifier: Classifier, x: jax.Array, y: jax.Array, *, z=None) -> Proposal:
         """x: f[H,W,C], y: i[] -> x_adv f[restarts,H,W,C].  Restart r has the key fold_in(key, r)."""

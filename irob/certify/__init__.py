@@ -3,13 +3,13 @@
     certifier = build("crown", steps=20)
     result = run(certifier, classifier, x, y, LpBall("l2", 0.5))     # Certificate(margin, certified, ...)
 
-A certifier that walks explicit layers is a frozen pytree with `margin(layers, x, y, threat) -> f[]` for one example: a
-lower bound of min over x' in the threat set of f_y(x') - max_k!=y f_k(x').  f is the network of real numbers with
+A certifier that walks explicit layers is an `irob.core.promises.LayerCertifier`, whose margin of one example is a lower
+bound of min over x' in the threat set of f_y(x') - max_k!=y f_k(x').  f is the network of real numbers with
 these weights, and its float32 evaluation by XLA too: what rounding may cost is subtracted, proved for any weights,
-scale and size (`irob.math.rounding`); -infinity where numbers overflow.  A certifier may name a `chunk` of examples
-that fit into memory together.  A certifier of another kind has a `run(classifier, x, y, threat, *, chunk, label)` of
-its own.
-Adding one is adding a file with `build(**options)`; the file's name is its name.
+scale and size (`irob.math.rounding`); -infinity where numbers overflow.  A certifier of another kind is a
+`ModelCertifier` with a run of its own.
+Adding one is adding a file with `build(**options)`, whose name is the certifier's; one that stands elsewhere has the
+name package.module:build or path/to/file.py:build.
 """
 
 import inspect
@@ -21,12 +21,12 @@ import numpy as np
 
 from irob.core import batch, check, compile, layers, registry
 from irob.core.evidence import Certificate
+from irob.core.promises import LayerCertifier, ModelCertifier
 from irob.core.threat import LpBall
 from irob.core.types import Classifier
 
-__all__ = ["build", "names", "radius", "run"]
+__all__ = ["build", "names", "radius", "run", "takes"]
 
-CHUNK = 16
 WIDEST = {"l1": 16.0, "l2": 4.0, "linf": 0.5}  # where the search for a radius starts
 
 
@@ -39,21 +39,34 @@ def names() -> tuple[str, ...]:
     return registry.names("irob.certify")
 
 
-def build(name: str, **options):
-    """The certifier `name`.
+def takes(name: str) -> list[str]:
+    """The options of a certifier, `key` among them if it draws random numbers.
+
+    >>> "steps" in takes("crown"), "key" in takes("smoothing")
+    (True, True)
+    """
+    return list(inspect.signature(registry.factory("irob.certify", name, kind="certifier")).parameters)
+
+
+def build(name: str, **options) -> LayerCertifier | ModelCertifier:
+    """The certifier `name`: registered, or package.module:build or path/to/file.py:build for one of your own.
 
     Raises:
-        InputError: unknown certifier or option (the nearest is suggested), or a value out of range.
+        InputError: unknown certifier or option (the nearest is suggested), a value out of range, or what is built is
+            no certifier.
 
     >>> build("crown", steps=5).steps
     5
     """
-    make = registry.module("irob.certify", name, kind="certifier").build
-    known = list(inspect.signature(make).parameters)
+    known = takes(name)
     for option in options:
         if option not in known:
             raise check.unknown(f"option of certifier {name!r}", option, known)
-    return make(**options)
+    certifier = registry.factory("irob.certify", name, kind="certifier")(**options)
+    if not isinstance(certifier, LayerCertifier | ModelCertifier):
+        raise check.InputError(f"certifier {name!r}: got {type(certifier).__name__}, wanted a LayerCertifier or "
+                               "ModelCertifier of irob.core.promises")
+    return certifier
 
 
 def run(
@@ -80,7 +93,7 @@ def run(
             certifier does not know (by name), a norm that it is not for, NaN logits.
     """
     threat.validate()
-    if hasattr(certifier, "run"):
+    if isinstance(certifier, ModelCertifier):
         return certifier.run(classifier, x, y, threat, chunk=chunk, label=label)
     found, _ = _stream(certifier, classifier, x, y, threat, None, chunk, label)
     margin, certified, prediction = found
@@ -108,7 +121,7 @@ def radius(
     Raises:
         InputError: as `run`; also a certifier with a run of its own, which finds its radii itself.
     """
-    if hasattr(certifier, "run"):
+    if isinstance(certifier, ModelCertifier):
         raise check.InputError(f"{method(certifier)}: got a certifier that is no walk over layers; use certify.run")
     threat = LpBall(norm, check.number("high", WIDEST.get(norm, 1.0) if high is None else high, low=0, open_low=True))
     steps = check.integer("steps", steps, low=1)
@@ -123,6 +136,9 @@ def method(certifier) -> str:
 
 def _stream(certifier, classifier, x, y, threat, steps, chunk, label):
     """((margin, certified, prediction), radius or None) of all examples."""
+    if threat.norm not in certifier.norms:
+        wanted = " or ".join(certifier.norms)
+        raise check.InputError(f"{method(certifier)}: got norm {threat.norm}, wanted {wanted}")
     check.images(x, y, num_classes=classifier.num_classes)
     x, y = np.asarray(x, np.float32), np.asarray(y, np.int32)
     if len(y) == 0:
@@ -132,7 +148,7 @@ def _stream(certifier, classifier, x, y, threat, steps, chunk, label):
     walked = layers.of(classifier)
     # What the certifier does not know is said here, before anything is compiled.
     jax.eval_shape(certifier.margin, walked, x[0], y[0], threat)
-    chunk = check.integer("chunk", getattr(certifier, "chunk", CHUNK) if chunk is None else chunk, low=1)
+    chunk = check.integer("chunk", certifier.chunk if chunk is None else chunk, low=1)
     number = (int, float, np.number)
     certifier, threat = jax.tree.map(
         lambda a: jnp.asarray(a, jnp.float32) if isinstance(a, number) else a, (certifier, threat))

@@ -87,7 +87,7 @@ def _of(layer, low, high, free, parallel):
     if isinstance(layer, kinds.GroupSort):
         return _hinge(0.0, *difference(low, high), free, parallel)
     if isinstance(layer, kinds.ReLU | kinds.LeakyReLU):
-        return _hinge(getattr(layer, "slope", 0.0), low, high, free, parallel)
+        return _hinge(_losses.slope(layer), low, high, free, parallel)
     if isinstance(layer, kinds.Clip):
         return _clip(layer, low, high, free)
     if isinstance(layer, kinds.Tanh):

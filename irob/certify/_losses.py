@@ -34,6 +34,7 @@ from irob.core.types import value
 from irob.math.rounding import LARGEST, MOST, TINY, UNIT, allowance, roundings
 
 AFFINE = (kinds.Dense, kinds.Conv, kinds.Scale, kinds.AvgPool)
+WEIGHTED = (kinds.Dense, kinds.Conv, kinds.Scale)  # with coefficients and a bias
 BIT = 2  # roundings of one sum besides its terms' own: the bias, and one to spare
 FEW = 8  # of a walk's own sums: of the sums of all layers
 LINE = 16  # of slopes and offsets of lines
@@ -111,7 +112,7 @@ def _affine(layer, most, positive):
     partial = jnp.maximum(above, below) + gamma * size if positive else size
     each = gamma * partial + (2 * UNIT + allowance(fan_out + BIT)) * size
     floor = allowance(fan_out + FEW) * TINY * (jnp.sum(most) + size.size)
-    added = jnp.broadcast_to(jnp.abs(layer.bias) + TINY, size.shape) if hasattr(layer, "bias") else None
+    added = jnp.broadcast_to(jnp.abs(layer.bias) + TINY, size.shape) if isinstance(layer, WEIGHTED) else None
     return Loss(each, added, floor), size * (1 + 4 * gamma)
 
 
@@ -125,11 +126,20 @@ def _part(layer, most, sign: int):
     if isinstance(layer, kinds.AvgPool):
         size = layer(most + TINY) if sign > 0 else jnp.full(layer(most).shape, TINY)
     else:
-        name = "kernel" if hasattr(layer, "kernel") else "gain"
-        weight, bias = (jnp.maximum(sign * v, 0) + TINY for v in (getattr(layer, name), layer.bias))
+        weight, bias = (jnp.maximum(sign * v, 0) + TINY for v in (coefficients(layer), layer.bias))
         rest = (layer.stride, layer.padding) if isinstance(layer, kinds.Conv) else ()
         size = type(layer)(weight, bias, *rest)(most + TINY)
     return jnp.where(size <= LARGEST, size, jnp.inf)
+
+
+def coefficients(layer) -> jax.Array:
+    """What a weighted layer multiplies its input with."""
+    return layer.gain if isinstance(layer, kinds.Scale) else layer.kernel
+
+
+def slope(layer) -> float:
+    """Of a ReLU or LeakyReLU below 0."""
+    return layer.slope if isinstance(layer, kinds.LeakyReLU) else 0.0
 
 
 def _lengths(layer, shape) -> tuple[int, int]:
@@ -150,7 +160,7 @@ def _largest(layer, low, high):
 def _turned(layer, seen, low, high):
     """Slopes times |h| of a layer's lines, over its output."""
     if isinstance(layer, kinds.ReLU | kinds.LeakyReLU):
-        return 2 * jnp.where(high > 0, seen, (getattr(layer, "slope", 0.0) + TINY) * seen)
+        return 2 * jnp.where(high > 0, seen, (slope(layer) + TINY) * seen)
     if isinstance(layer, kinds.Clip):
         return 2 * jnp.where((low >= layer.high) | (high <= layer.low), TINY, 1.0) * seen
     if isinstance(layer, kinds.MaxPool):

@@ -17,6 +17,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from irob.certify._losses import WEIGHTED
 from irob.core import layers
 from irob.core.check import InputError
 from irob.math import rounding
@@ -236,7 +237,7 @@ AFFINE = (layers.Dense, layers.Conv, layers.AvgPool, layers.Scale, layers.Flatte
 
 def bias(layer, shape: tuple[int, ...]) -> jax.Array | None:
     """What an affine layer adds, over its output `shape`; None for nothing."""
-    return jnp.broadcast_to(layer.bias, shape) if hasattr(layer, "bias") else None
+    return jnp.broadcast_to(layer.bias, shape) if isinstance(layer, WEIGHTED) else None
 
 
 def supported(given, certifier: str) -> None:

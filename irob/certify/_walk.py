@@ -52,7 +52,7 @@ def forward(layer: Any, low: jax.Array, high: jax.Array) -> tuple[jax.Array, jax
     if not isinstance(layer, _losses.AFFINE):  # reshapes
         return layer(low), layer(high)
     slack = _losses.error(layer, jnp.maximum(jnp.abs(low), jnp.abs(high)))
-    if not hasattr(layer, "bias"):  # means are monotone too
+    if not isinstance(layer, _losses.WEIGHTED):  # means are monotone too
         return layer(low) - slack, layer(high) + slack
     centre, radius = layer((low + high) / 2), absolute(layer)((high - low) / 2)
     return centre - radius - slack, centre + radius + slack
@@ -60,13 +60,12 @@ def forward(layer: Any, low: jax.Array, high: jax.Array) -> tuple[jax.Array, jax
 
 def absolute(layer):
     """The affine layer with absolute coefficients and without bias; layers without coefficients as they are."""
-    if not hasattr(layer, "bias"):
+    if not isinstance(layer, _losses.WEIGHTED):
         return layer
-    name = "kernel" if hasattr(layer, "kernel") else "gain"
     zero = jnp.zeros_like(layer.bias)
     if isinstance(layer, kinds.Conv):
         return kinds.Conv(jnp.abs(layer.kernel), zero, layer.stride, layer.padding)
-    return type(layer)(jnp.abs(getattr(layer, name)), zero)
+    return type(layer)(jnp.abs(_losses.coefficients(layer)), zero)
 
 
 def inner(given, region: Region, frees=None, *, start, parallel: bool = False,

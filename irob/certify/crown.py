@@ -14,12 +14,13 @@ import jax
 
 from irob.certify import _lines, _slopes, _walk
 from irob.core.check import integer, unknown
+from irob.core.promises import LayerCertifier
 from irob.core.threat import LpBall
 from irob.core.types import value
 
 
 @value("steps", "inner", "through", "chunk")
-class Crown:
+class Crown(LayerCertifier):
     """See `build`."""
 
     steps: int

@@ -21,6 +21,7 @@ from irob.certify._losses import Loss
 from irob.certify._rows import Rows
 from irob.core import layers as kinds
 from irob.core.check import InputError, number, unknown
+from irob.core.promises import LayerCertifier
 from irob.core.threat import LpBall
 from irob.core.types import value
 from irob.math.rounding import TINY, UNIT, allowance, roundings
@@ -179,13 +180,15 @@ def margins(given, of: Region, y: jax.Array, inner, losses=None) -> jax.Array:
 
 
 @value("bounded")
-class Dual:
+class Dual(LayerCertifier):
     """See `build`."""
 
     bounded: bool = True
 
+    norms = NORMS
+
     @property
-    def chunk(self) -> int:
+    def chunk(self) -> int:  # type: ignore[override]
         """Examples at a time by default."""
         return 8 if jax.default_backend() == "cpu" else 256
 

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 
 from irob.certify import _lines, _losses, _walk
 from irob.certify._rows import Rows
+from irob.core.promises import LayerCertifier
 from irob.core.threat import LpBall
 from irob.core.types import value
 
 
 @value()
-class Interval:
+class Interval(LayerCertifier):
     """See `build`."""
 
     chunk = 32

@@ -23,13 +23,14 @@ import numpy as np
 from irob.certify import _float64
 from irob.core import batch, check, layers
 from irob.core.evidence import Certificate
+from irob.core.promises import ModelCertifier
 from irob.core.threat import LpBall
 from irob.core.types import Classifier
 from irob.math.operator_norm import UNIT, gamma, lengths
 
 
 @dataclasses.dataclass(frozen=True)
-class Lipschitz:
+class Lipschitz(ModelCertifier):
     """See `build`."""
 
     chunk = 1000

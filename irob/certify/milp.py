@@ -28,6 +28,7 @@ from irob.certify._rows import AFFINE, Rows
 from irob.core import check, compile, layers
 from irob.core.evidence import Certificate
 from irob.core.progress import progress
+from irob.core.promises import ModelCertifier
 from irob.core.threat import LpBall
 from irob.math.rounding import TINY
 
@@ -37,11 +38,13 @@ LARGEST = 20_000  # units
 
 
 @dataclasses.dataclass(frozen=True)
-class Milp:
+class Milp(ModelCertifier):
     """See `build`."""
 
     exact: int | None
     seconds: float
+
+    norms = NORMS
 
     def run(self, classifier, x, y, threat: LpBall, *, chunk=None, label: str = "") -> Certificate:
         """As `certify.run`; `chunk` changes nothing.

@@ -26,9 +26,10 @@ from scipy.special import bdtrc, ndtr, ndtri
 from irob.core import batch, check, compile, keys, memory
 from irob.core.check import InputError, integer, number
 from irob.core.evidence import Certificate
+from irob.core.promises import ModelCertifier
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, value
-from irob.math import noise
+from irob.math import noise, norms
 from irob.math.confidence import clopper_pearson
 
 ABSTAIN = -1
@@ -37,7 +38,7 @@ CALL = 16384  # forward passes in one call from the host, about
 
 
 @value("samples", "selection", "confidence", "convert")
-class Smoothing:
+class Smoothing(ModelCertifier):
     """The certifier; see `build`."""
 
     key: jax.Array | None
@@ -46,6 +47,14 @@ class Smoothing:
     selection: int
     confidence: float
     convert: bool
+
+    needs_layers = False
+    needs_key = True
+
+    @property
+    def norms(self) -> tuple[str, ...]:  # type: ignore[override]
+        """l2, or with `convert` all."""
+        return tuple(norms.NORMS) if self.convert else ("l2",)
 
     @property
     def largest(self) -> float:

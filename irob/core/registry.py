@@ -2,15 +2,24 @@
 
 The file's name is the registry's and the command line's name.  Files are recognised by their text,
 so that listing what is available imports none of them.
+
+What stands outside irob has a name too: package.module:function, or path/to/file.py:function.  Whatever goes wrong in
+a user's code becomes one line.
 """
 
+import contextlib
 import functools
+import hashlib
 import importlib
 import importlib.util
+import os
 import pathlib
+import re
+import sys
 import types
+from collections.abc import Callable, Iterator
 
-from irob.core.check import unknown
+from irob.core.check import InputError, unknown
 
 
 @functools.cache
@@ -29,6 +38,103 @@ def module(package: str, name: str, *, kind: str, function: str = "build") -> ty
     if name not in available:
         raise unknown(kind, name, available)
     return importlib.import_module(f"{package}.{name}")
+
+
+def factory(package: str, name: str, *, kind: str, function: str = "build") -> Callable:
+    """The function of a registered name, or of package.module:function or file.py:function, which stand anywhere.
+
+    Raises:
+        InputError: an unknown name, a module that is not there or fails, or that has no such function.
+
+    >>> factory("irob.attacks", "irob.attacks.pgd:build", kind="attack").__name__
+    'build'
+    """
+    if ":" not in name:
+        return vars(module(package, name, kind=kind, function=function))[function]
+    return outside(name, kind=kind)
+
+
+def is_outside(name: str) -> bool:
+    """Whether a name is that of a function outside irob, not a registered one.
+
+    >>> is_outside("my_models.cnn:make"), is_outside("models/cnn.py:make"), is_outside("mnist_gen_adv@4")
+    (True, True, False)
+    """
+    return bool(re.search(r"[^:/\\]:[A-Za-z_][\w.]*$", name)) and not pathlib.Path(name).is_dir()
+
+
+def outside(name: str, *, kind: str) -> Callable:
+    """The function that package.module:function or path/to/file.py:function names.
+
+    Raises:
+        InputError: a module that is not there or fails, a missing function, or something else of that name.
+    """
+    where, _, wanted = name.rpartition(":")
+    found: object = _module(where, f"{kind} {name!r}")
+    for part in wanted.split("."):
+        inside = vars(found)
+        if part not in inside:
+            raise unknown(f"function of {where}", wanted, [k for k, v in inside.items() if callable(v)])
+        found = inside[part]
+    if not callable(found):
+        raise InputError(f"{kind} {name!r}: got {type(found).__name__}, wanted a function")
+    return found
+
+
+def source(name: str, *, kind: str) -> str:
+    """A digest of the file where a function outside irob stands, "" for a registered name; for the identity of work."""
+    if ":" not in name:
+        return ""
+    where = outside(name, kind=kind).__module__
+    file = vars(sys.modules[where]).get("__file__")
+    return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest() if file else where
+
+
+@contextlib.contextmanager
+def said(what: str) -> Iterator[None]:
+    """Any error of the user's code as one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (Exception, SystemExit) as e:
+        lines = str(e).strip().splitlines()
+        raise InputError(f"{what}: {type(e).__name__}{': ' + lines[0] if lines else ''}") from e
+
+
+def _module(where: str, what: str) -> types.ModuleType:
+    """The module of a dotted name, the current directory included, or of a file, its own folder included."""
+    if where.endswith(".py") or "/" in where or os.sep in where:
+        path = pathlib.Path(where)
+        if not path.is_file():
+            raise InputError(f"{what}: there is no file {where!r}")
+        # The text is in the name, so that a file is run once, and again when it has changed.
+        told = str(path.resolve()).encode() + path.read_bytes()
+        name = f"_irob_user_{hashlib.sha256(told).hexdigest()[:12]}"
+        if name in sys.modules:
+            return sys.modules[name]
+        description = importlib.util.spec_from_file_location(name, path)
+        if description is None or description.loader is None:
+            raise InputError(f"{what}: {where!r} is no Python file")
+        made = importlib.util.module_from_spec(description)
+        _importable(str(path.resolve().parent))
+        with said(f"{what}: {where} fails"):
+            sys.modules[name] = made  # dataclasses and pickles look their module up
+            try:
+                description.loader.exec_module(made)
+            except BaseException:
+                del sys.modules[name]
+                raise
+        return made
+    _importable(os.getcwd())
+    with said(f"{what}: module {where} cannot be imported"):
+        return importlib.import_module(where)
+
+
+def _importable(folder: str) -> None:
+    """The folder comes first, and stays: a function may import more when it is called."""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
 
 
 def room(name: str) -> types.ModuleType:

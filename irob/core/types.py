@@ -31,7 +31,7 @@ def value(*static: str):
         data = tuple(f.name for f in dataclasses.fields(cls) if f.name not in static)
 
         def flatten(v):
-            return tuple(getattr(v, n) for n in data), tuple(getattr(v, n) for n in static)
+            return tuple(vars(v)[n] for n in data), tuple(vars(v)[n] for n in static)
 
         def flatten_with_keys(v):
             leaves, rest = flatten(v)

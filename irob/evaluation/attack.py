@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from irob import classifiers, data, generators
-from irob.core import drawing, keys
+from irob import attacks, classifiers, data, generators
+from irob.core import drawing, keys, registry
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.evidence import Report
 from irob.core.provenance import provenance
@@ -22,7 +22,7 @@ PROTOCOLS = ("default", "paper")
 
 def options_of(attack: str) -> list[str]:
     """The options that an attack takes."""
-    return [p for p in robustness.takes(attack) if p != "generator"]
+    return [p for p in attacks.takes(attack) if p != "generator"]
 
 
 def plans(
@@ -30,16 +30,18 @@ def plans(
 ) -> list[robustness.Plan]:
     """One plan for each attack; an option goes to every attack that takes it, and to one at least.
 
-    names: NAME, or NAME:PROTOCOL for an attack by another protocol than the rest ("in_distribution:paper").
+    names: NAME, or NAME:PROTOCOL for an attack by another protocol than the rest ("in_distribution:paper"); NAME may
+    be package.module:build or path/to/file.py:build.
 
     Raises:
         InputError: unknown attack, protocol or option.
     """
-    chosen_protocols = [own or protocol for _, _, own in (name.partition(":") for name in names)]
+    parts = [_parted(name) for name in names]
+    chosen_protocols = [own or protocol for _, own in parts]
     for own in chosen_protocols:
         if own not in PROTOCOLS:
             raise unknown("protocol", own, PROTOCOLS)
-    names = [name.partition(":")[0] for name in names]
+    names = [name for name, _ in parts]
     known = {name: options_of(name) for name in names}
     given = {k: v for k, v in options.items() if v is not None}
     for option in given:
@@ -52,6 +54,18 @@ def plans(
             chosen["protocol"] = own
         out.append(robustness.Plan(name, count, chosen, monotone=own == "default"))
     return out
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """(attack, protocol or ""): what follows a registered name, or the second colon, is a protocol.
+
+    >>> _parted("pgd:paper"), _parted("mine.py:build"), _parted("mine.py:build:paper")
+    (('pgd', 'paper'), ('mine.py:build', ''), ('mine.py:build', 'paper'))
+    """
+    head, _, own = name.rpartition(":")
+    if head in attacks.names() or ":" in head:
+        return head, own
+    return name, ""
 
 
 def run(
@@ -93,7 +107,7 @@ def run(
     if not specs:
         raise InputError("classifier: got none, wanted at least one")
     # What a factory made is wrapped when the images' shape is known; shipped weights fail early.
-    made = {s: users.make(s) if users.is_factory(s) else classifiers.load(s) for s in specs}
+    made = {s: users.make(s) if registry.is_outside(s) else classifiers.load(s) for s in specs}
     latent = any(robustness.latent(p.attack) for p in todo)
     if images:
         if dataset or data_dir or resize:
@@ -114,7 +128,7 @@ def run(
         test = load(dataset, count, generator=source or generator, data_dir=data_dir, seed=seed)
         source = source if latent else None
     todo = [dataclasses.replace(p, samples=samples) for p in todo]
-    models = {s: users.load(s, m, test.image_shape) if users.is_factory(s) else m for s, m in made.items()}
+    models = {s: users.load(s, m, test.image_shape) if registry.is_outside(s) else m for s, m in made.items()}
     for name, model in models.items():
         if int(test.y.max()) >= model.num_classes:
             raise InputError(f"labels: got values up to {int(test.y.max())}, classifier {name!r} has "

@@ -1,7 +1,6 @@
 """From names to rows: one classifier, certified as asked.  The work behind `python -m irob certify`."""
 
 import dataclasses
-import inspect
 import json
 import math
 import pathlib
@@ -12,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob import classifiers
-from irob.core import keys, layers, registry, weights
+from irob import certify, classifiers
+from irob.core import keys, layers, weights
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.evidence import Report
 from irob.core.provenance import provenance
@@ -45,8 +44,7 @@ def plans(names: Sequence[str], options: dict[str, Any]) -> list[Plan]:
     """
     known = {}
     for name in names:
-        make = registry.module("irob.certify", name, kind="certifier").build
-        known[name] = [p for p in inspect.signature(make).parameters if p != "key"]
+        known[name] = [p for p in certify.takes(name) if p != "key"]
     given = {k: v for k, v in options.items() if v is not None}
     for option in given:
         if not any(option in k for k in known.values()):
@@ -63,15 +61,14 @@ def best(classifier: Classifier, data: Dataset, norm: str, sigma: float | None) 
     """
     if sigma is not None:
         return SMOOTHING
-    if classifier.name == "one_lipschitz" and "lipschitz" in registry.names("irob.certify"):
+    if classifier.name == "one_lipschitz" and "lipschitz" in certify.names():
         return "lipschitz"
     why = []
     for name in BEST if hidden(classifier, data) <= FEW else BEST[-1:]:
-        if name not in registry.names("irob.certify"):
+        if name not in certify.names():
             continue
         try:
-            plan = Plan(name)
-            examine(plan, build(plan, keys.from_seed(0)), classifier, data, LpBall(norm, 0.1))
+            examine(build(Plan(name), keys.from_seed(0)), classifier, data, LpBall(norm, 0.1))
             return name
         except InputError as e:
             why.append(str(e))
@@ -82,7 +79,7 @@ def best(classifier: Classifier, data: Dataset, norm: str, sigma: float | None) 
 def hidden(classifier: Classifier, data: Dataset) -> int:
     """Units whose bounds a certifier needs: those that curved layers read; 0 of an opaque function.
 
-    >>> from irob import classifiers
+    >>> from irob import certify, classifiers
     >>> net = [layers.Flatten(), layers.Dense(jnp.ones((4, 3)), jnp.zeros(3)), layers.ReLU()]
     >>> hidden(classifiers.from_layers(net, 3), Dataset(np.zeros((1, 2, 2, 1)), np.zeros(1), None, 3, (2, 2, 1)))
     3
@@ -132,7 +129,7 @@ def run(
     key = keys.from_seed(seed)
     (fool,) = attacking.plans([attack], [samples], "default", {"steps": steps, "restarts": restarts})
     for name in certifier:
-        registry.module("irob.certify", name, kind="certifier")
+        certify.takes(name)
     trained = recipe(classifier).get("sigma")
     given = {"sigma": trained, **{k: v for k, v in (options or {}).items() if v is not None}}
     model = classifiers.load(classifier)

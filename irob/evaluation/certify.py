@@ -20,9 +20,10 @@ from scipy import stats
 
 from irob import attacks, certify
 from irob.certify import smoothing
-from irob.core import keys, layers
+from irob.core import keys, layers, registry
 from irob.core.check import InputError, integer
 from irob.core.evidence import EvidenceError, Row, Side
+from irob.core.promises import LayerCertifier, ModelCertifier
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Dataset
 from irob.evaluation import robustness
@@ -81,7 +82,8 @@ class _Job:
 
     def identity(self, plan: Plan) -> dict[str, Any]:
         """What a certificate depends on, for `Pieces`."""
-        return {"certifier": plan.certifier, "options": plan.options, "norm": self.norm,
+        return {"certifier": plan.certifier, "code": registry.source(plan.certifier, kind="certifier"),
+                "options": plan.options, "norm": self.norm,
                 "module": self.classifier.name, "classifier": fingerprint(self.classifier.variables),
                 "data": fingerprint((self.data.x, self.data.y))}
 
@@ -139,18 +141,18 @@ def evaluate(
     attack = dataclasses.replace(attack or robustness.Plan("pgd", len(data)), samples=len(data))
     job = _Job(key, classifier, data, radii, norm, name, attack, pieces, section, label)
     built = [build(p, keys.named(key, SMOOTHING)) for p in plans]
-    for p, certifier in zip(plans, built):  # what cannot be certified is said before any work
-        examine(p, certifier, classifier, data, LpBall(norm, radii[0]))
+    for certifier in built:  # what cannot be certified is said before any work
+        examine(certifier, classifier, data, LpBall(norm, radii[0]))
     attacks.build(attack.attack, LpBall(norm, radii[-1]), **attack.options)
     rows: list[Row] = []
     outcomes: list[Outcome] = []
-    if beside is None and any(p.certifier != SMOOTHING for p in plans):
+    if beside is None and not all(isinstance(c, smoothing.Smoothing) for c in built):
         rows, (found,) = robustness.evaluate(
             keys.named(key, "attack"), classifier, data, [attack], epsilons=radii, norm=norm, name=name, pieces=pieces,
             section=f"{section}-attack", label=label)
         beside = found.robust[0]
     for p, certifier in zip(plans, built):
-        if p.certifier == SMOOTHING:
+        if isinstance(certifier, smoothing.Smoothing):
             more, outcome = _smoothed(job, p, certifier)
         else:
             assert beside is not None
@@ -160,31 +162,34 @@ def evaluate(
     return rows, outcomes
 
 
-def build(plan: Plan, key: jax.Array) -> Any:
-    """The certifier of a plan; smoothing gets the key."""
-    return certify.build(plan.certifier, **plan.options, **({"key": key} if plan.certifier == SMOOTHING else {}))
+def build(plan: Plan, key: jax.Array) -> LayerCertifier | ModelCertifier:
+    """The certifier of a plan; one that draws random numbers gets the key."""
+    given = {"key": key} if "key" in certify.takes(plan.certifier) else {}
+    return certify.build(plan.certifier, **plan.options, **given)
 
 
-def examine(plan: Plan, certifier: Any, classifier: Classifier, data: Dataset, threat: LpBall) -> None:
+def examine(certifier: LayerCertifier | ModelCertifier, classifier: Classifier, data: Dataset, threat: LpBall) -> None:
     """Raises what the certifier says of the classifier and the threat: it certifies one example, or traces it."""
-    if plan.certifier == SMOOTHING:
+    if isinstance(certifier, smoothing.Smoothing):
         few = dataclasses.replace(certifier, samples=smoothing.least(certifier.confidence), selection=1)
         certify.run(few, classifier, data.x[:1], data.y[:1], threat)
         return
-    walked = layers.of(classifier)
-    if hasattr(certifier, "run"):  # it works on the host, and says what it does not take when it runs
+    walked = layers.of(classifier) if certifier.needs_layers else ()
+    if isinstance(certifier, ModelCertifier):  # it works on the host, and says what it does not take when it runs
         return
     jax.eval_shape(lambda x, y: certifier.margin(walked, x, y, threat), data.x[0], data.y[0])
 
 
-def _walked(job: _Job, plan: Plan, certifier: Any, robust: np.ndarray) -> tuple[list[Row], Outcome]:
+def _walked(
+    job: _Job, plan: Plan, certifier: LayerCertifier | ModelCertifier, robust: np.ndarray
+) -> tuple[list[Row], Outcome]:
     """Rows and outcome of a certifier that walks layers.
 
     Only those that are certified at one radius are tried at the next: leaving others out is sound, and a certificate
     holds for every smaller radius.
     """
     x, y = job.data.x, job.data.y
-    size = min(plan.chunk or getattr(certifier, "chunk", certify.CHUNK), len(y))
+    size = min(plan.chunk or certifier.chunk, len(y))
     certified, method = np.zeros(robust.shape, bool), plan.certifier
     radius = None
     clean = robustness.predictions(job.classifier, x) == y
@@ -222,7 +227,7 @@ def _walked(job: _Job, plan: Plan, certifier: Any, robust: np.ndarray) -> tuple[
     return _certified(job, outcome, method, **plan.options), outcome
 
 
-def _smoothed(job: _Job, plan: Plan, certifier: Any) -> tuple[list[Row], Outcome]:
+def _smoothed(job: _Job, plan: Plan, certifier: smoothing.Smoothing) -> tuple[list[Row], Outcome]:
     """Rows and outcome of the smoothed classifier: CERTIFY once for all radii, and an attack on it at each."""
     x, y = job.data.x, job.data.y
     sigma, confidence = float(certifier.sigma), certifier.confidence

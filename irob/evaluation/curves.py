@@ -107,7 +107,7 @@ def from_result(result: AttackResult, attack, name: str, **options) -> Curve:
     Raises:
         InputError: an attack of fixed epsilon, whose distances are not the smallest it could find.
     """
-    if not (getattr(attack, "minimum_norm", False) or attack.needs_generator):
+    if not attack.minimum_norm:
         raise InputError(f"curve: attack {name!r} works at one epsilon, wanted one of minimum norm such as fab; "
                          "give its points with curves.points")
     found = np.where(result.success, np.asarray(result.distance, np.float64), np.inf)

@@ -14,8 +14,6 @@ from irob.core.threat import LpBall
 from irob.core.types import Classifier, Dataset
 from irob.evaluation.robustness import Outcome, latent
 
-BLACK_BOX = ("square",)
-
 
 def of(
     key: jax.Array,
@@ -38,17 +36,17 @@ def of(
     few = data.take(count)
     found = list(checks.examine(key, classifier, few.x, few.y, threat=threat, count=count))
     free = [o for o in outcomes if not latent(o.plan.attack)]
-    white = [o for o in free if o.plan.attack not in BLACK_BOX and not o.broken_by]
+    white = [o for o in free if not o.black_boxes and not o.broken_by]
     for i, epsilon in enumerate(sorted(epsilons)):
         for o in free:
             at = f"{o.plan.attack} at epsilon {epsilon:g}"
-            if o.plan.attack in BLACK_BOX and white:
+            if o.black_boxes and not o.broken_by and white:
                 n = min(w.plan.samples for w in (*white, o))
                 caught = np.any([~w.robust[:, i, :n] for w in white], axis=0).ravel()
                 found += _named(checks.black_box_beats_white_box(~o.robust[:, i, :n].ravel(), caught), at)
             if o.broken_by:  # members of an ensemble attack what others left: what a black box broke, only it did
                 total = o.robust[:, i].size
-                alone = np.arange(total) < sum(o.broken_by[i].get(b, 0) for b in BLACK_BOX)
+                alone = np.arange(total) < sum(o.broken_by[i].get(b, 0) for b in o.black_boxes)
                 found += _named(checks.black_box_beats_white_box(alone, np.zeros(total, bool)), at)
     for o in free:
         if not o.plan.monotone:

@@ -7,7 +7,6 @@ An attack that fails proves nothing: its robust accuracy bounds the true one fro
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from irob import attacks
 from irob.core import batch, check, compile, keys, registry
 from irob.core.check import InputError, integer
 from irob.core.evidence import EvidenceError, Row
+from irob.core.promises import Ensemble
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Dataset, Generator
 from irob.evaluation import curves
@@ -50,6 +50,7 @@ class Outcome:
 
     distance: f[trials, samples] of a minimum-norm attack, infinity where it found nothing; else None.
     broken_by: of an ensemble, at each epsilon how many images each member broke that were robust before.
+    black_boxes: of what attacked, the names of those that do not differentiate the classifier.
     """
 
     plan: Plan
@@ -57,6 +58,7 @@ class Outcome:
     x_adv: np.ndarray
     distance: np.ndarray | None = None
     broken_by: tuple[dict[str, int], ...] = ()
+    black_boxes: tuple[str, ...] = ()
 
 
 def interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -106,9 +108,10 @@ def attacked(
     pieces = pieces or Pieces()
     radii = sorted(epsilons)
     attack = attacks.build(plan.attack, LpBall(norm, radii[0]), **_with(plan, generator, data))
-    needs, nearest = attack.needs_generator, getattr(attack, "minimum_norm", attack.needs_generator)
+    needs, nearest = attack.needs_generator, attack.minimum_norm
     identity = {
-        "attack": plan.attack, "options": plan.options, "norm": norm, "key": fingerprint(key),
+        "attack": plan.attack, "code": registry.source(plan.attack, kind="attack"), "options": plan.options,
+        "norm": norm, "key": fingerprint(key),
         "classifier": fingerprint(classifier.variables), "module": classifier.name,
         "data": fingerprint((data.x, data.y, data.z)),
         "generator": whole(generator) if needs and generator else None,
@@ -119,12 +122,12 @@ def attacked(
     for epsilon in runs:
         chosen = np.flatnonzero(alive) if plan.monotone else np.arange(len(data))
         settings = {**identity, "epsilon": epsilon, "examples": fingerprint(chosen)}
-        state = pieces.state(section, settings) if hasattr(attack, "run") else None
+        state = pieces.state(section, settings) if isinstance(attack, Ensemble) else None
         work = functools.partial(
             _one, key, classifier, data, chosen, plan, LpBall(norm, epsilon), generator if needs else None,
             f"{label} {plan.attack} ε={epsilon:g}" if label else "", state)
         found = pieces.get(section, settings, work)
-        if hasattr(attack, "run"):
+        if isinstance(attack, Ensemble):
             broken = found.get("broken_by", np.zeros(0))
             by.append({name: int(np.sum(broken == i)) for i, name in enumerate(attack.names)})
         if nearest:
@@ -138,27 +141,22 @@ def attacked(
             robust.append(alive.copy())
             images.append(_first(found["x_adv"], chosen, data.x[:SHOWN], fooled))
     kept = None if distance is None else distance[None]
-    return Outcome(plan, np.stack(robust)[None], np.stack(images), kept, tuple(by))
-
-
-def takes(name: str) -> list[str]:
-    """The options of an attack, `generator` among them if it attacks in the latent space.
-
-    >>> "generator" in takes("in_distribution"), "generator" in takes("pgd")
-    (True, False)
-    """
-    make = registry.module("irob.attacks", name, kind="attack").build
-    return [p for p in inspect.signature(make).parameters if p != "threat"]
+    if isinstance(attack, Ensemble):
+        blind = attack.black_boxes
+    else:
+        blind = () if attack.needs_gradient else (plan.attack,)
+    return Outcome(plan, np.stack(robust)[None], np.stack(images), kept, tuple(by), blind)
 
 
 def latent(name: str) -> bool:
     """Whether an attack stays among the images that a generator draws."""
-    return "generator" in takes(name)
+    return "generator" in attacks.takes(name)
 
 
 def _with(plan: Plan, generator: Generator | None, data: Dataset) -> dict[str, Any]:
     """The options of the plan, and the generator for those attacks that take one; images without codes are inverted."""
-    inverted = {"initialisation": "inversion"} if data.z is None and "initialisation" in takes(plan.attack) else {}
+    invert = data.z is None and "initialisation" in attacks.takes(plan.attack)
+    inverted = {"initialisation": "inversion"} if invert else {}
     return {**inverted, **plan.options, **({"generator": generator} if latent(plan.attack) else {})}
 
 
@@ -171,7 +169,7 @@ def _one(key, classifier, data, chosen, plan, threat, generator, label, state=No
     attack = attacks.build(plan.attack, threat, **_with(plan, generator, data))
     chunk = min(plan.chunk or (128 if jax.default_backend() == "cpu" else 1024), len(data))
     # An ensemble cuts what is left into pieces of its own.
-    filled = chosen if hasattr(attack, "run") else np.resize(chosen, max(count, chunk))
+    filled = chosen if isinstance(attack, Ensemble) else np.resize(chosen, max(count, chunk))
     z = data.z[filled] if generator is not None and data.z is not None else None
     result = attacks.run(
         attack, key, classifier, data.x[filled], data.y[filled], z, chunk=chunk, label=label, state=state)
@@ -281,7 +279,7 @@ def _joined(trials: Sequence[Outcome]) -> Outcome:
     first, *_ = trials
     distance = None if first.distance is None else np.concatenate([t.distance for t in trials])
     by = tuple({k: sum(c[k] for c in counts) for k in counts[0]} for counts in zip(*(t.broken_by for t in trials)))
-    return Outcome(first.plan, np.concatenate([t.robust for t in trials]), first.x_adv, distance, by)
+    return Outcome(first.plan, np.concatenate([t.robust for t in trials]), first.x_adv, distance, by, first.black_boxes)
 
 
 def _curve(outcome: Outcome, largest: float) -> dict[str, Any]:
@@ -290,7 +288,7 @@ def _curve(outcome: Outcome, largest: float) -> dict[str, Any]:
         return {}
     curve = curves.from_distances(outcome.distance.ravel(), largest=largest)
     fields = ("epsilons", "robust", "low", "high", "band_low", "band_high")
-    return {"curve": {f: [round(float(v), 6) for v in getattr(curve, f)] for f in fields}}
+    return {"curve": {f: [round(float(v), 6) for v in vars(curve)[f]] for f in fields}}
 
 
 def _together(outcomes: Sequence[Outcome], radii: Sequence[float], row) -> list[Row]:

@@ -4,15 +4,7 @@ The factory is called without arguments and returns a `Classifier` or anything t
 Whatever goes wrong on the way becomes one line.
 """
 
-import contextlib
 import hashlib
-import importlib
-import importlib.util
-import os
-import pathlib
-import re
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -20,19 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob import classifiers
-from irob.core.check import InputError, unknown
+from irob.core import registry
+from irob.core.check import InputError
 from irob.core.types import Classifier
 
 PROBES = 8
-
-
-def is_factory(spec: str) -> bool:
-    """Whether a classifier's name is that of a user's factory, not of shipped or saved weights.
-
-    >>> is_factory("my_models.cnn:make"), is_factory("models/cnn.py:make"), is_factory("mnist_gen_adv@4")
-    (True, True, False)
-    """
-    return bool(re.search(r"[^:/\\]:[A-Za-z_][\w.]*$", spec)) and not pathlib.Path(spec).is_dir()
 
 
 def make(spec: str) -> Any:
@@ -41,16 +25,9 @@ def make(spec: str) -> Any:
     Raises:
         InputError: a module that is not there or fails, a missing or uncallable factory, one that fails.
     """
-    where, _, name = spec.rpartition(":")
-    found = _module(where, spec)
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise unknown(f"factory of {where}", name, [k for k, v in vars(found).items() if callable(v)])
-        found = getattr(found, part)
-    if not callable(found):
-        raise InputError(f"classifier {spec!r}: got {type(found).__name__}, wanted a function without arguments")
-    with _said(f"classifier {spec!r}: the factory fails"):
-        return found()
+    factory = registry.outside(spec, kind="classifier")
+    with registry.said(f"classifier {spec!r}: the factory fails"):
+        return factory()
 
 
 def load(spec: str, made: Any, image_shape: tuple[int, ...]) -> Classifier:
@@ -68,7 +45,7 @@ def load(spec: str, made: Any, image_shape: tuple[int, ...]) -> Classifier:
         if f.image_shape is not None and tuple(f.image_shape) != tuple(image_shape):
             raise InputError(f"takes images {tuple(f.image_shape)}, got {tuple(image_shape)}")
         x = np.random.default_rng(0).uniform(size=(PROBES, *image_shape)).astype(np.float32)
-        with _said("the model fails"):
+        with registry.said("the model fails"):
             logits = np.asarray(jax.vmap(f)(jnp.asarray(x)))
     except InputError as e:
         raise InputError(f"classifier {spec!r}: {e}") from None
@@ -77,42 +54,3 @@ def load(spec: str, made: Any, image_shape: tuple[int, ...]) -> Classifier:
                          f"wanted ({f.num_classes},)")
     digest = hashlib.sha256(logits.tobytes()).hexdigest()[:16]
     return Classifier(f.variables, f.module, f.num_classes, tuple(image_shape), f.layers, f"{spec} {digest}")
-
-
-def _module(where: str, spec: str):
-    """The module of a dotted name, the current directory included, or of a file, its own folder included."""
-    if where.endswith(".py") or "/" in where or os.sep in where:
-        path = pathlib.Path(where)
-        if not path.is_file():
-            raise InputError(f"classifier {spec!r}: there is no file {where!r}")
-        name = f"_irob_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-        description = importlib.util.spec_from_file_location(name, path)
-        if description is None or description.loader is None:
-            raise InputError(f"classifier {spec!r}: {where!r} is no Python file")
-        module = importlib.util.module_from_spec(description)
-        _importable(str(path.resolve().parent))
-        with _said(f"classifier {spec!r}: {where} fails"):
-            sys.modules[name] = module  # dataclasses and pickles look their module up
-            description.loader.exec_module(module)
-        return module
-    _importable(os.getcwd())
-    with _said(f"classifier {spec!r}: module {where} cannot be imported"):
-        return importlib.import_module(where)
-
-
-def _importable(folder: str) -> None:
-    """The folder comes first, and stays: a factory may import more when it is called."""
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-
-
-@contextlib.contextmanager
-def _said(what: str) -> Iterator[None]:
-    """Any error of the user's code as one line."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (Exception, SystemExit) as e:
-        lines = str(e).strip().splitlines()
-        raise InputError(f"{what}: {type(e).__name__}{': ' + lines[0] if lines else ''}") from e

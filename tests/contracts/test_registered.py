@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import inspect
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +16,12 @@ from irob import attacks, certify, classifiers, data, generators
 from irob.core import layers, registry
 from irob.core.check import InputError
 from irob.core.compile import jit
+from irob.core.promises import Attack, Ensemble, LayerCertifier, ModelCertifier
 from irob.core.threat import LpBall
 
 LINEAR = classifiers.from_function(lambda w, x: x.ravel() @ w, jax.random.normal(jax.random.key(7), (16, 4)), 4)
+MY_ATTACK = "tests.outside.one_step:build"
+MY_CERTIFIER = f"{pathlib.Path(__file__).parents[1] / 'outside' / 'product_of_norms.py'}:build"
 TRAINING = registry.names("irob.training")
 
 
@@ -55,17 +59,14 @@ def test_a_classifier_gives_logits(name, key, tmp_path):
     np.testing.assert_allclose(jax.vmap(classifiers.load(tmp_path))(x), logits, atol=1e-5)
 
 
-def takes_a_generator(name: str) -> bool:
-    build = registry.module("irob.attacks", name, kind="attack").build
-    return "generator" in inspect.signature(build).parameters
-
-
-def short(name: str) -> dict[str, int]:
-    return {"steps": 10} | ({"queries": 50} if name == "autoattack" else {})
+def built(name: str, threat: LpBall, g=None):
+    """The attack, short."""
+    options = {"steps": 10, "queries": 50, "generator": g}
+    return attacks.build(name, threat, **{k: v for k, v in options.items() if k in attacks.takes(name)})
 
 
 @pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
-@pytest.mark.parametrize("name", attacks.names())
+@pytest.mark.parametrize("name", [*attacks.names(), MY_ATTACK])
 def test_an_attack_is_feasible_and_judged(name, norm, key):
     g = generators.build("affine", key=key, num_classes=4)
     z = jax.random.normal(key, (12, g.latent_dim))
@@ -75,7 +76,12 @@ def test_an_attack_is_feasible_and_judged(name, norm, key):
     y = np.where(np.arange(12) == 0, (np.argmax(jax.vmap(LINEAR)(x), 1) + 1) % 4, np.argmax(jax.vmap(LINEAR)(x), 1))
     x = np.clip(np.asarray(jax.vmap(g)(z, y)), 0, 1)
     threat = LpBall(norm, 0.6)
-    attack = attacks.build(name, threat, **short(name), **({"generator": g} if takes_a_generator(name) else {}))
+    if name == MY_ATTACK and norm == "l1":  # it says that it is for the others
+        with pytest.raises(InputError, match="got norm l1, wanted l2 or linf"):
+            built(name, threat)
+        return
+    attack = built(name, threat, g)
+    assert isinstance(attack, Attack | Ensemble)
     result = attacks.run(attack, key, LINEAR, x, y.astype(np.int32), z)
     assert jax.vmap(threat.contains)(x, result.x_adv).all()
     predicted = np.argmax(jax.vmap(LINEAR)(result.x_adv), axis=1)
@@ -87,7 +93,64 @@ def test_an_attack_is_feasible_and_judged(name, norm, key):
     np.testing.assert_array_equal(nothing.success, wrong)  # a ball of radius 0 holds the image alone
 
 
-@pytest.mark.parametrize("name", [n for n in certify.names() if n not in ("smoothing", "milp")])
+@pytest.mark.parametrize("name", attacks.names())
+def test_an_attack_that_needs_codes_says_so(name, key):
+    g = generators.build("affine", key=key, num_classes=4)
+    attack = built(name, LpBall("l2", 0.6), g)
+    x = np.full((2, *g.image_shape), 0.5, np.float32)
+    if attack.needs_codes:
+        with pytest.raises(InputError, match="codes z"):
+            attacks.run(attack, key, LINEAR, x, np.zeros(2, np.int32))
+    else:
+        attack.require(x, None)
+
+
+def test_a_black_box_differentiates_nothing(key):
+    """A classifier that calls the host has no gradient."""
+    def called(_, x):
+        return jax.pure_callback(lambda v: np.stack([v.sum((-3, -2, -1)), -v.sum((-3, -2, -1))], -1).astype(v.dtype),
+                                 jax.ShapeDtypeStruct((2,), x.dtype), x, vmap_method="expand_dims")
+
+    f = classifiers.from_function(called, (), 2)
+    for name in attacks.names():
+        attack = built(name, LpBall("linf", 0.1), generators.build("affine", key=key))
+        if not attack.needs_gradient:
+            found = attacks.run(attack, key, f, np.full((2, 4, 4, 1), 0.5, np.float32), np.ones(2, np.int32))
+            assert found.success.all()
+    assert not attacks.build("square").needs_gradient
+
+
+def test_what_is_no_attack_or_certifier_is_refused():
+    with pytest.raises(InputError, match="got LpBall, wanted an Attack or Ensemble"):
+        attacks.build("tests.outside.one_step:no_attack")
+    with pytest.raises(InputError, match="did you mean 'no_attack'"):
+        attacks.build("tests.outside.one_step:no_atack")
+    with pytest.raises(InputError, match="there is no file"):
+        certify.build("tests/outside/absent.py:build")
+    with pytest.raises(InputError, match="wanted a LayerCertifier"):
+        certify.build("builtins:object")
+
+
+@pytest.mark.parametrize("name", [*certify.names(), MY_CERTIFIER])
+def test_a_certifier_keeps_its_promises(name, key):
+    """Norms outside those declared are refused, and so is an opaque function where layers are needed."""
+    certifier = certify.build(name)
+    assert isinstance(certifier, LayerCertifier | ModelCertifier) and certifier.chunk >= 1
+    assert certifier.needs_key == ("key" in certify.takes(name))
+    x, y = np.full((1, 4, 4, 1), 0.5, np.float32), np.zeros(1, np.int32)
+    if certifier.needs_layers:
+        with pytest.raises(InputError, match="wanted layers"):
+            certify.run(certifier, LINEAR, x, y, LpBall(certifier.norms[0], 0.1))
+    f = classifiers.from_layers((layers.Flatten(), layers.Dense(jnp.eye(16)[:, :4], jnp.zeros(4))), 4, (4, 4, 1))
+    for norm in {"l1", "l2", "linf"} - set(certifier.norms):
+        with pytest.raises(InputError, match=f"norm {norm}, wanted"):
+            certify.run(certifier, f, x, y, LpBall(norm, 0.1))
+
+
+WALKERS = [n for n in (*certify.names(), MY_CERTIFIER) if isinstance(certify.build(n), LayerCertifier)]
+
+
+@pytest.mark.parametrize("name", WALKERS)
 def test_a_certifier_of_layers_is_below_what_an_attack_leaves(name, key):
     parts = jax.random.split(key, 3)
     net = (layers.Flatten(), layers.Dense(jax.random.normal(parts[0], (4, 8)), jnp.zeros(8)), layers.ReLU(),

@@ -1,0 +1,144 @@
+"""What an attack and a certifier promise: every member that the library asks for, with a default that is safe.
+
+A new one derives from `Attack`, `Ensemble`, `LayerCertifier` or `ModelCertifier` and states what differs from the
+default; nothing is looked for by name.  Values are frozen pytrees (`irob.core.types.value`); a promise is a constant
+of the class, or a property where it depends on the options.
+"""
+
+import abc
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from irob.core.evidence import Certificate
+from irob.core.threat import LpBall
+from irob.core.types import AttackResult, Classifier, Proposal
+from irob.math.norms import NORMS
+
+CHUNK = 16  # examples that a certifier takes at a time unless it says otherwise
+
+
+class Searcher(abc.ABC):
+    """What single attacks and ensembles have in common.
+
+    threat: where they look, and where the referee judges.  generator: of those that need one, g(z, y).
+    """
+
+    threat: LpBall
+    generator: Any
+
+    norms: tuple[str, ...] = tuple(NORMS)
+    """Norms of the threat that it knows."""
+
+    needs_generator: bool = False
+    """It moves in the latent space of a generator, which is its field `generator`."""
+
+    needs_codes: bool = False
+    """It starts from the codes of the images, which the caller must know."""
+
+    needs_gradient: bool = True
+    """It differentiates the classifier; a black box that reads logits alone does not."""
+
+    minimum_norm: bool = False
+    """It finds the nearest success, so that one run at the largest strength serves every smaller one."""
+
+    least_classes: int = 2
+    """The fewest classes for which it is defined."""
+
+    copies: int = 1
+    """Evaluations of the generator at once for one example, by which memory is planned."""
+
+    def require(self, x: np.ndarray, z: np.ndarray | None) -> None:  # noqa: B027
+        """Raises `InputError` where it cannot work on the images f[n,H,W,C] and codes f[n,d]; by default nowhere."""
+
+
+class Attack(Searcher):
+    """An attack on one example.  It proposes, and the referee judges."""
+
+    @abc.abstractmethod
+    def perturb(self, key: jax.Array, classifier: Classifier, x: jax.Array, y: jax.Array, *, z=None) -> Proposal:
+        """Proposals for one example, with a leading axis of restarts.
+
+        Args:
+            key: typed key of this example.
+            x: f[H,W,C] in [0,1].  y: i[].  z: f[d], the code of x where it is known.
+        """
+
+    def parts(self, num_classes: int) -> tuple["Attack", ...]:
+        """Attacks that together do the same, so that an ensemble leaves out what an earlier one broke."""
+        return (self,)
+
+
+class Ensemble(Searcher):
+    """Several attacks, each on what the earlier ones left."""
+
+    @property
+    @abc.abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """What may break an example: `AttackResult.broken_by` is an index into it."""
+
+    @property
+    def black_boxes(self) -> tuple[str, ...]:
+        """Those of `names` that do not differentiate the classifier."""
+        return ()
+
+    @abc.abstractmethod
+    def run(
+        self, key: jax.Array, classifier: Classifier, x: np.ndarray, y: np.ndarray, z=None, *, chunk: int,
+        label: str = "", state: pathlib.Path | None = None,
+    ) -> AttackResult:
+        """All attacks on all examples; `attacks.run` has checked the input.
+
+        Args:
+            chunk: examples at a time.  label: shown with the progress, if not empty.
+            state: a file that keeps what is finished while it works.
+        """
+
+
+class Certifier(abc.ABC):  # noqa: B024
+    """What all certifiers have in common."""
+
+    norms: tuple[str, ...] = tuple(NORMS)
+    """Norms of the threat in which it proves anything; others are refused, by a `ModelCertifier` in its own words."""
+
+    needs_layers: bool = True
+    """It reads the explicit layers of the classifier; an opaque function is refused before any work."""
+
+    needs_key: bool = False
+    """It draws random numbers: `build` takes a typed `key`, without which nothing is certified."""
+
+    chunk: int = CHUNK
+    """Examples that fit into memory together."""
+
+
+class LayerCertifier(Certifier):
+    """A certifier that walks through explicit layers, one example after the other."""
+
+    @abc.abstractmethod
+    def margin(self, layers: tuple[Any, ...], x: jax.Array, y: jax.Array, threat: LpBall) -> jax.Array:
+        """Lower bound of min over x' in the threat of f_y(x') - max over k != y of f_k(x'), one example.
+
+        Args:
+            layers: from irob.core.layers.of(classifier).
+            x: f[H,W,C] in [0,1].  y: i[].
+
+        Raises:
+            InputError: a layer that it does not know, by name.
+        """
+
+
+class ModelCertifier(Certifier):
+    """A certifier that takes the classifier whole, and works on the host."""
+
+    @abc.abstractmethod
+    def run(
+        self, classifier: Classifier, x, y, threat: LpBall, *, chunk: int | None = None, label: str = ""
+    ) -> Certificate:
+        """The certificates of all examples.
+
+        Args:
+            x: f[n,H,W,C] in [0,1].  y: i[n].
+            chunk: examples at a time, or what else the certifier counts.  label: of the progress.
+        """

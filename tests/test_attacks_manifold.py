@@ -10,7 +10,7 @@ from scipy import optimize
 
 from irob import attacks
 from irob.core.check import InputError
-from irob.core.threat import LpBall
+from irob.core.threat import LatentBall, LpBall
 from irob.core.types import Classifier, Generator
 
 SHAPE, D, N, K = (4, 5, 1), 6, 24, 4
@@ -158,6 +158,26 @@ def test_latent_ball_against_its_closed_form(key):
         assert np.all(result.success <= (worst < 1e-4))
         moved = np.linalg.norm(result.z_adv - z, axis=1, ord=np.inf if norm == "linf" else 2)
         assert moved.max() <= eta + 1e-5
+
+
+def test_the_latent_ball_as_the_threat_itself(key):
+    """Judged by codes alone it is what an image ball that holds every image leaves; distances are of codes."""
+    generator, classifier, z, x, y, _ = problem()
+    options = {"learning_rate": 0.05, "steps": 20}
+    attack = attacks.build("on_manifold", LatentBall(generator, 0.3), **options)
+    found = attacks.run(attack, key, classifier, x, y, z)
+    wide = run(key, 9.0, "on_manifold", eta=0.3, **options)
+    np.testing.assert_array_equal(found.success, wide.success)
+    np.testing.assert_allclose(found.distance, np.abs(found.z_adv - z).max(1), atol=1e-6)
+    assert 0.05 < found.distance.max() <= 0.3 + 1e-5
+    nothing = attacks.run(attack.at(0.0), key, classifier, x, y, z)
+    assert not nothing.success.any() and found.success.any()
+    with pytest.raises(InputError, match="has its own"):
+        attacks.build("on_manifold", LatentBall(generator, 0.3), eta=0.2)
+    with pytest.raises(InputError, match="about the code"):
+        attacks.build("on_manifold", LatentBall(generator, 0.3), initialisation="inversion")
+    with pytest.raises(InputError, match="got the threat latent linf 0.3, wanted LpBall"):
+        attacks.build("pgd", LatentBall(generator, 0.3))
 
 
 def test_latent_ball_is_judged_in_the_image_threat(key):

@@ -125,6 +125,20 @@ def test_one_trace_for_chunks_radii_and_weights(key):
     assert TRACES == []
 
 
+def test_another_radius_is_another_leaf(key):
+    """`at` gives what building gives, bit for bit, and compiles nothing; a step that was given is kept."""
+    x, y = images(10), np.zeros(10, np.int32)
+    first = attacks.build("pgd", LpBall("l2", 0.7), steps=3)
+    attacks.run(first, key, linear(0), x, y, chunk=10)
+    TRACES.clear()
+    for radius in (0.1, 0.3):
+        moved = attacks.run(first.at(radius), key, linear(0), x, y, chunk=10)
+        again = attacks.run(attacks.build("pgd", LpBall("l2", radius), steps=3), key, linear(0), x, y, chunk=10)
+        np.testing.assert_array_equal(moved.x_adv, again.x_adv)
+    assert TRACES == []
+    assert attacks.build("pgd", LpBall("l2", 0.7), step_size=0.2).at(0.1).step_size == 0.2
+
+
 def test_saturated_softmax_does_not_hide_the_gradient(key):
     """Logits of 1e4: in float32 the cross entropy is flat there, so the published direction is 0; `odds` is not."""
     classifier = linear(scale=1e4)

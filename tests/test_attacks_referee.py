@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob.attacks.referee import judge, margin
-from irob.core.threat import LpBall
+from irob.core.threat import LpBall, ManifoldBall
 from irob.core.types import Classifier, Generator, Proposal
 
 SHAPE = (1, 2, 1)
@@ -54,7 +54,7 @@ def test_naturally_wrong_is_a_success_at_distance_zero():
 def latent(z, x_claimed, z_adv, **keywords):
     proposal = Proposal(jnp.stack([x_claimed]), jnp.stack([z_adv]))
     x = image(*z)
-    return judge(CLASSIFIER, LpBall("l2", 0.3), x, 0, proposal, jnp.array(z), IDENTITY, **keywords)[0]
+    return judge(CLASSIFIER, ManifoldBall(IDENTITY, 0.3), x, 0, proposal, jnp.array(z), **keywords)[0]
 
 
 def test_in_distribution_is_judged_by_its_own_image():

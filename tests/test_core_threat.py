@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from irob.core.check import InputError
 from irob.core.compile import jit
-from irob.core.threat import LpBall
+from irob.core.threat import LatentBall, LpBall, ManifoldBall
+from irob.core.types import Generator, Proposal
 from irob.math.norms import NORMS
 
 
@@ -80,3 +81,53 @@ def test_bad_names_and_bounds():
         LpBall("l2", 1.0, (1.0, 0.0))
     with pytest.raises(InputError, match="epsilon"):
         LpBall("l2", jnp.array(-1.0)).validate()
+
+
+DOUBLE = Generator(jnp.float32(2.0), lambda v, z, y: 0.5 + v * z.reshape(1, 2, 1), 2, 1, (1, 2, 1), name="double")
+THREATS = [LpBall("l2", 0.5), ManifoldBall(DOUBLE, 0.5), LatentBall(DOUBLE, 0.5)]
+
+
+@pytest.mark.parametrize("threat", THREATS, ids=lambda t: t.name)
+def test_a_threat_changes_its_strength_alone(threat):
+    weak = threat.at(0.25)
+    assert type(weak) is type(threat) and weak.strength == 0.25 and str(weak) == f"{threat.name} 0.25"
+    assert jax.tree.structure(weak) == jax.tree.structure(threat)
+    assert 0.25 in weak.record().values()
+    for bad in (-1.0, float("nan")):
+        with pytest.raises(InputError, match="got"):
+            threat.at(bad)
+
+
+@pytest.mark.parametrize("threat", THREATS, ids=lambda t: t.name)
+def test_what_a_smaller_strength_allows_a_nested_threat_allows(threat):
+    x, z = jnp.full((1, 2, 1), 0.5), jnp.zeros(2)
+    drawn = 0.4 * jax.random.normal(jax.random.key(1), (60, 2))
+    proposal = Proposal(jax.vmap(lambda m: DOUBLE(m, 0))(drawn), drawn)
+
+    def allowed(strength):
+        ball = threat.at(strength)
+
+        def one(move):
+            image = DOUBLE(move, 0) if threat.moves(proposal).ndim == 2 else move
+            return ball.allows(move, image, ball.moved(x, z, move, image))
+        return np.asarray(jax.vmap(one)(threat.moves(proposal)))
+
+    small, large = allowed(0.15), allowed(0.3)
+    assert threat.nested and np.all(small <= large) and 0 < small.sum() < large.sum() < 60
+
+
+def test_balls_on_a_manifold_by_hand():
+    """g doubles: a code 0.1 away moves the image by 0.2."""
+    x, z = jnp.full((1, 2, 1), 0.5), jnp.zeros(2)
+    move = jnp.array([0.1, 0.0])
+    manifold, latent = THREATS[1:]
+    image = manifold.render(x, 0, move)
+    np.testing.assert_allclose(image.ravel(), [0.7, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(manifold.moved(x, z, move, image), 0.2, rtol=1e-6)
+    np.testing.assert_allclose(latent.moved(x, z, move, latent.render(x, 0, move)), 0.1, rtol=1e-6)
+    outside = latent.render(x, 0, jnp.array([0.4, 0.0]))  # 1.3 is no pixel
+    assert not latent.allows(move, outside, jnp.float32(0.4))
+    with pytest.raises(InputError, match="wants codes"):
+        latent.moves(Proposal(x[None]))
+    with pytest.raises(InputError, match="about the code"):
+        latent.moved(x, None, move, image)

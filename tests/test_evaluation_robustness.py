@@ -11,6 +11,7 @@ from scipy import stats
 from irob import attacks
 from irob.core.check import InputError
 from irob.core.evidence import EvidenceError
+from irob.core.threat import LatentBall, LpBall
 from irob.core.types import Classifier, Dataset, Generator
 from irob.evaluation import attack, pieces, robustness
 from irob.report import tables
@@ -259,3 +260,39 @@ def test_an_ensemble_says_what_broke_and_resumes(tmp_path, monkeypatch):
         assert newly >= 0 and row.value == pytest.approx(robust(data, row.detail["epsilon"]).mean(), abs=1e-9)
     total = sum(sum(r.detail["broken_by"].values()) for r in alone)
     assert total == round(20 * (1 - alone[-1].value))
+
+
+def test_an_attack_that_seeks_no_nearest_success_is_run_at_every_strength(monkeypatch):
+    """In a latent ball an attack of 0.5 is not one of 1 cut short: each strength is a run, on what is left."""
+    seen = []
+    real = attacks.run
+    monkeypatch.setattr(attacks, "run", lambda *a, **k: seen.append(float(a[0].threat.strength)) or real(*a, **k))
+    data, plan = dataset(20), robustness.Plan("on_manifold", 20, {"steps": 20, "learning_rate": 0.1}, chunk=20)
+    rows, (outcome,) = evaluate(data, [plan])
+    assert seen == list(EPSILONS) and outcome.distance is None
+    seen.clear()
+    etas, slope = (0.5, 1.0), 0.1 * np.abs(W[0]).sum()  # x moves by 0.1 eta in every pixel
+    rows, _ = evaluate(data, [plan], threat=LatentBall(GENERATOR, 0.0), epsilons=etas)
+    assert seen == list(etas)
+    for eta in etas:
+        (row,) = [r for r in rows if r.threat == f"latent linf {eta:g}"]
+        assert row.quantity == tables.IN_DISTRIBUTION and row.detail["eta"] == eta
+        assert row.value == pytest.approx(robust(data, slope * eta).mean(), abs=0.051)
+    assert "curve" not in rows[-1].detail
+
+
+class Unnested(LpBall):
+    """A ball that does not say that it holds the smaller ones."""
+
+    nested = False
+
+
+def test_what_is_broken_is_carried_over_only_where_the_threat_is_nested(monkeypatch):
+    seen = []
+    real = attacks.run
+    monkeypatch.setattr(attacks, "run", lambda *a, **k: seen.append(len(np.unique(a[3], axis=0))) or real(*a, **k))
+    jax.tree_util.register_pytree_node(
+        Unnested, lambda t: ((t.epsilon,), (t.norm, t.bounds)), lambda s, e: Unnested(s[0], e[0], s[1]))
+    plans = [robustness.Plan("pgd", 40, PGD, chunk=20), robustness.Plan("fab", 40, {"steps": 3}, chunk=20)]
+    evaluate(dataset(40), plans, threat=Unnested("l2", 0.0))
+    assert seen == [40] * 6

@@ -9,6 +9,7 @@ or path/to/file.py:build.
 """
 
 import inspect
+import typing
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from irob.attacks import _trial
 from irob.core import batch, check, drawing, keys, memory, mesh, registry
 from irob.core.promises import Attack, Ensemble
-from irob.core.threat import LpBall
+from irob.core.threat import LpBall, Threat
 from irob.core.types import AttackResult, Classifier
 
 __all__ = ["build", "names", "run", "takes"]
@@ -41,14 +42,14 @@ def takes(name: str) -> list[str]:
     return [p for p in inspect.signature(make).parameters if p != "threat"]
 
 
-def build(name: str, threat: LpBall | None = None, **options) -> Attack | Ensemble:
+def build(name: str, threat: Threat | None = None, **options) -> Attack | Ensemble:
     """The attack `name` on a threat set, by default the l2 ball of radius 3.
 
     name: registered, or package.module:build or path/to/file.py:build for one of your own.
 
     Raises:
-        InputError: unknown attack or option (the nearest is suggested), a value out of range, a norm that the attack
-            is not for, or what is built is no attack.
+        InputError: unknown attack or option (the nearest is suggested), a value out of range, a threat or a norm that
+            the attack is not for, or what is built is no attack.
 
     >>> build("pgd", LpBall("linf", 0.3), steps=40).steps
     40
@@ -59,11 +60,18 @@ def build(name: str, threat: LpBall | None = None, **options) -> Attack | Ensemb
             raise check.unknown(f"option of attack {name!r}", option, known)
     make = registry.factory("irob.attacks", name, kind="attack")
     threat = LpBall("l2", 3.0) if threat is None else threat.validate()
+    wanted = typing.get_type_hints(make).get("threat", Threat)
+    if not isinstance(threat, wanted):
+        raise check.InputError(f"attack {name!r}: got the threat {threat}, wanted {_classes(wanted)}")
     attack = make(threat, **options)
     require(attack, name)
     if threat.norm not in attack.norms:
         raise check.InputError(f"attack {name!r}: got norm {threat.norm}, wanted {' or '.join(attack.norms)}")
     return attack
+
+
+def _classes(wanted) -> str:
+    return " or ".join(c.__name__ for c in typing.get_args(wanted) or (wanted,))
 
 
 def require(attack, name: str = "") -> None:
@@ -98,7 +106,8 @@ def run(
 
     Returns:
         AttackResult of numpy arrays.  success: misclassified within the threat set, naturally wrong points included.
-        distance: of x_adv from x; among successes the smallest that was found (0 where naturally wrong).
+        distance: of x_adv from x in the unit of the threat's strength; among successes the smallest that was found (0
+            where naturally wrong).
         broken_by: of an ensemble, the index into `attack.names`, -1 where it is robust.
 
     Raises:

@@ -199,7 +199,7 @@ def ascend(evaluate, x: jax.Array, x_start: jax.Array, threat: LpBall, steps: in
 
     def at(plan: Plan) -> LpBall:
         radius: Any = plan.radius
-        return dataclasses.replace(threat, epsilon=radius * threat.epsilon)
+        return threat.at(radius * threat.epsilon)
 
     def pick(condition, new, old):
         return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
@@ -324,7 +324,7 @@ class APGD(Attack):
 def first_ball(threat: LpBall, steps: int) -> LpBall:
     """The ball of the first stage."""
     radius = float(schedule(steps, threat.norm).radius[0])
-    return dataclasses.replace(threat, epsilon=radius * threat.epsilon)
+    return threat.at(radius * threat.epsilon)
 
 
 def averaged(pair, x: jax.Array, times: int) -> tuple[jax.Array, jax.Array, jax.Array]:

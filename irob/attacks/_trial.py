@@ -21,8 +21,7 @@ def chunk(key, attack, classifier, index, x, y, z) -> tuple[AttackResult, jax.Ar
 
     def one(key, x, y, z):
         proposal = attack.perturb(key, classifier, x, y, z=z)
-        generator = attack.generator if attack.needs_generator else None
-        return referee.judge(classifier, attack.threat, x, y, proposal, z, generator)
+        return referee.judge(classifier, attack.threat, x, y, proposal, z)
 
     return jax.vmap(one)(keys.for_examples(key, index), x, y, z)
 

@@ -137,7 +137,7 @@ def step_above_epsilon(threat: LpBall, x, x_adv) -> Warnings:
     if x_adv.ndim == x.ndim:
         x_adv = x_adv[:, None]
     inside = np.asarray(_inside(threat, x, x_adv))
-    message = f"the attack proposes images outside {threat.norm} {float(threat.epsilon):g} or the box"
+    message = f"the attack proposes images outside {threat} or the box"
     return _counted("step_above_epsilon", ~inside, message + "; the referee projects them")
 
 
@@ -169,7 +169,7 @@ def examine(
     y = np.asarray(y, np.int32)[: len(x)]
     found = gradients(classifier, x, y) + random_output(classifier, x) + probabilities(classifier, x)
     if threat is not None:
-        double = dataclasses.replace(threat, epsilon=2 * threat.epsilon)
+        double = threat.at(2 * threat.epsilon)
 
         def success(ball, name="pgd", **options):
             return attacks.run(attacks.build(name, ball, **options), key, classifier, x, y).success

@@ -35,7 +35,7 @@ from irob.attacks.referee import margin
 from irob.attacks.walk import BLOCK, walk
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.promises import Attack
-from irob.core.threat import LpBall
+from irob.core.threat import LpBall, ManifoldBall
 from irob.core.types import Classifier, Generator, Proposal, value
 from irob.math import balls
 
@@ -112,8 +112,7 @@ _NUMBERS = ("learning_rate", "damping", "penalty", "noise", "inversion_learning_
 class InDistribution(Attack):
     """The attack; see `build`."""
 
-    threat: LpBall
-    generator: Generator
+    threat: ManifoldBall
     learning_rate: jax.Array | float
     damping: jax.Array | float
     penalty: jax.Array | float
@@ -134,7 +133,6 @@ class InDistribution(Attack):
     latent_radius: float | None
     protocol: str
 
-    needs_generator = True
     minimum_norm = True
 
     @property
@@ -287,4 +285,5 @@ def build(
         latent_radius = number("latent_radius", latent_radius, low=0.0, open_low=True)
     for name in _NUMBERS:
         o[name] = number(name, o[name], low=0.0, open_low=name != "noise")
-    return InDistribution(threat=threat, generator=generator, protocol=protocol, latent_radius=latent_radius, **o)
+    within = ManifoldBall(generator, threat.epsilon, threat.norm, threat.bounds)
+    return InDistribution(threat=within, protocol=protocol, latent_radius=latent_radius, **o)

@@ -21,7 +21,7 @@ from irob.attacks.referee import margin
 from irob.attacks.walk import BLOCK, refreshed
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.promises import Attack
-from irob.core.threat import LpBall
+from irob.core.threat import LpBall, ManifoldBall
 from irob.core.types import Classifier, Generator, Proposal, value
 from irob.math import balls
 
@@ -44,8 +44,7 @@ def require(generator: Generator, x: np.ndarray, z: np.ndarray | None, *, invers
 class Manifold(Attack):
     """The attack; see `build`."""
 
-    threat: LpBall
-    generator: Generator
+    threat: ManifoldBall
     step_size: jax.Array | float
     damping: jax.Array | float
     noise: jax.Array | float
@@ -57,7 +56,6 @@ class Manifold(Attack):
     inversion_steps: int
     latent_radius: float | None
 
-    needs_generator = True
     minimum_norm = True
     copies = BLOCK
 
@@ -150,8 +148,7 @@ def build(
     if initialisation not in INITIALISATIONS:
         raise unknown("initialisation", initialisation, INITIALISATIONS)
     return Manifold(
-        threat=threat,
-        generator=generator,
+        threat=ManifoldBall(generator, threat.epsilon, threat.norm, threat.bounds),
         step_size=number("step_size", step_size, low=0.0, open_low=True),
         damping=number("damping", damping, low=0.0, open_low=True),
         noise=number("noise", noise, low=0.0),

@@ -5,11 +5,12 @@
 by Adam ascent on zeta, projected before every evaluation; an example stops at its first misclassified image.  A start
 is eta U(0, 1) n / |n|_p with n ~ N(0, I).
 
-Its own threat set is the latent ball, and eta says nothing of how far the image moves.  The referee judges in the image
-threat all the same: an image outside |x_adv - x| <= epsilon is thrown away.  For the published question, which bounds
-the code alone, pass an image threat that holds every image, such as LpBall("l2", sqrt(H W C)).  With `keep="nearest"`
-an example goes on after the first misclassified image and keeps the one nearest to x, which asks for the image threat
-too.
+The published threat is the latent ball, `LatentBall(generator, eta)`: eta says nothing of how far the image moves.  In
+an image threat, `LpBall`, the attack keeps to a latent ball too, and the referee throws away what is outside
+|x_adv - x| <= epsilon, so that its rows stand beside those of other attacks.  With `keep="nearest"` an example goes on
+after the first misclassified image and keeps the nearest in the threat's own distance.
+
+It looks for a success, not for the nearest: every strength is a run of its own.
 
 Reference: Stutz, Hein and Schiele, 2019, https://arxiv.org/abs/1812.00740
 """
@@ -26,7 +27,7 @@ from irob.attacks.referee import margin
 from irob.attacks.walk import BLOCK, nearer
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.promises import Attack
-from irob.core.threat import LpBall
+from irob.core.threat import LatentBall, LpBall, ManifoldBall
 from irob.core.types import Classifier, Generator, Proposal, value
 from irob.math import balls, norms
 
@@ -36,11 +37,10 @@ KEEP = ("first", "nearest")
 
 @value("latent_norm", "keep", "initialisation", "steps", "restarts", "inversion_restarts", "inversion_steps")
 class OnManifold(Attack):
-    """The attack; see `build`."""
+    """The attack; see `build`.  eta: None where the threat is a latent ball, which has its own."""
 
-    threat: LpBall
-    generator: Generator
-    eta: jax.Array | float
+    threat: ManifoldBall | LatentBall
+    eta: jax.Array | float | None
     learning_rate: jax.Array | float
     latent_norm: str
     keep: str
@@ -49,8 +49,6 @@ class OnManifold(Attack):
     restarts: int
     inversion_restarts: int
     inversion_steps: int
-
-    needs_generator = True
 
     @property
     def needs_codes(self) -> bool:  # type: ignore[override]
@@ -73,14 +71,17 @@ class OnManifold(Attack):
             z = invert(jax.random.fold_in(key, 0), self.generator, x, y, restarts=r, steps=s)
         rule = optax.scale_by_adam()
 
+        eta = self.threat.eta if isinstance(self.threat, LatentBall) else self.eta
+        assert eta is not None
+
         def project(zeta):
-            return balls.project(zeta, self.eta, self.latent_norm)
+            return balls.project(zeta, eta, self.latent_norm)
 
         def climb(zeta):
             image = self.generator(z + zeta, y)
             logits = classifier(image)
             # softplus of the odds is the cross entropy, and unlike it has a gradient where the softmax rounds to 1
-            return odds(logits, y), (self.threat.distance(x, image), margin(logits, y))
+            return odds(logits, y), (self.threat.moved(x, z, z + zeta, image), margin(logits, y))
 
         def look(best, zeta, d, m):
             score = d if self.keep == "nearest" else jnp.where(jnp.isinf(best[1]), 0.0, jnp.inf)
@@ -89,7 +90,7 @@ class OnManifold(Attack):
         def once(r):
             size, direction = jax.random.split(jax.random.fold_in(key, r + 1))
             n = jax.random.normal(direction, z.shape)
-            start = self.eta * jax.random.uniform(size) * n / norms.norm(n, self.latent_norm)
+            start = eta * jax.random.uniform(size) * n / norms.norm(n, self.latent_norm)
 
             def step(carry, _):
                 zeta, state, best = carry
@@ -107,11 +108,11 @@ class OnManifold(Attack):
 
 
 def build(
-    threat: LpBall,
+    threat: LpBall | LatentBall,
     *,
     generator: Generator | None = None,
-    eta: float = 0.3,
-    latent_norm: str = "linf",
+    eta: float | None = None,
+    latent_norm: str | None = None,
     steps: int = 40,
     learning_rate: float = 0.005,
     restarts: int = 5,
@@ -123,9 +124,9 @@ def build(
     """The attack in a ball of codes; the defaults are the published ones.
 
     Args:
-        threat: the image threat in which the referee judges; the attack itself keeps to the latent ball.
-        generator: g(z, y), every stage included.
-        eta: radius of the latent ball, in latent standard deviations.  latent_norm: "linf" or "l2".
+        threat: the latent ball, or the image threat in which the referee judges.
+        generator: g(z, y), every stage included; that of the latent ball if the threat is one.
+        eta, latent_norm: of the latent ball in an image threat; by default 0.3 standard deviations and "linf".
         steps, learning_rate: of Adam, for each of `restarts` random starts.
         keep: "first" (misclassified image) or "nearest" (misclassified image to x).
         initialisation: "code" (the z given to `run`) or "inversion" (of the image, by Gauss-Newton).
@@ -139,16 +140,25 @@ def build(
     >>> build(LpBall("l2", 4.0), generator=g, eta=0.5).latent_norm
     'linf'
     """
-    if generator is None:
+    if isinstance(threat, LatentBall):
+        if eta is not None or latent_norm is not None:
+            raise InputError("eta: got one beside a latent ball, which has its own; leave out eta and latent_norm")
+        if initialisation != "code":
+            raise InputError(f'initialisation: got {initialisation!r}, wanted "code": a latent ball is about the code')
+        within: LatentBall | ManifoldBall = threat
+        latent_norm = threat.norm
+    elif generator is None:
         raise InputError('generator: got none, wanted one; pass generator=irob.generators.load("acgan_mnist")')
+    else:
+        within = ManifoldBall(generator, threat.epsilon, threat.norm, threat.bounds)
+        eta, latent_norm = number("eta", 0.3 if eta is None else eta, low=0.0), latent_norm or "linf"
     named = (("latent_norm", latent_norm, LATENT), ("keep", keep, KEEP))
     for what, name, choices in (*named, ("initialisation", initialisation, INITIALISATIONS)):
         if name not in choices:
             raise unknown(what, name, choices)
     return OnManifold(
-        threat=threat,
-        generator=generator,
-        eta=number("eta", eta, low=0.0),
+        threat=within,
+        eta=eta,
         learning_rate=number("learning_rate", learning_rate, low=0.0, open_low=True),
         latent_norm=latent_norm,
         keep=keep,

@@ -7,6 +7,7 @@ is that of s times a positive number: the direction is the same, but where a con
 the gradient of the cross entropy is exactly 0 in single precision, and that of s is not.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from irob.core.types import Classifier, Proposal, value
 
 STARTS = ("zero", "noise", "random")
 NOISE = 1e-3
+REACH = 2.5  # all steps together, in radii, so that the whole ball can be reached
 LOSSES = ("ce", "margin")
 # The published evaluation: last of 100 steps of 0.5 from the clean point, gradient / (norm + 1e-32).
 PROTOCOLS: dict[str, dict[str, Any]] = {
@@ -117,7 +119,7 @@ def odds(logits: jax.Array, y: jax.Array) -> jax.Array:
 
 @value("steps", "restarts", "start", "best", "loss", "protocol")
 class PGD(Attack):
-    """The attack; see `build`."""
+    """The attack; see `build`.  scaled: whether the step follows the radius; a leaf, so that both share a program."""
 
     threat: LpBall
     step_size: jax.Array | float
@@ -127,6 +129,12 @@ class PGD(Attack):
     best: bool
     loss: str
     protocol: str
+    scaled: jax.Array | bool = False
+
+    def at(self, strength: jax.Array | float) -> "PGD":
+        """At another radius, with the step that belongs to it."""
+        step_size = REACH * strength / self.steps if self.scaled else self.step_size
+        return dataclasses.replace(self, threat=self.threat.at(strength), step_size=step_size)
 
     def perturb(self, key: jax.Array, classifier: Classifier, x: jax.Array, y: jax.Array, *, z=None) -> Proposal:
         """x: f[H,W,C], y: i[] -> x_adv f[restarts,H,W,C].  Restart r has the key fold_in(key, r)."""
@@ -200,8 +208,9 @@ def build(
     o["steps"], o["restarts"] = integer("steps", o["steps"], low=1), integer("restarts", o["restarts"], low=1)
     if o["restarts"] > 1 and o["start"] == "zero":
         raise InputError('restarts: got more than one with start "zero", which repeats itself; use start="random"')
-    if o["step_size"] is None:
-        o["step_size"] = 2.5 * threat.epsilon / o["steps"]
+    scaled = o["step_size"] is None
+    if scaled:
+        o["step_size"] = REACH * threat.epsilon / o["steps"]
     else:
         number("step_size", o["step_size"], low=0.0, open_low=True)
-    return PGD(threat=threat, protocol=protocol, **o)
+    return PGD(threat=threat, protocol=protocol, scaled=scaled, **o)

@@ -171,7 +171,7 @@ def _chunk(certifier, walked: tuple[Any, ...], x, y, threat: LpBall, steps: int 
         prediction = jnp.argmax(logits).astype(jnp.int32)
 
         def prove(epsilon):
-            margin = certifier.margin(walked, x, y, LpBall(threat.norm, epsilon, threat.bounds))
+            margin = certifier.margin(walked, x, y, threat.at(epsilon))
             return margin, (margin > 0) & (prediction == y)  # False for NaN
 
         def halve(_, carry):

@@ -61,7 +61,7 @@ class Milp(ModelCertifier):
         supported(walked, x.shape[1:])
         walked = _losses.single(walked)
         parts = segments(walked, x.shape[1:])
-        ball = LpBall(threat.norm, jnp.float32(threat.epsilon), threat.bounds)
+        ball = threat.at(jnp.float32(threat.epsilon))
         margins: list[float] = []
         guesses: list[int] = []
         with jax.default_matmul_precision("float32"):

@@ -6,15 +6,16 @@ of the class, or a property where it depends on the options.
 """
 
 import abc
+import dataclasses
 import pathlib
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
 
 from irob.core.evidence import Certificate
-from irob.core.threat import LpBall
-from irob.core.types import AttackResult, Classifier, Proposal
+from irob.core.threat import CodeThreat, LpBall
+from irob.core.types import AttackResult, Classifier, Generator, Proposal
 from irob.math.norms import NORMS
 
 CHUNK = 16  # examples that a certifier takes at a time unless it says otherwise
@@ -23,17 +24,14 @@ CHUNK = 16  # examples that a certifier takes at a time unless it says otherwise
 class Searcher(abc.ABC):
     """What single attacks and ensembles have in common.
 
-    threat: where they look, and where the referee judges.  generator: of those that need one, g(z, y).
+    threat: where they look, and where the referee judges; its strength is a leaf.  Which threats an attack is for is
+    said by the annotation of its `build`.
     """
 
-    threat: LpBall
-    generator: Any
+    threat: Any
 
     norms: tuple[str, ...] = tuple(NORMS)
     """Norms of the threat that it knows."""
-
-    needs_generator: bool = False
-    """It moves in the latent space of a generator, which is its field `generator`."""
 
     needs_codes: bool = False
     """It starts from the codes of the images, which the caller must know."""
@@ -49,6 +47,24 @@ class Searcher(abc.ABC):
 
     copies: int = 1
     """Evaluations of the generator at once for one example, by which memory is planned."""
+
+    @property
+    def needs_generator(self) -> bool:
+        """Whether it moves in the latent space of a generator, which its threat holds."""
+        return isinstance(self.threat, CodeThreat)
+
+    @property
+    def generator(self) -> Generator:
+        """That of the threat."""
+        return self.threat.generator
+
+    def at(self, strength: jax.Array | float) -> Self:
+        """The same attack at another strength of its threat; it is not built again, and no program is compiled again.
+
+        What scales with the strength, such as a step, is scaled by the attack's own `at`.
+        """
+        threat = self.threat.at(strength)
+        return dataclasses.replace(self, threat=threat)  # type: ignore[type-var]
 
     def require(self, x: np.ndarray, z: np.ndarray | None) -> None:  # noqa: B027
         """Raises `InputError` where it cannot work on the images f[n,H,W,C] and codes f[n,d]; by default nowhere."""

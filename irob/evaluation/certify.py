@@ -73,7 +73,7 @@ class _Job:
     classifier: Classifier
     data: Dataset
     radii: list[float]
-    norm: str
+    threat: LpBall
     name: str
     attack: robustness.Plan
     pieces: Pieces
@@ -83,7 +83,7 @@ class _Job:
     def identity(self, plan: Plan) -> dict[str, Any]:
         """What a certificate depends on, for `Pieces`."""
         return {"certifier": plan.certifier, "code": registry.source(plan.certifier, kind="certifier"),
-                "options": plan.options, "norm": self.norm,
+                "options": plan.options, "norm": self.threat.norm,
                 "module": self.classifier.name, "classifier": fingerprint(self.classifier.variables),
                 "data": fingerprint((self.data.x, self.data.y))}
 
@@ -95,9 +95,10 @@ class _Job:
             epsilon: float | None = None, **detail: Any) -> Row:
         """kept: bool[n]."""
         low, high = robustness.interval(int(kept.sum()), len(kept))
-        where = {} if epsilon is None else {"epsilon": float(epsilon), "norm": self.norm}
-        return Row(self.data.name, model, "none" if epsilon is None else f"{self.norm} {epsilon:g}", quantity,
-                   float(kept.mean()), side, quantity == CERTIFIED, method, low, high, len(kept), {**where, **detail})
+        where = None if epsilon is None else self.threat.at(epsilon)
+        return Row(self.data.name, model, "none" if where is None else str(where), quantity, float(kept.mean()), side,
+                   quantity == CERTIFIED, method, low, high, len(kept),
+                   {**(where.record() if where else {}), **detail})
 
 
 def evaluate(
@@ -139,11 +140,12 @@ def evaluate(
         raise InputError(f"epsilon: got {radii[0]:g}, wanted numbers above 0")
     name, pieces = name or classifier.name, pieces or Pieces()
     attack = dataclasses.replace(attack or robustness.Plan("pgd", len(data)), samples=len(data))
-    job = _Job(key, classifier, data, radii, norm, name, attack, pieces, section, label)
+    threat = LpBall(norm, radii[0])
+    job = _Job(key, classifier, data, radii, threat, name, attack, pieces, section, label)
     built = [build(p, keys.named(key, SMOOTHING)) for p in plans]
     for certifier in built:  # what cannot be certified is said before any work
-        examine(certifier, classifier, data, LpBall(norm, radii[0]))
-    attacks.build(attack.attack, LpBall(norm, radii[-1]), **attack.options)
+        examine(certifier, classifier, data, threat)
+    attacks.build(attack.attack, threat.at(radii[-1]), **attack.options)
     rows: list[Row] = []
     outcomes: list[Outcome] = []
     if beside is None and not all(isinstance(c, smoothing.Smoothing) for c in built):
@@ -209,7 +211,7 @@ def _walked(
         settings = {**job.identity(plan), "epsilon": epsilon, "examples": fingerprint(chosen)}
         prove = functools.partial(certify.run, label=job.says(f"{plan.certifier} ε={epsilon:g}"))
         found = job.pieces.get(job.section, settings, functools.partial(
-            proved, chosen, LpBall(job.norm, epsilon), prove))
+            proved, chosen, job.threat.at(epsilon), prove))
         method = str(found["method"])
         certified[i, chosen] = found["certified"]
         alive = certified[i]
@@ -220,7 +222,8 @@ def _walked(
     if plan.curve and radius is None and len(chosen):
         settings = {**job.identity(plan), "high": BEYOND * job.radii[-1], "examples": fingerprint(chosen)}
         search = functools.partial(certify.radius, high=BEYOND * job.radii[-1], label=job.says(plan.certifier))
-        found = job.pieces.get(f"{job.section}-radius", settings, functools.partial(proved, chosen, job.norm, search))
+        work = functools.partial(proved, chosen, job.threat.norm, search)
+        found = job.pieces.get(f"{job.section}-radius", settings, work)
         radius = np.max(certified * np.asarray(job.radii)[:, None], axis=0)  # what is certified already
         radius[chosen] = np.maximum(radius[chosen], found["radius"])
     outcome = Outcome(plan, job.name, certified, robust, radius)
@@ -234,7 +237,7 @@ def _smoothed(job: _Job, plan: Plan, certifier: smoothing.Smoothing) -> tuple[li
     identity = job.identity(plan) | {"key": fingerprint(job.key)}
 
     def prove():
-        found = certify.run(certifier, job.classifier, x, y, LpBall(job.norm, job.radii[0]), chunk=plan.chunk,
+        found = certify.run(certifier, job.classifier, x, y, job.threat.at(job.radii[0]), chunk=plan.chunk,
                             label=job.says("smoothing"))
         return {"prediction": found.prediction, "radius": found.radius, "method": found.method}
 
@@ -246,15 +249,16 @@ def _smoothed(job: _Job, plan: Plan, certifier: smoothing.Smoothing) -> tuple[li
                                    image_shape=tuple(job.data.image_shape))
     judge = dataclasses.replace(certifier, key=keys.named(job.key, "judge"))
     size = min(TOGETHER, len(y))
+    attack = attacks.build(job.attack.attack, job.threat, **job.attack.options)
     robust, alive = np.zeros_like(certified), right.copy()
     for i, epsilon in enumerate(job.radii):
         chosen = np.flatnonzero(alive)
 
         def fool(epsilon=epsilon, chosen=chosen):
-            attack = attacks.build(job.attack.attack, LpBall(job.norm, epsilon), **job.attack.options)
             filled = np.resize(chosen, max(len(chosen), size))
-            x_adv = attacks.run(attack, keys.named(job.key, "attack"), surrogate, x[filled], y[filled], chunk=size,
-                                label=job.says(f"{job.attack.attack} on smoothed ε={epsilon:g}")).x_adv
+            label = job.says(f"{job.attack.attack} on smoothed ε={epsilon:g}")
+            x_adv = attacks.run(attack.at(epsilon), keys.named(job.key, "attack"), surrogate, x[filled], y[filled],
+                                chunk=size, label=label).x_adv
             said = judge.predict(job.classifier, x_adv[:len(chosen)], chunk=plan.chunk)
             return {"wrong": (said != y[chosen]) & (said != smoothing.ABSTAIN)}
 

@@ -111,7 +111,7 @@ def from_result(result: AttackResult, attack, name: str, **options) -> Curve:
         raise InputError(f"curve: attack {name!r} works at one epsilon, wanted one of minimum norm such as fab; "
                          "give its points with curves.points")
     found = np.where(result.success, np.asarray(result.distance, np.float64), np.inf)
-    return from_distances(found, largest=float(attack.threat.epsilon), attack=name, norm=attack.threat.norm, **options)
+    return from_distances(found, largest=float(attack.threat.strength), attack=name, norm=attack.threat.norm, **options)
 
 
 def points(rows: Sequence[Row], model: str | None = None) -> list[tuple[str, float, float, float, float]]:

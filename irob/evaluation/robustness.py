@@ -19,7 +19,7 @@ from irob.core import batch, check, compile, keys, registry
 from irob.core.check import InputError, integer
 from irob.core.evidence import EvidenceError, Row
 from irob.core.promises import Ensemble
-from irob.core.threat import LpBall
+from irob.core.threat import SLACK, LpBall, Threat
 from irob.core.types import Classifier, Dataset, Generator
 from irob.evaluation import curves
 from irob.evaluation.pieces import Pieces, fingerprint, whole
@@ -33,7 +33,7 @@ class Plan:
     """An attack with its options, on the first `samples` images of each trial.
 
     options: for `attacks.build`.  monotone: an image fooled at one epsilon counts as fooled at every larger one and is
-    not attacked again, which is sound since the balls are nested; the published evaluation does not do so.
+    not attacked again, where the threat is nested; the published evaluation does not do so.
     chunk: examples at a time, which sets memory and speed and not the result; plans of equal chunk share a program.
     """
 
@@ -93,8 +93,8 @@ def attacked(
     data: Dataset,
     plan: Plan,
     *,
-    epsilons: Sequence[float],
-    norm: str = "l2",
+    threat: Threat,
+    strengths: Sequence[float],
     generator: Generator | None = None,
     pieces: Pieces | None = None,
     section: str = "attack",
@@ -102,29 +102,29 @@ def attacked(
 ) -> Outcome:
     """What a plan finds in one trial.
 
-    An attack of minimum norm looks for the nearest success: one run at the largest epsilon serves them all, and gives
-    distances.
+    The attack is built once and run at every strength of the threat.  Where the threat is nested, one of minimum norm
+    is run at the largest alone, which serves them all and gives distances.
     """
     pieces = pieces or Pieces()
-    radii = sorted(epsilons)
-    attack = attacks.build(plan.attack, LpBall(norm, radii[0]), **_with(plan, generator, data))
-    needs, nearest = attack.needs_generator, attack.minimum_norm
+    radii = sorted(strengths)
+    attack = attacks.build(plan.attack, threat.at(radii[0]), **_with(plan, generator, data))
+    nearest, carried = attack.minimum_norm and threat.nested, plan.monotone and threat.nested
     identity = {
         "attack": plan.attack, "code": registry.source(plan.attack, kind="attack"), "options": plan.options,
-        "norm": norm, "key": fingerprint(key),
+        "threat": threat.at(0.0).record(), "bounds": threat.bounds, "key": fingerprint(key),
         "classifier": fingerprint(classifier.variables), "module": classifier.name,
         "data": fingerprint((data.x, data.y, data.z)),
-        "generator": whole(generator) if needs and generator else None,
+        "generator": whole(attack.generator) if attack.needs_generator else None,
     }
     runs = [radii[-1]] if nearest else radii
     alive = np.ones(len(data), bool)
     robust, images, distance, by = [], [], None, []
     for epsilon in runs:
-        chosen = np.flatnonzero(alive) if plan.monotone else np.arange(len(data))
+        chosen = np.flatnonzero(alive) if carried else np.arange(len(data))
         settings = {**identity, "epsilon": epsilon, "examples": fingerprint(chosen)}
         state = pieces.state(section, settings) if isinstance(attack, Ensemble) else None
         work = functools.partial(
-            _one, key, classifier, data, chosen, plan, LpBall(norm, epsilon), generator if needs else None,
+            _one, key, classifier, data, chosen, attack.at(epsilon), plan.chunk,
             f"{label} {plan.attack} ε={epsilon:g}" if label else "", state)
         found = pieces.get(section, settings, work)
         if isinstance(attack, Ensemble):
@@ -133,11 +133,10 @@ def attacked(
         if nearest:
             distance = np.where(found["success"], found["distance"], np.inf)
         for radius in radii if nearest else [epsilon]:
-            # LpBall.contains grants the same slack for float noise.
-            fooled = found["success"] & (found["distance"] <= radius + 1e-5)
+            fooled = found["success"] & (found["distance"] <= radius + SLACK)  # what the threat grants to float noise
             left = np.ones(len(data), bool)
             left[chosen] = ~fooled
-            alive = alive & left if plan.monotone else left
+            alive = alive & left if carried else left
             robust.append(alive.copy())
             images.append(_first(found["x_adv"], chosen, data.x[:SHOWN], fooled))
     kept = None if distance is None else distance[None]
@@ -160,17 +159,16 @@ def _with(plan: Plan, generator: Generator | None, data: Dataset) -> dict[str, A
     return {**inverted, **plan.options, **({"generator": generator} if latent(plan.attack) else {})}
 
 
-def _one(key, classifier, data, chosen, plan, threat, generator, label, state=None) -> dict[str, Any]:
+def _one(key, classifier, data, chosen, attack, chunk, label, state=None) -> dict[str, Any]:
     """One run of an attack on the chosen examples, filled up to one chunk so that few examples need no new program."""
     count = len(chosen)
     if not count:
         empty = np.zeros(0)
         return {"success": empty.astype(bool), "distance": empty, "x_adv": np.zeros((0, *data.image_shape), np.float32)}
-    attack = attacks.build(plan.attack, threat, **_with(plan, generator, data))
-    chunk = min(plan.chunk or (128 if jax.default_backend() == "cpu" else 1024), len(data))
+    chunk = min(chunk or (128 if jax.default_backend() == "cpu" else 1024), len(data))
     # An ensemble cuts what is left into pieces of its own.
     filled = chosen if isinstance(attack, Ensemble) else np.resize(chosen, max(count, chunk))
-    z = data.z[filled] if generator is not None and data.z is not None else None
+    z = data.z[filled] if attack.needs_generator and data.z is not None else None
     result = attacks.run(
         attack, key, classifier, data.x[filled], data.y[filled], z, chunk=chunk, label=label, state=state)
     shown = int(np.sum(chosen < SHOWN))
@@ -195,6 +193,7 @@ def evaluate(
     *,
     epsilons: Sequence[float],
     norm: str = "l2",
+    threat: Threat | None = None,
     trials: int = 1,
     name: str | None = None,
     generator: Generator | None = None,
@@ -208,6 +207,8 @@ def evaluate(
         key: typed key; trial t uses fold_in(key, t).
         data: at least trials times the largest `samples` images; trial t takes a stretch of its own, and natural
             accuracy is measured on all of them.
+        epsilons: strengths of the threat.
+        threat: any; by default the ball of that norm.  Its own strength is not looked at.
         pieces: where finished work is kept.
 
     Raises:
@@ -228,8 +229,9 @@ def evaluate(
     check.images(data.x, data.y, num_classes=classifier.num_classes)
     if data.z is not None:
         check.finite("codes z", data.z)
+    threat = LpBall(norm, 0.0) if threat is None else threat
     for plan in plans:  # what cannot be built is said before any work
-        attacks.build(plan.attack, LpBall(norm, max(epsilons)), **_with(plan, generator, data))
+        attacks.build(plan.attack, threat.at(max(epsilons)), **_with(plan, generator, data))
     name, pieces = name or classifier.name, pieces or Pieces()
     seen = pieces.get(f"{section}-natural", {
         "classifier": fingerprint(classifier.variables), "module": classifier.name, "x": fingerprint(data.x),
@@ -243,7 +245,7 @@ def evaluate(
         for t in range(trials):
             part = data.take(slice(t * size, t * size + plan.samples))
             parts.append(attacked(
-                jax.random.fold_in(key, t), classifier, part, plan, epsilons=radii, norm=norm, generator=generator,
+                jax.random.fold_in(key, t), classifier, part, plan, threat=threat, strengths=radii, generator=generator,
                 pieces=pieces, section=section,
                 label=f"{label}, trial {t + 1}/{trials}:" if label and trials > 1 else label))
         outcomes.append(_joined(parts))
@@ -252,11 +254,11 @@ def evaluate(
         """kept: bool[trials, samples]."""
         low, high = interval(int(kept.sum()), kept.size)
         spread = {"std": float(np.std(kept.mean(axis=1), ddof=1))} if len(kept) > 1 else {}
-        where = {} if epsilon is None else {"epsilon": float(epsilon), "norm": norm}
+        where = None if epsilon is None else threat.at(epsilon)
         return Row(
-            data.name, name, "none" if epsilon is None else f"{norm} {epsilon:g}", quantity, float(kept.mean()),
+            data.name, name, "none" if where is None else str(where), quantity, float(kept.mean()),
             "exact" if epsilon is None else "upper", False, method, low, high, kept.size,
-            {**where, "trials": len(kept), **spread, **detail})
+            {**(where.record() if where else {}), "trials": len(kept), **spread, **detail})
 
     rows = []
     if len(data) > clean.size:

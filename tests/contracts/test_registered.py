@@ -89,7 +89,7 @@ def test_an_attack_is_feasible_and_judged(name, norm, key):
     wrong = np.argmax(jax.vmap(LINEAR)(x), axis=1) != y
     assert result.success[wrong].all()
     np.testing.assert_allclose(result.distance, jax.vmap(threat.distance)(x, result.x_adv), atol=1e-5)
-    nothing = attacks.run(dataclasses.replace(attack, threat=LpBall(norm, 0.0)), key, LINEAR, x, y.astype(np.int32), z)
+    nothing = attacks.run(attack.at(0.0), key, LINEAR, x, y.astype(np.int32), z)
     np.testing.assert_array_equal(nothing.success, wrong)  # a ball of radius 0 holds the image alone
 
 

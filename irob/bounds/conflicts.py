@@ -56,9 +56,9 @@ class Search:
         most: edges kept.  rows: of a stripe; it does not change the result unless edges are left out.
     """
 
-    def __init__(self, x, y, epsilons: Sequence[float], norm: str, *, most: int = MOST, rows: int = ROWS):
+    def __init__(self, x, y, epsilons: Sequence[float], norm: str, *, most: int = MOST, rows: int | None = None):
         self.x = x.reshape(len(x), -1)
-        self.n, self.norm, self.most, self.rows = len(x), norm, most, rows
+        self.n, self.norm, self.most, self.rows = len(x), norm, most, rows or ROWS
         self.y = np.asarray(y)
         self.order = np.argsort(self.y, kind="stable")
         labels = self.y[self.order]

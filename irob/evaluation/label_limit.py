@@ -180,7 +180,7 @@ def _images(key, generator, judge, coupling, priors, count: int, pieces: Pieces,
 
 
 def _sum(x: np.ndarray) -> int:
-    return zlib.crc32(memoryview(np.ascontiguousarray(x)).cast("B"))
+    return zlib.crc32(x.tobytes())
 
 
 def _sizes(x, y, job: Job, pieces: Pieces, identity: dict[str, Any], label: str) -> dict[str, Any]:

@@ -196,7 +196,7 @@ def draw(key: jax.Array, generator: Generator, count: int, what: Any, *, priors=
          label: str = "", start: int = 0) -> tuple[Any, np.ndarray]:
     """(what(x) of fresh images, their labels i[n]), in chunks: images themselves are not kept unless `what` does.
 
-    Image i depends on the key and i alone.  what: a pytree that is called with x f[H,W,C], per example.
+    Image i (from `start` on) depends on the key and i.  what: a pytree that is called with x f[H,W,C], per example.
 
     Raises:
         InputError: a generator whose latent is not Gaussian.
@@ -211,7 +211,7 @@ def draw(key: jax.Array, generator: Generator, count: int, what: Any, *, priors=
     with jax.default_matmul_precision("float32"):
         return batch.stream(
             lambda index, _: _chunk(generator, what, keys.for_examples(key, index), p),
-            np.empty(check.integer("samples", count, low=1), np.bool_), chunk=chunk, label=label)
+            np.empty(check.integer("samples", count, low=1), np.bool_), chunk=chunk, label=label, start=start)
 
 
 @jit

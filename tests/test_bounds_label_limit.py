@@ -181,7 +181,7 @@ def test_the_upper_end_covers_by_simulation():
 @pytest.mark.parametrize("size", [1, 2, 10])
 @pytest.mark.parametrize("p", [0.002, 0.1, 0.5])
 def test_the_upper_end_covers_groups_that_move_together(size, p):
-    """Groups all in conflict or not at all, with as many single examples as they meet: the matching is size Bin(m, p)."""
+    """Groups in conflict as a whole or not at all, with enough single examples: the matching is size Bin(m, p)."""
     m, confidence = 400, 0.95
     n, sizes, k = 2 * size * m, [size] * m + [1] * (size * m), np.arange(m + 1)
     ends = np.array([upper(size * v, n, confidence, sizes) for v in k])

@@ -98,7 +98,7 @@ def label_limit(
 
 
 def limits(
-    edges: Edges, n: int, epsilons: Sequence[float], confidence: float, sizes: Sequence[int] = (1,)
+    edges: Edges, n: int, epsilons: Sequence[float], confidence: float, sizes: Sequence[int] | np.ndarray = (1,)
 ) -> list[LabelLimit]:
     """The limits from the conflicts of n examples; epsilons: increasing, those that the edges were searched for."""
     found = largest_fractional_matchings(edges.i, edges.j, edges.level, n, len(epsilons))
@@ -106,7 +106,7 @@ def limits(
             for e, nu in zip(epsilons, found.tolist())]
 
 
-def upper(matching: float, n: int, confidence: float, sizes: Sequence[int] = (1,)) -> float:
+def upper(matching: float, n: int, confidence: float, sizes: Sequence[int] | np.ndarray = (1,)) -> float:
     """The limit for the distribution from the largest fractional matching of n examples; at most 1, rounded up.
 
     sizes: of the groups of examples that depend on each other, or a list that is repeated until it makes n.
@@ -123,10 +123,10 @@ def upper(matching: float, n: int, confidence: float, sizes: Sequence[int] = (1,
     return min(1.0, 1 - expected / n + ROUNDING)
 
 
-def group_sizes(groups, n: int) -> Sequence[int]:
+def group_sizes(groups, n: int) -> np.ndarray:
     """How many of n examples each group has; groups: i[n], or None where each is its own."""
     if groups is None:
-        return (1,)
+        return np.ones(1, int)
     groups = np.asarray(groups)
     if groups.shape != (n,) or groups.dtype.kind not in "iu":
         raise InputError(f"groups: got {groups.dtype}{list(groups.shape)}, wanted one integer for each of {n} examples")

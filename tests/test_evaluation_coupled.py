@@ -85,8 +85,8 @@ def test_training_undoes_a_rotation(tmp_path):
     generators.save(tmp_path / "g", g, options={"latent_dim": 4, "num_classes": 2, "image_shape": [4, 4, 1]})
     with pytest.raises(SystemExit, match="0"):
         run(door.main, door.Config, prog="train.coupling",
-            argv=["--generator", str(tmp_path / "g"), "--out", str(tmp_path / "c"), "--pairs", "0-1", "--epsilon", "0.1",
-                  "--softness", "0.1", "--steps", "80", "--batch-size", "64", "--learning-rate", "0.05"])
+            argv=["--generator", str(tmp_path / "g"), "--out", str(tmp_path / "c"), "--pairs", "0-1", "--steps", "80",
+                  "--epsilon", "0.1", "--softness", "0.1", "--batch-size", "64", "--learning-rate", "0.05"])
     share = json.loads((tmp_path / "c" / "config.json").read_text())["share in conflict"]["0-1"]
     assert share["identity"] < 0.5 and share["learned"] > 0.95
     learned = coupled.load(tmp_path / "c", g)

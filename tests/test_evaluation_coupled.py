@@ -59,21 +59,21 @@ def test_an_image_depends_on_its_number_alone(bare, turned, key):
     np.testing.assert_allclose(coupled.draw(key, bare, turned, 80, start=400)[0], whole[400:480], atol=1e-6)
 
 
-@pytest.mark.parametrize("epsilon", [0.25, 0.5, 0.75])
-def test_two_gaussians(epsilon, key):
+def test_two_gaussians(key):
     """N(mu, I) and N(-mu, I): mirrored codes give a smaller limit than independent ones, never below the optimum."""
     shift = jnp.zeros(20).at[0].set(1.0)
     g = generators.from_function(lambda v, z, y: (z + v * (1 - 2 * y)).reshape(4, 5, 1), shift, 20, 2, (4, 5, 1))
     mirror = Coupling(jnp.stack([jnp.eye(20), jnp.eye(20).at[0, 0].set(-1.0)]), (0, 0))
-    job = label_limit.Job([epsilon], grid=0)
-    row, = label_limit.of_generator(key, g, job, 2000, coupling=mirror)
-    alone, = label_limit.of_generator(key, g, job, 2000)
-    best = 1 - bounds.transport_gaussian(1.0, epsilon)
-    assert best < row.value < alone.value and row.certified and row.detail["definition"] == "label"
-    assert row.detail["groups"] == [2] and "float32" in row.detail["assumptions"]
+    job = label_limit.Job([0.25, 0.5, 0.75], grid=0)
+    rows = label_limit.of_generator(key, g, job, 2000, coupling=mirror)
+    alone = label_limit.of_generator(key, g, job, 2000)
     x, y = coupled.draw(key, g, mirror, 2000)
-    found, = bounds.label_limit(x, y, [epsilon], groups=np.arange(2000) // 2)
-    assert (found.upper, found.sample) == (row.value, row.detail["sample limit"])
+    found = bounds.label_limit(x, y, job.epsilons, groups=np.arange(2000) // 2, joint=True)
+    best = 1 - bounds.transport_gaussian(1.0, np.asarray(job.epsilons))
+    for row, other, least, v in zip(rows, alone, best, found):
+        assert least < row.value < other.value and row.certified and row.detail["definition"] == "label"
+        assert (row.value, row.detail["sample limit"], row.detail["groups"]) == (v.upper, v.sample, [2])
+        assert "float32" in row.detail["assumptions"]
 
 
 def test_training_undoes_a_rotation(tmp_path):
@@ -105,7 +105,7 @@ def test_the_shipped_coupling(key):
     for follower, leader in enumerate(shipped.leaders):
         if follower != leader:
             own, foreign = (np.linalg.norm(x[:, leader] - np.roll(x[:, follower], k, 0), axis=1) for k in (0, 1))
-            assert np.mean(own <= 6) > 0.1 + np.mean(foreign <= 6)
+            assert np.mean(own <= 6) > 0.05 + np.mean(foreign <= 6)
     assert coupled.shipped(generators.build("acgan", key=key)) is None
 
 

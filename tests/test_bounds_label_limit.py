@@ -207,6 +207,16 @@ def test_the_smaller_deviation_is_taken():
     assert upper(0, 10, 0.95) == upper(3, 100_000, 0.95) == 1.0
 
 
+def test_the_moment_bound_of_the_second_inequality():
+    """Its differential inequality, in units of E[nu], and what Chernoff makes of it at the best s."""
+    s = np.linspace(1e-2, 1.2, 100_000, endpoint=False)
+    phi, bound = np.exp(-s) + s - 1, s**2 / (1 - 5 * s / 6)
+    slope = (2 * s - 5 * s**2 / 6) / (1 - 5 * s / 6) ** 2
+    assert np.all(s - 2 * phi > 0) and np.all((s - 2 * phi) * slope - bound >= 2 * phi)
+    for t in (0.1, 1.0, 10.0):
+        assert np.max(s * t - bound) >= t**2 / (2 * (2 + 5 * t / 6)) * (1 - 1e-6)
+
+
 def test_joint_statements_hold_at_a_higher_level_each():
     x, y = sample(2000)
     alone = bounds.label_limit(x, y, [0.3, 0.6], confidence=each(0.9, 2))

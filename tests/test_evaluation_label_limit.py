@@ -119,6 +119,20 @@ def test_a_data_set_states_what_it_assumes(tmp_path):
     assert "independent" in shown.table(rows).notes[1] and shown.figure(rows) is None
 
 
+def test_an_accelerators_blocks_are_those_of_the_host(monkeypatch):
+    rng = np.random.default_rng(0)
+    for name, size in (("ROWS", 32), ("COLUMNS", 40)):
+        monkeypatch.setattr(label_limit, name, size)
+    left, right = rng.normal(size=(32, 5)).astype(np.float32), rng.normal(size=(40, 5)).astype(np.float32)
+    for a, b, least in ((32, 40, -1.0), (20, 40, 0.0), (32, 7, 1.0), (3, 4, -99.0)):
+        reach = np.linspace(least, 1, a, dtype=np.float32)
+        place, entry = label_limit.within_device(left[:a], right[:b], reach)
+        wanted, entries = label_limit.within_host(left[:a], right[:b], reach)
+        assert np.array_equal(place, wanted) and entry == pytest.approx(entries, abs=1e-6)
+    monkeypatch.setattr(label_limit, "LEAST", 3)  # what does not fit is the host's
+    assert len(label_limit.within_device(left, right, np.ones(32, np.float32))[0]) > 3
+
+
 def test_rounded_ends_stay_upper_ends():
     assert [shown.percent_up(v) for v in (0.85410001, 0.8541, 0.99999, 0.0)] == ["85.42", "85.41", "100.00", "0.00"]
 

@@ -17,7 +17,7 @@ import bisect
 import concurrent.futures
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -54,12 +54,15 @@ class Search:
         x: f[n,...], finite; may be a memory map.  y: i[n].
         epsilons: increasing.  norm: "l1", "l2" or "linf".
         most: edges kept.  rows: of a stripe; it does not change the result unless edges are left out.
+        within: finds small entries of a matrix product, as the function of that name does; for accelerators.
     """
 
-    def __init__(self, x, y, epsilons: Sequence[float], norm: str, *, most: int = MOST, rows: int | None = None):
+    def __init__(self, x, y, epsilons: Sequence[float], norm: str, *, most: int = MOST, rows: int | None = None,
+                 within: Callable | None = None):
         self.x = x.reshape(len(x), -1)
         self.n, self.norm, self.most, self.rows = len(x), norm, most, rows or ROWS
         self.y = np.asarray(y)
+        self.within = within_host if within is None else within
         self.order = np.argsort(self.y, kind="stable")
         labels = self.y[self.order]
         self.later = np.searchsorted(labels, labels, side="right")  # where the next label begins
@@ -143,15 +146,27 @@ class Search:
             allowance = (a.shape[1] + 16) * 2.0**-22 * float(squares_a.max() + squares_b.max()) + 1e-37
             left = np.concatenate([-2 * a, np.ones((len(a), 1), np.float32)], axis=1)
             right = np.concatenate([b, squares_b[:, None]], axis=1)
-            size, base, limit = left @ right.T, squares_a[:, None], at**2 * (1 + 1e-5) + allowance
+            limit = at**2 * (1 + 1e-5) + allowance
+            place, size = self.within(left, right, (limit[-1] - squares_a).astype(np.float32))
+            size = size + squares_a[place // len(b)]
         else:
-            size, base, limit = cdist(a, b, METRIC[self.norm]), np.zeros((len(a), 1)), at * (1 + 1e-9) + 1e-9
-        place = np.flatnonzero(size <= (limit[-1] - base).astype(size.dtype))
-        i, j = (v.astype(np.int32) for v in np.divmod(place, size.shape[1]))
-        level = np.searchsorted(limit[:-1], size.ravel()[place] + base[i, 0]).astype(np.int16)
+            limit = at * (1 + 1e-9) + 1e-9
+            place, size = _small(cdist(a, b, METRIC[self.norm]), limit[-1])
+        i, j = (v.astype(np.int32) for v in np.divmod(place, len(b)))
+        level = np.searchsorted(limit[:-1], size).astype(np.int16)
         i, j = i + np.int32(rows.start), j + np.int32(columns.start)
         other = j >= self.later[i]
         return Edges(i[other], j[other], level[other])
+
+
+def within_host(left: np.ndarray, right: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(places i[m] in the flat matrix left f32[a,k] right^T, entries f32[m]) where row r's entry is <= reach f32[a]."""
+    return _small(left @ right.T, reach[:, None])
+
+
+def _small(matrix: np.ndarray, limit) -> tuple[np.ndarray, np.ndarray]:
+    place = np.flatnonzero(matrix <= limit)
+    return place, matrix.ravel()[place]
 
 
 def joined(parts: Sequence[Edges]) -> Edges:
@@ -184,24 +199,28 @@ def thinned(edges: Edges, n: int, most: int) -> Edges:
 
 
 def judged(x, i, j, epsilons: Sequence[float], norm: str) -> np.ndarray:
-    """The first epsilon with |x_i - x_j| <= 2 epsilon, as its place i16[m]; len(epsilons) if there is none.  Exact."""
-    with np.errstate(over="ignore", under="ignore"):
-        away = np.asarray(x[i], np.float64) - np.asarray(x[j], np.float64)
-        if norm == "l2":
-            size, limit = np.einsum("id,id->i", away, away), (2 * np.asarray(epsilons)) ** 2
-        elif norm == "l1":
-            size, limit = np.abs(away).sum(axis=1), 2 * np.asarray(epsilons)
-        else:
-            size, limit = np.abs(away).max(axis=1), 2 * np.asarray(epsilons)
-        error = (away.shape[1] + 16) * 2.0**-52  # each of d + 3 roundings is within 2^-53; squares may underflow
-        surely = np.searchsorted(limit * (1 - error) - 1e-290, size)
-        perhaps = np.searchsorted(limit * (1 + error) + 1e-290, size)
-    level = surely.astype(np.int16)
-    open_ = (surely != perhaps) | ~np.isfinite(size)
-    same = np.flatnonzero(open_)[~away[open_].any(axis=1)]
-    level[same], open_[same] = 0, False
-    if open_.any():
-        level[open_] = _exactly(x[i[open_]], x[j[open_]], epsilons, norm)
+    """The first epsilon with |x_i - x_j| <= 2 epsilon, as its place i16[m]; len(epsilons) if there is none.  Exact.
+
+    In the precision of x first, then in float64, then in whole numbers: each judges what its rounding left open.
+    """
+    level, open_ = np.empty(len(i), np.int16), np.arange(len(i))
+    for kind in dict.fromkeys((x.dtype.type, np.float64)):
+        with np.errstate(over="ignore", under="ignore"):
+            away = np.abs(np.subtract(x[i[open_]], x[j[open_]], dtype=kind))
+            if norm == "l2":
+                size, limit = np.einsum("id,id->i", away, away), (2 * np.asarray(epsilons)) ** 2
+            else:
+                size, limit = away.sum(axis=1) if norm == "l1" else away.max(axis=1), 2 * np.asarray(epsilons)
+            # All terms are >= 0, so each of some d + 3 roundings is within eps / 2; squares may underflow.
+            error, least = ((away.shape[1] + 16) * float(v) for v in (np.finfo(kind).eps, np.finfo(kind).tiny))
+            size = size.astype(np.float64)
+            surely = np.searchsorted(limit * (1 - error) - least, size)
+            perhaps = np.searchsorted(limit * (1 + error) + least, size)
+        level[open_] = np.where(away.any(axis=1), surely, 0)
+        open_ = open_[((surely != perhaps) | ~np.isfinite(size)) & away.any(axis=1)]
+        if not len(open_):
+            return level
+    level[open_] = _exactly(x[i[open_]], x[j[open_]], epsilons, norm)
     return level
 
 

@@ -23,6 +23,13 @@ confidence c too, and E[nu] is at least the larger of what both leave:
 
     E[nu] >= nu - min(sqrt(n L / 2),  sqrt(4 L nu + (7 L / 6)^2) - 7 L / 6).
 
+The second in short: by the entropy method G(s) = log E exp(s (nu - E[nu])) obeys, with phi(s) = exp(-s) + s - 1,
+
+    (s - 2 phi(s)) G'(s) - G(s)  <=  2 E[nu] phi(s),
+
+and E[nu] s^2 / (1 - 5 s / 6) obeys the reverse for 0 < s < 6/5 (tested), with the same value and slope at 0, so it is
+at least G there; Chernoff's bound does the rest.
+
 Examples may also come in groups that are independent of each other, while those of one group are not, as long as their
 labels and examples have the right law on average (coupled codes; the frames of one film).  A group of c examples
 changes nu by at most c, so sum c^2 takes the place of n in McDiarmid's term; with k the largest c, nu / k is
@@ -30,7 +37,7 @@ changes nu by at most c, so sum c^2 takes the place of n in McDiarmid's term; wi
 
 References: Bhagoji, Cullina, Mittal (2019), https://arxiv.org/abs/1909.12272, for two labels; Dai et al. (2023),
 https://arxiv.org/abs/2302.10722, for several on a finite set; Boucheron, Lugosi, Massart, "On concentration of
-self-bounding functions", Electronic Journal of Probability 14 (2009), theorem 1 with a = 2, b = 0, c = 5/6.
+self-bounding functions", Electronic Journal of Probability 14 (2009) 1884-1899, with a = 2, b = 0, c = 5/6.
 """
 
 import dataclasses

@@ -29,7 +29,8 @@ class Config:
     coupling: str = option("", "classes that share codes: a shipped name, a folder, or auto for what is shipped")
     grid: int = option(60, "radii of the curve, evenly up to the largest; 0 for no curve")
     seed: int = option(0, "seed of the generated images")
-    memory: str = option("", "what may be filled, such as 8GiB, while images are generated; default: what is there")
+    memory: str = option("", "what may be filled, such as 8GiB: it sets the chunks, and how many conflicts are kept "
+                         "(one in 128 bytes); default: what is there, and 16 million conflicts")
     out: str = option("out/limit", "folder for limit.json, limit.csv, the figure, and pieces of unfinished work")
     resume: bool = option(True, "use pieces that an earlier run with the same settings left in --out")
 
@@ -49,9 +50,9 @@ def main(config: Config) -> None:
     from irob.report import label_limit as shown
 
     radii = [number("epsilon", e, low=0.0, open_low=True) for e in split(config.epsilon)]
-    job = label_limit.Job(radii, config.norm, config.confidence, integer("grid", config.grid))
+    most = memory.parse(config.memory) // label_limit.EDGE_BYTES if config.memory else label_limit.MOST
+    job = label_limit.Job(radii, config.norm, config.confidence, integer("grid", config.grid), most)
     job.check()
-    memory.parse(config.memory or "1")
     count = None if config.samples is None else integer("samples", config.samples, low=1)
     key = keys.named(keys.from_seed(config.seed), "label limit")
     if config.dataset and config.images:

@@ -22,11 +22,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from irob.bounds.conflicts import Edges, Search
+from irob.bounds.conflicts import COLUMNS, LEAST, MOST, ROWS, Edges, Search, within_host
 from irob.bounds.label_limit import each, examined, upper
 from irob.bounds.matching import largest_fractional_matchings
 from irob.core import keys
 from irob.core.check import InputError, integer
+from irob.core.compile import jit
 from irob.core.evidence import Row
 from irob.core.progress import progress
 from irob.core.types import Classifier, Dataset, Generator, value
@@ -39,6 +40,7 @@ QUANTITY = "label robustness"
 METHOD = "label limit (fractional matching)"
 BLOCK = 10_000  # images of a generator that are one piece
 GRID = 60  # epsilons of the curve
+EDGE_BYTES = 128  # what a conflict takes while the matching is found, at most
 INDEPENDENT = "the images are independent draws of one distribution"
 
 
@@ -47,13 +49,14 @@ class Job:
     """What is asked of the images.
 
     epsilons: of the rows.  confidence: of all of them together.  grid: epsilons of the curve, evenly from 0 to the
-    largest; 0 for none.
+    largest; 0 for none.  most: conflicts that are kept, at some EDGE_BYTES each; more are thinned, which is sound.
     """
 
     epsilons: Sequence[float]
     norm: str = "l2"
     confidence: float = 0.95
     grid: int = GRID
+    most: int = MOST
 
     def check(self) -> "Job":
         """Raises `InputError` for an unknown norm, epsilons or a confidence out of range."""
@@ -179,6 +182,27 @@ def _images(key, generator, judge, coupling, priors, count: int, pieces: Pieces,
     return x, np.concatenate(labels), drawn, sums
 
 
+def within_device(left: np.ndarray, right: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`irob.bounds.conflicts.within_host` on an accelerator: one program, whatever the size of the block."""
+    a, b = len(left), len(right)
+    left = np.pad(left, ((0, max(0, ROWS - a)), (0, 0)))
+    reach = np.pad(reach, (0, max(0, ROWS - a)), constant_values=-np.inf)  # no entry is as small
+    right = np.pad(right, ((0, max(0, COLUMNS - b)), (0, 0)))
+    count, place, size = jax.device_get(_within(left, right, reach, b))
+    if count > LEAST:
+        return within_host(left[:a], right[:b], reach[:a])
+    row, column = np.divmod(place[:count].astype(np.int64), len(right))
+    return row * b + column, size[:count]
+
+
+@jit
+def _within(left, right, reach, columns):
+    product = jax.numpy.matmul(left, right.T, precision="highest")
+    small = (product <= reach[:, None]) & (jax.numpy.arange(len(right)) < columns)
+    place = jax.numpy.flatnonzero(small, size=LEAST, fill_value=0)
+    return small.sum(), place, product.ravel()[place]
+
+
 def _sum(x: np.ndarray) -> int:
     return zlib.crc32(x.tobytes())
 
@@ -186,7 +210,8 @@ def _sum(x: np.ndarray) -> int:
 def _sizes(x, y, job: Job, pieces: Pieces, identity: dict[str, Any], label: str) -> dict[str, Any]:
     """The largest fractional matchings of the graph at every epsilon of the job, and whether it is all there."""
     epsilons = job.all()
-    search = Search(x, y, epsilons, job.norm)
+    device = None if jax.default_backend() == "cpu" else within_device
+    search = Search(x, y, epsilons, job.norm, most=job.most, within=device)
 
     def stripe(k: int) -> Edges:
         found = pieces.get("label-limit-edges", {**identity, "stripe": k}, lambda: vars(search.edges(k)))

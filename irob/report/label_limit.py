@@ -1,7 +1,7 @@
 """The limit for label robustness: a table, and a curve over epsilon with its band.  Only rows come in.
 
-The line is the sample's own limit, the band ends where the distribution's limit does, with the confidence of all of
-the curve at once.  No classifier lies above the band: what is above is shaded.
+The line is the limit of the sample itself, the band ends at the limit of the distribution, with the confidence of all
+of the curve at once.  What lies above the band is shaded: no classifier gets there.
 """
 
 import math
@@ -68,7 +68,7 @@ def figure(rows: Sequence[Row]) -> Any | None:
                           label=f"the distribution, {100 * curve['joint confidence']:g} % at all ε together")
         if not several:
             axes.fill_between(at, upper, 1.02, color="#808080", alpha=0.15, linewidth=0, zorder=1,
-                              label="no classifier")
+                              label="out of reach of every classifier")
         mine = [v for v in rows_of(rows) if (v.dataset, v.n, v.detail["norm"]) == (r.dataset, r.n, r.detail["norm"])]
         axes.plot([v.detail["epsilon"] for v in mine], [v.value for v in mine], linestyle="", marker="v", color=colour,
                   markersize=5, zorder=4, label=f"table, {100 * r.detail['joint confidence']:g} % together")

@@ -42,7 +42,7 @@ def kept(n, edges):
 @pytest.mark.parametrize("norm", METRICS)
 def test_the_sample_limit_is_the_linear_program(norm):
     x, y = sample(60, d=3)
-    radii = [0.0, 0.2, 0.4, 0.6, 0.9, 1.5, 9.0]
+    radii = [0.0, 0.2, 0.4, 0.6, 0.9, 1.5, 1e40]
     found = bounds.label_limit(x, y, radii, norm=norm)
     assert [v.sample for v in found] == pytest.approx([kept(60, pairs(x, y, e, norm)) / 60 for e in radii])
     assert all(v.sample == 1 - v.matching / 60 and v.complete and v.upper >= v.sample for v in found)

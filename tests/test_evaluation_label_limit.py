@@ -1,6 +1,7 @@
 """The label limit of generators and data sets: the library's numbers, pieces that resume, and `irob limit`."""
 
 import json
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from irob import bounds, classifiers, generators
+from irob.bounds.label_limit import each, upper
 from irob.commands import limit
 from irob.core.check import InputError
 from irob.core.config import run
@@ -20,6 +22,7 @@ from irob.evaluation.pieces import Pieces
 from irob.evaluation.witness import Images, draw
 from irob.report import label_limit as shown
 
+SHIPPED = sorted((pathlib.Path(__file__).parents[1] / "docs").glob("label_limit*.json"))
 JOB = Job([0.1, 0.3], grid=5)
 
 
@@ -181,3 +184,14 @@ def test_bad_input_is_one_line_and_leaves_nothing(argv, said, tmp_path, capsys):
     assert call("--out", str(tmp_path / "out"), *argv) == 2
     told = capsys.readouterr().err
     assert said in told and told.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_shipped_limits_are_those_of_their_matchings(path):
+    report = Report.from_json(path.read_text(encoding="utf-8"))
+    assert report.check() == () and report.provenance["command"].startswith("python -m irob limit ")
+    for r in report.rows:
+        d = r.detail
+        assert d["confidence"] == each(d["joint confidence"], len(report.rows)) and d["definition"] == "label"
+        assert r.value == upper(d["matching"], r.n, d["confidence"]) >= d["sample limit"] == 1 - d["matching"] / r.n
+        assert "assumptions" in d or r.dataset == "acgan_mnist"

@@ -2,9 +2,10 @@
 
 Candidates come from features that bring no pair further apart: leading principal components (l2), or the coordinates
 that vary most (l1, linf).  Only pairs whose features are within 2 epsilon, with an allowance for float32, can be in
-conflict.  How many features pay is measured on a sample of pairs.  Each candidate is then judged in float64; where
-its error could decide, in whole numbers of any length, since floats are whole multiples of a power of two.  So an edge
-counts if and only if |x - x'| <= 2 epsilon holds of the numbers that were given.
+conflict.  How many features pay is measured on a sample of pairs.  Each candidate is then judged in the precision of
+the examples; where its error could decide, in float64; where that could, in whole numbers of any length, since floats
+are whole multiples of a power of two.  So an edge counts if and only if |x - x'| <= 2 epsilon holds of the numbers
+that were given.
 
 Examples are sorted by label and cut into stripes of rows; a stripe meets all later labels.  Stripes are independent,
 so whoever wants can keep each one's edges on disk.
@@ -147,7 +148,9 @@ class Search:
             left = np.concatenate([-2 * a, np.ones((len(a), 1), np.float32)], axis=1)
             right = np.concatenate([b, squares_b[:, None]], axis=1)
             limit = at**2 * (1 + 1e-5) + allowance
-            place, size = self.within(left, right, (limit[-1] - squares_a).astype(np.float32))
+            with np.errstate(over="ignore"):  # any epsilon may come
+                reach = (limit[-1] - squares_a).astype(np.float32)
+            place, size = self.within(left, right, reach)
             size = size + squares_a[place // len(b)]
         else:
             limit = at * (1 + 1e-9) + 1e-9

@@ -9,9 +9,11 @@ import pytest
 from scipy.stats import kstest
 
 from irob import bounds, generators
+from irob.commands import limit
 from irob.core import weights
 from irob.core.check import InputError
 from irob.core.config import run
+from irob.core.evidence import Report
 from irob.evaluation import coupled, label_limit
 from irob.evaluation.coupled import Coupling, coupling
 from irob.generators import affine
@@ -92,6 +94,12 @@ def test_training_undoes_a_rotation(tmp_path):
     learned = coupled.load(tmp_path / "c", g)
     assert learned.leaders == (0, 0)
     np.testing.assert_allclose(learned.matrices[1], turn.T, atol=0.1)
+    with pytest.raises(SystemExit, match="0"):
+        run(limit.main, limit.Config, prog="irob limit",
+            argv=["--generator", str(tmp_path / "g"), "--coupling", str(tmp_path / "c"), "--samples", "400",
+                  "--epsilon", "0.1", "--grid", "0", "--out", str(tmp_path / "out")])
+    row, = Report.from_json((tmp_path / "out" / "limit.json").read_text()).rows
+    assert row.detail["coupling"] == "c" and row.detail["sample limit"] < 0.55 < row.value < 0.65
 
 
 def test_the_shipped_coupling(key):

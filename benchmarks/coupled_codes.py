@@ -34,6 +34,7 @@ class Config(common.Config):
 
     coupling: str = option("auto", "a coupling: a shipped name, a folder, or auto")
     samples: list[int] = option([20_000, 50_000], "images, multiples of the number of classes")
+    codes: list[str] = option(["independent", "one code", "coupled"], "what is compared")
     epsilon: list[float] = option([2.0, 2.5, 3.0], "radii of the l2 ball", unit="image units")
     confidence: float = option(0.95, "of each limit")
 
@@ -48,9 +49,11 @@ def main(config: Config) -> None:
     same = dataclasses.replace(learned, matrices=jnp.stack([jnp.eye(generator.latent_dim)] * count))
     alone = dataclasses.replace(same, leaders=tuple(range(count)))
     key, rows = keys.from_seed(config.seed), []
-    for n, (name, codes) in itertools.product(
-            config.samples, {"independent": alone, "one code": same, "coupled": learned}.items()):
-        begin = time.perf_counter()
+    kinds = {"independent": alone, "one code": same, "coupled": learned}
+    if unheard := [name for name in config.codes if name not in kinds]:
+        raise check.unknown("codes", unheard[0], kinds)
+    for n, name in itertools.product(config.samples, config.codes):
+        codes, begin = kinds[name], time.perf_counter()
         x, y = coupled.draw(key, generator, codes, n, label=f"{name}, {n:,} images")
         drawn = time.perf_counter()
         groups = np.arange(n) // count * count + np.tile(codes.leaders, n // count)

@@ -68,7 +68,7 @@ def main(config: Config) -> None:
         used = {}
     else:
         generator = generators.load(config.generator)
-        judge = classifiers.load(config.judge) if config.judge else None
+        judge = dataclasses.replace(classifiers.load(config.judge), name=config.judge) if config.judge else None
         given = coupled.shipped(generator) if config.coupling == "auto" else config.coupling
         coupling = coupled.load(given, generator) if given else None
         used = {v: sha256(weights.resolve(v)) for v in (config.generator, config.judge, given) if v}

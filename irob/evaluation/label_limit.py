@@ -125,11 +125,13 @@ def of_generator(
     found = pieces.get("label-limit", identity, compute)
     if images:
         images.unlink(missing_ok=True)
+    name = dataset or generator.name
     if judge is not None:
         detail |= {"judge": judge.name, "drawn": int(found["drawn"])}
+        name += f" confirmed by {judge.name}"  # another distribution
     if coupling is not None:
         detail |= {"coupling": coupling.name, "groups": coupling.sizes(), "assumptions": coupled.PRESERVED}
-    return _rows(job, found, count, dataset or generator.name, **detail)
+    return _rows(job, found, count, name, **detail)
 
 
 def of_dataset(

@@ -19,7 +19,10 @@ On `acgan_mnist` with `coupling_acgan_mnist` (4-9 and 3-5), seed 0, at epsilon 2
     100,000   independent   .9965 / .9562 / .8352      .9971 / .9584 / .8391      -
     100,000   coupled       .9959 / .9504 / .8280      .9968 / .9538 / .8325      .9988 / .9818 / .9333
 
-What coupling wins shrinks with n (.0081 and .0066 at epsilon 3), as independent codes meet more often by themselves;
+With 200,000 images and 95 % for all radii together, `irob limit` finds .9963 / .9510 / .8211 from independent codes
+(docs/label_limit.json) and .9958 / .9480 / .8178 from coupled ones (docs/label_limit_coupled.json).
+
+What coupling wins shrinks with n (.0081, .0066 and .0032 at epsilon 3), as independent codes meet more often by themselves;
 own codes without the others are no match.  Independent draws of 50,000 differ by some .0015 among each other.
 
 Tried without success, with 4 and 9 at epsilon 3, where one code is in conflict in .44 and the learned matrix in .51:

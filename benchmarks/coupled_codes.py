@@ -22,8 +22,8 @@ On `acgan_mnist` with `coupling_acgan_mnist` (4-9 and 3-5), seed 0, at epsilon 2
 With 200,000 images and 95 % for all radii together, `irob limit` finds .9963 / .9510 / .8211 from independent codes
 (docs/label_limit.json) and .9958 / .9480 / .8178 from coupled ones (docs/label_limit_coupled.json).
 
-What coupling wins shrinks with n (.0081, .0066 and .0032 at epsilon 3), as independent codes meet more often by themselves;
-own codes without the others are no match.  Independent draws of 50,000 differ by some .0015 among each other.
+What coupling wins shrinks with n (.0081, .0066 and .0032 at epsilon 3), as independent codes meet more often by
+themselves; own codes without the others are no match.  Independent draws of 50,000 differ by some .0015.
 
 Tried without success, with 4 and 9 at epsilon 3, where one code is in conflict in .44 and the learned matrix in .51:
 matrices from Procrustes' problem on codes of the best assignment of 4,000 images each (.29 to .43); four layers of

@@ -180,6 +180,8 @@ def test_the_verb_takes_ones_own_images(tmp_path, capsys):
     (["--samples", "0"], "samples"), (["--generator", "acgan_mnits"], "did you mean 'acgan_mnist'"),
     (["--dataset", "mnist", "--images", "x.npz"], "wanted one of them"), (["--images", "nothing.npz"], "no such file"),
     (["--dataset", "cifar10", "--judge", "mnist_standard"], "judge: got one for a data set"),
+    (["--dataset", "cifar10", "--coupling", "auto"], "coupling: got one for a data set"),
+    (["--coupling", "acgan_mnist"], "wanted a coupling"), (["--coupling", "auto", "--samples", "55"], "a multiple of"),
 ])
 def test_bad_input_is_one_line_and_leaves_nothing(argv, said, tmp_path, capsys):
     assert call("--out", str(tmp_path / "out"), *argv) == 2
@@ -194,5 +196,6 @@ def test_shipped_limits_are_those_of_their_matchings(path):
     for r in report.rows:
         d = r.detail
         assert d["confidence"] == each(d["joint confidence"], len(report.rows)) and d["definition"] == "label"
-        assert r.value == upper(d["matching"], r.n, d["confidence"]) >= d["sample limit"] == 1 - d["matching"] / r.n
+        assert d["sample limit"] == 1 - d["matching"] / r.n <= r.value
+        assert r.value == upper(d["matching"], r.n, d["confidence"], d.get("groups", (1,)))
         assert "assumptions" in d or r.dataset.startswith("acgan_mnist")

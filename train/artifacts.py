@@ -114,6 +114,9 @@ def pieces(config: Config) -> dict[str, list[str]]:
            for e, options in LIPSCHITZ.items()},
         "lipgan_mnist": door("lipgan", "lipgan_mnist", "--data-dir", config.data_dir),
         **witnesses("acgan_mnist", ("32", "60"), ["64", "32"]), **witnesses("lipgan_mnist", ("32", "30"), ["64", "32"]),
+        # Some minutes and no checkpoints: it begins anew where it was stopped.
+        "coupling_acgan_mnist": ["-m", "train.coupling", "--generator", f"{config.out}/acgan_mnist",
+                                 "--seed", str(config.seed), "--out", f"{config.out}/coupling_acgan_mnist"],
     }
 
 

@@ -12,7 +12,7 @@ import pytest
 from irob import generators
 from irob.core.check import InputError
 from irob.core.types import Dataset
-from irob.training import biggan, spectral
+from irob.training.models import biggan, spectral
 from irob.training import fit as fit_module
 from train import biggan as door
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from irob import classifiers
 from irob.core.check import InputError
 from irob.core.threat import LpBall
-from irob import classifiers
 from irob.training import schedule
 from irob.training.method import mean_cross_entropy
 from irob.training.methods import adv, standard, trades

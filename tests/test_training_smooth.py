@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from irob import classifiers
+from irob import classifiers, training
 from irob.core.check import InputError
 from irob.core.types import Dataset
-from irob import training
 from irob.training.methods import smooth, standard
 from irob.training.source import Batch
 

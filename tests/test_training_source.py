@@ -1,4 +1,4 @@
-"""Sources of batches: the order of arrays, the shares of a mixture, fresh images; the same after a kill and a resume."""
+"""Sources of batches: the order of arrays, shares of a mixture, fresh images; the same after a kill and a resume."""
 
 import jax
 import jax.numpy as jnp

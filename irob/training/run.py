@@ -38,8 +38,10 @@ class TrainingPlan:
 
     def recipe(self) -> dict[str, Any]:
         """What decides the result, for the record."""
-        return {k: v for k, v in dataclasses.asdict(self.settings).items() if k not in known.ASIDE} | (
-            {"init": pathlib.Path(self.settings.init).name} if self.settings.init else {})
+        found = {k: v for k, v in dataclasses.asdict(self.settings).items() if k not in known.ASIDE}
+        if self.start is not None:
+            found |= {"init": pathlib.Path(self.settings.init).name, "classifier": self.start.name}
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +110,9 @@ def train(
     if test is None:
         raise InputError("test: got no data set to measure the classifier on, wanted one beside the training data")
     chosen = plan(method, examples.name, **settings)
+    if (out or chosen.settings.export_every) and chosen.start and chosen.start.name not in classifiers.names():
+        raise InputError(f"init: got {chosen.start.name!r}, whose weights irob cannot write; leave out `out` and take "
+                         "the classifier that is given back")
     workdir = writable_folder(workdir)
     out = writable_folder(out) if out else None
     stage: Stage | None = Stage(chosen.method, sources.of(examples), test, chosen.start)

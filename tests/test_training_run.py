@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ import pytest
 from irob import classifiers, training
 from irob.commands import train as doors
 from irob.core.check import InputError
+from irob.core.threat import LpBall
 from irob.core.types import Dataset, value
+from irob.generators import affine
 from irob.training import settings
 from irob.training.method import Method, mean_cross_entropy
 from irob.training.run import plan
-from irob.training.source import Mixture, of
+from irob.training.source import Batch, Mixture, of
 
 ROOT = pathlib.Path(__file__).parents[1]
 OUTSIDE = "tests.outside.smoothed_labels:build"
@@ -132,3 +135,18 @@ def test_no_function_of_training_has_more_than_eight_parameters():
             if isinstance(node, ast.FunctionDef) and node.name != "build":
                 a = node.args
                 assert len(a.posonlyargs + a.args + a.kwonlyargs) <= 8, f"{file.name}: {node.name}"
+
+
+@pytest.mark.parametrize("name", ["on_manifold", "in_distribution"])
+def test_an_attack_in_the_latent_space_is_an_inner_search(name, key):
+    """It sees the codes of the batch, and what it finds is in the ball."""
+    g = affine.build(key=key, num_classes=2, latent_dim=3, image_shape=(2, 2, 1))
+    z, y = jax.random.normal(key, (6, 3)), jnp.arange(6) % 2
+    batch = Batch(jnp.clip(jax.vmap(g)(z, y), 0, 1), y, jnp.arange(6), z)
+    f = classifiers.from_function(lambda w, x: x.ravel() @ w, jax.random.normal(key, (4, 2)), 2, (2, 2, 1))
+    method = plan("adv", epsilon=0.3, steps=4, attack=name, generator=g).method
+    seen = method.perturb(key, f, batch)
+    assert jax.vmap(LpBall("l2", 0.3).contains)(batch.x, seen).all()
+    assert float(jnp.abs(seen - batch.x).max()) > 1e-3
+    with pytest.raises(InputError, match="wanted a data set or source that has them"):
+        method.perturb(key, f, dataclasses.replace(batch, z=None))

@@ -55,7 +55,7 @@ def door(name: str) -> tuple[type[Any], Callable[[Any], None]]:
     if ":" not in name and name not in settings.names():
         raise unknown("method", name, names())
     own = settings.of(name)
-    made = dataclasses.make_dataclass("Config", [], bases=(Files, own), frozen=True)
+    made = dataclasses.make_dataclass("Config", [], bases=(own, Files), frozen=True)
     made.__doc__ = own.__doc__
     return made, functools.partial(work, name)
 

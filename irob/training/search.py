@@ -74,14 +74,14 @@ class AttackSearch(Search):
     attack: Any
 
     def worst(self, key: jax.Array, classifier: Classifier, batch: Batch) -> jax.Array:
-        """What the attack proposes, brought back into the ball as the referee does."""
+        """What the attack proposes, brought back into the ball as the referee does; the image itself for nothing."""
         threat = self.attack.threat
         if self.attack.needs_generator and batch.z is None:
             raise InputError("inner search: the attack starts from codes, wanted a data set or source that has them")
 
         def one(key, x, y, z):
             proposed = self.attack.perturb(key, classifier, x, y, z=z).x_adv
-            inside = jax.vmap(lambda v: threat.project(x, v))(proposed)
+            inside = jax.vmap(lambda v: threat.project(x, jnp.where(jnp.isfinite(v).all(), v, x)))(proposed)
             if len(inside) == 1:
                 return inside[0]
             return inside[jnp.argmax(jax.vmap(lambda v: cross_entropy(classifier(v), y))(inside))]

@@ -1,6 +1,7 @@
 """What the two benchmarks of training steps share."""
 
 import jax
+import numpy as np
 import torch
 
 from benchmarks import common, twins
@@ -24,7 +25,7 @@ def compare(method: str, config: common.Config) -> None:
     build = {"adv": adv.build, "trades": trades.build}[method]
     tx = optimiser("constant", learning_rate=0.05)
     step = jit(make_step(f, build(LpBall("l2", EPSILON), steps=STEPS, step_size=STEP_SIZE), tx))
-    key, start, data = keys.from_seed(config.seed), create(f, tx), Batch(x, y, y)
+    key, start, data = keys.from_seed(config.seed), create(f, tx), Batch(x, y, np.arange(len(y)))
     last = {}
 
     def irob():

@@ -89,6 +89,10 @@ def work(name: str, config: Any) -> None:
 def main(argv: list[str]) -> None:
     """Finds the method's door and runs it."""
     method = argv[0] if argv else ""
+    if method in ("-h", "--help"):
+        print(f"usage: python -m irob train METHOD [options], METHOD one of {', '.join(names())}\n"
+              "or package.module:build; python -m irob train METHOD --help says more")
+        sys.exit(0)
     prog = f"python -m irob train {method}".strip()
     try:
         config, work = door(method)

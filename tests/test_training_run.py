@@ -16,12 +16,14 @@ from irob import classifiers, training
 from irob.commands import train as doors
 from irob.core.check import InputError
 from irob.core.threat import LpBall
-from irob.core.types import Dataset, value
+from irob.core.types import Dataset, Proposal, value
 from irob.generators import affine
 from irob.training import settings
 from irob.training.method import Method, mean_cross_entropy
+from irob.training.proxy import Mixture
 from irob.training.run import plan
-from irob.training.source import Batch, Mixture, of
+from irob.training.search import AttackSearch
+from irob.training.source import Batch, of
 
 ROOT = pathlib.Path(__file__).parents[1]
 OUTSIDE = "tests.outside.smoothed_labels:build"
@@ -150,3 +152,16 @@ def test_an_attack_in_the_latent_space_is_an_inner_search(name, key):
     assert float(jnp.abs(seen - batch.x).max()) > 1e-3
     with pytest.raises(InputError, match="wanted a data set or source that has them"):
         method.perturb(key, f, dataclasses.replace(batch, z=None))
+
+
+def test_of_several_proposals_the_worst_within_the_ball_is_taken(key):
+    """Nothing (NaN), a step that helps the classifier, two that hurt it, of which one leaves the ball."""
+    class Proposer:
+        threat, needs_generator = LpBall("linf", 0.1), False
+
+        def perturb(self, key, classifier, x, y, *, z=None):
+            return Proposal(jnp.stack([x * jnp.nan, x + 0.1, x - 0.05, x - 0.5]))
+
+    batch = Batch(jnp.full((3, 2, 2, 1), 0.6), jnp.ones(3, int), jnp.arange(3))
+    f = classifiers.from_function(lambda w, x: jnp.stack([jnp.zeros(()), x.sum()]), (), 2, (2, 2, 1))
+    np.testing.assert_allclose(AttackSearch(Proposer()).worst(key, f, batch), 0.5, atol=1e-6)

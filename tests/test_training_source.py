@@ -9,7 +9,8 @@ from irob.core.check import InputError
 from irob.data import generated
 from irob.generators import affine
 from irob.training.fit import fit
-from irob.training.source import Arrays, Generated, Mixture, Rows, of
+from irob.training.proxy import Generated, Mixture
+from irob.training.source import Arrays, Rows, of
 
 
 def arrays(n, seed=0, z=True):

@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 import jax
+import optax
 
 from irob import classifiers, data
 from irob.core import keys, provenance
@@ -82,7 +83,7 @@ def plan(method: str | Method, dataset: str = "", **settings: Any) -> TrainingPl
         method = known.factory(method)(**options, **({"threat": threat} if "threat" in takes else {}))
     if not isinstance(method, Method):
         raise InputError(f"method {name!r}: got {type(method).__name__}, wanted an irob.training.method.Method")
-    own.checked()
+    _descent(own.checked(), 1)
     if not isinstance(start, Classifier):
         start = classifiers.load(own.init) if own.init else None
     return TrainingPlan(name, method, own, threat, start)
@@ -133,6 +134,13 @@ def train(
     return dataclasses.replace(done[-1], earlier=tuple(done[:-1]))
 
 
+def _descent(s: Settings, steps_per_epoch: int) -> optax.GradientTransformation:
+    """The rule of descent over the whole run."""
+    return training.optimiser(
+        s.schedule, learning_rate=float(s.learning_rate or 0), momentum=s.momentum, rule=s.rule, epochs=s.epochs,
+        weight_decay=float(s.weight_decay or 0), steps_per_epoch=max(1, steps_per_epoch))
+
+
 def _stage(
     key: jax.Array, chosen: TrainingPlan, stage: Stage, workdir: pathlib.Path, resume: bool, about: dict[str, Any]
 ) -> Trained:
@@ -140,12 +148,9 @@ def _stage(
     s, source, method = chosen.settings, stage.source, stage.method
     start = stage.start or classifiers.build(
         s.classifier, source.num_classes, source.image_shape, key=keys.named(key, "weights"))
-    tx = training.optimiser(
-        s.schedule, learning_rate=float(s.learning_rate or 0), momentum=s.momentum, rule=s.rule,
-        weight_decay=float(s.weight_decay or 0), epochs=s.epochs, steps_per_epoch=max(1, source.steps(s.batch_size)))
     recipe = {"method": chosen.name, **about, **chosen.recipe()}
     trained = training.train(
-        keys.named(key, "training"), start, method, source, tx=tx,
+        keys.named(key, "training"), start, method, source, tx=_descent(s, source.steps(s.batch_size)),
         run=Run(s.epochs, s.batch_size, workdir, resume, s.checkpoint_every, label=chosen.name, config=recipe),
         evaluation=training.Evaluation(stage.test, chosen.threat, s.evaluate_count, s.export_every),
         epsilon_warmup=s.epsilon_warmup)

@@ -157,6 +157,9 @@ def test_an_attack_is_an_inner_search(name, key):
     seen = jit(lambda key: method.perturb(key, LINEAR, batch))(key)
     assert jax.vmap(LpBall("linf", 0.2).contains)(x, seen).all()
     assert method.loss(Network(LINEAR), batch, seen) > method.loss(Network(LINEAR), batch, batch.x)
+    if name == "apgd_ce":
+        unmoved = jit(lambda key: method.ramp(0.0).perturb(key, LINEAR, batch))(key)
+        np.testing.assert_allclose(unmoved, x, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", data.names())

@@ -28,8 +28,8 @@ from irob.training.method import Measure, Method, Network, Stage, mean_cross_ent
 from irob.training.source import Arrays, Batch
 
 CHUNK = 500
-Examples = Dataset | Arrays
-E = TypeVar("E", Dataset, Arrays)
+Labelled = Dataset | Arrays
+D = TypeVar("D", Dataset, Arrays)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,12 +137,12 @@ def build(
     return LpCertify(threat, first, integer("projections", projections), integer("cascade", cascade, low=1))
 
 
-def certified(classifier: Classifier, data: Examples, threat: LpBall) -> np.ndarray:
+def certified(classifier: Classifier, data: Labelled, threat: LpBall) -> np.ndarray:
     """Whether the exact bound proves that each image's whole ball is classified as its label: bool[n]."""
     return certify.run(certify.build("dual"), classifier, data.x, data.y, threat).certified
 
 
-def constant(classifier: Classifier, data: Examples, threat: LpBall) -> tuple[np.ndarray, np.ndarray]:
+def constant(classifier: Classifier, data: Labelled, threat: LpBall) -> tuple[np.ndarray, np.ndarray]:
     """(whether the exact bound proves one class, be it right or wrong, on each image's ball bool[n], that class)."""
     prediction = batch.stream(lambda _, x: _predicted(classifier, x), data.x, chunk=CHUNK)
     return certified(classifier, dataclasses.replace(data, y=prediction), threat), prediction
@@ -153,6 +153,6 @@ def _predicted(classifier: Classifier, x: jax.Array) -> jax.Array:
     return jnp.argmax(jax.vmap(classifier)(x), axis=-1)
 
 
-def select(data: E, chosen: np.ndarray) -> E:
+def select(data: D, chosen: np.ndarray) -> D:
     """The chosen examples, bool[n]."""
     return dataclasses.replace(data, x=data.x[chosen], y=data.y[chosen], z=None if data.z is None else data.z[chosen])

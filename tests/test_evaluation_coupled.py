@@ -18,7 +18,7 @@ from irob.evaluation import coupled, label_limit
 from irob.evaluation.coupled import Coupling, coupling
 from irob.generators import affine
 from irob.math.orthogonal import cayley
-from irob.training import coupling as training
+from irob.training.models import coupling as training
 from train import coupling as door
 
 

@@ -9,8 +9,9 @@ import importlib
 import importlib.util
 import pathlib
 import types
+from collections.abc import Callable
 
-from irob.core.check import unknown
+from irob.core.check import InputError, unknown
 
 
 @functools.cache
@@ -29,6 +30,27 @@ def module(package: str, name: str, *, kind: str, function: str = "build") -> ty
     if name not in available:
         raise unknown(kind, name, available)
     return importlib.import_module(f"{package}.{name}")
+
+
+def factory(package: str, name: str, *, kind: str, function: str = "build") -> Callable:
+    """The function of a registered name, or of "package.module:function", which may stand anywhere.
+
+    Raises:
+        InputError: an unknown name, a module that cannot be imported, or that has no such function.
+
+    >>> factory("irob.attacks", "irob.attacks.pgd:build", kind="attack").__name__
+    'build'
+    """
+    where, colon, wanted = name.partition(":")
+    if not colon:
+        return vars(module(package, name, kind=kind, function=function))[function]
+    try:
+        found = importlib.import_module(where)
+    except ImportError as e:
+        raise InputError(f"{kind} {name!r}: module {where!r} cannot be imported ({e})") from None
+    if not callable(vars(found).get(wanted)):
+        raise InputError(f"{kind} {name!r}: module {where!r} has no function {wanted!r}")
+    return vars(found)[wanted]
 
 
 def room(name: str) -> types.ModuleType:

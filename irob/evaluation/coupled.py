@@ -2,7 +2,7 @@
 
 The limit for label robustness (irob.bounds.label_limit) asks of n images only that each has the law of its class.  An
 orthogonal matrix T preserves N(0, I), so g(z, i) and g(T z, j) have the laws of classes i and j, and T can be learned
-(irob.training.coupling) so that they are within 2 epsilon more often than images of independent codes: on
+(irob.training.models.coupling) so that they are within 2 epsilon more often than images of independent codes: on
 `acgan_mnist` every second pair of a 4 and a 9 at epsilon 3.  All conflicts count, those between images of different
 codes too.  Images of one code depend on each other, which the confidence allows for (groups in
 irob.bounds.label_limit): classes that are not coupled have codes of their own and cost nothing.

@@ -73,7 +73,7 @@ def test_two_gaussians(key):
     found = bounds.label_limit(x, y, job.epsilons, groups=np.arange(2000) // 2, joint=True)
     best = 1 - bounds.transport_gaussian(1.0, np.asarray(job.epsilons))
     for row, other, least, v in zip(rows, alone, best, found):
-        assert least < row.value < other.value and row.certified and row.detail["definition"] == "label"
+        assert least < row.value < other.value and row.certified and row.definition == "label"
         assert (row.value, row.detail["sample limit"], row.detail["groups"]) == (v.upper, v.sample, [2])
         assert "float32" in row.detail["assumptions"]
 

@@ -10,11 +10,12 @@ OUT ?= out/report
 PRESET ?= quick
 BIN := $(VENV)/bin
 
-.PHONY: help report test check lint types artifacts benchmark notebook clean
+.PHONY: help report test quick check lint types artifacts benchmark notebook clean
 
 help:
 	@echo "make report      Tables 1 and 3, Figures 1 and 2 and one HTML page in $(OUT)   (PRESET=quick|standard|paper)"
 	@echo "make test        the test suite"
+	@echo "make quick       lint, and the tests of what changed since BASE (default: the last commit)"
 	@echo "make check       what continuous integration runs: lint and tests"
 	@echo "make artifacts   train the shipped weights again, in resumable pieces (RECIPE=reduced|full, DATA=folder of MNIST)"
 	@echo "make benchmark   speed against PyTorch, side by side"
@@ -37,6 +38,12 @@ report: $(VENV)/.run
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+BASE ?= HEAD
+quick: lint
+	@files=$$($(BIN)/python tests/changed.py $(BASE)); \
+	if [ -z "$$files" ]; then echo "nothing changed since $(BASE)"; \
+	else $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations=3 $$files; fi
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """One training step of LP-Certify: 50 images, 50 projections, l2, epsilon 2, Adam."""
 
 import jax
+import numpy as np
 import torch
 
 from benchmarks import common, twins
@@ -9,8 +10,9 @@ from irob.core import keys
 from irob.core.compile import jit
 from irob.core.config import run
 from irob.core.threat import LpBall
-from irob.training import lp_certify
 from irob.training.classifier import create, make_step, optimiser
+from irob.training.methods import lp_certify
+from irob.training.source import Batch
 from tests.twins import dual as twin
 
 BATCH, EPSILON, PROJECTIONS, RATE = 50, 2.0, 50, 1e-3
@@ -25,7 +27,7 @@ def main(config: common.Config) -> None:
     f = classifiers.load(config.classifier) if config.classifier else classifiers.build("lp_cnn", key=key)
     tx = optimiser("constant", learning_rate=RATE, rule="adam")
     method = lp_certify.build(LpBall("l2", EPSILON), projections=PROJECTIONS)
-    step, start, data = jit(make_step(f.module, method, tx)), create(f, tx), {"x": x, "y": y}
+    step, start, data = jit(make_step(f, method, tx)), create(f, tx), Batch(x, y, np.arange(len(y)))
     last = {}
 
     def irob():

@@ -1,6 +1,7 @@
 """What the two benchmarks of training steps share."""
 
 import jax
+import numpy as np
 import torch
 
 from benchmarks import common, twins
@@ -8,8 +9,9 @@ from irob import generators
 from irob.core import keys
 from irob.core.compile import jit
 from irob.core.threat import LpBall
-from irob.training import adv, trades
 from irob.training.classifier import create, make_step, optimiser
+from irob.training.methods import adv, trades
+from irob.training.source import Batch
 
 BATCH, EPSILON, STEPS, STEP_SIZE = 128, 3.0, 40, 0.5
 
@@ -22,8 +24,8 @@ def compare(method: str, config: common.Config) -> None:
     f = common.small_cnn(config)
     build = {"adv": adv.build, "trades": trades.build}[method]
     tx = optimiser("constant", learning_rate=0.05)
-    step = jit(make_step(f.module, build(LpBall("l2", EPSILON), steps=STEPS, step_size=STEP_SIZE), tx))
-    key, start, data = keys.from_seed(config.seed), create(f, tx), {"x": x, "y": y}
+    step = jit(make_step(f, build(LpBall("l2", EPSILON), steps=STEPS, step_size=STEP_SIZE), tx))
+    key, start, data = keys.from_seed(config.seed), create(f, tx), Batch(x, y, np.arange(len(y)))
     last = {}
 
     def irob():

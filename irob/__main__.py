@@ -20,12 +20,15 @@ def usage() -> str:
     import ast
     import pathlib
 
+    from irob.commands.train import names as training
+
     lines = ["usage: python -m irob VERB [options]    (python -m irob VERB --help says more)", ""]
     for verb, name in verbs().items():
         source = pathlib.Path(__file__).with_name("commands") / f"{name}.py"
         summary = (ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or "").split("\n")[0]
         lines.append(f"  {verb:10} {summary}")
-    return "\n".join([*lines, "", "training: python -m train.METHOD --help, with METHOD one of the files of train/"])
+    trained = ", ".join(training())
+    return "\n".join([*lines, "", f"python -m irob train METHOD --help, with METHOD one of {trained}"])
 
 
 def main() -> None:

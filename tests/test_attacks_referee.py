@@ -2,9 +2,10 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from irob.attacks.referee import judge, margin
-from irob.core.threat import LpBall, ManifoldBall
+from irob.core.threat import LatentBall, LpBall, ManifoldBall
 from irob.core.types import Classifier, Generator, Proposal
 
 SHAPE = (1, 2, 1)
@@ -84,3 +85,14 @@ def test_nan_logits_are_reported():
     x = image(0.1, 0.1)
     _, finite = judge(broken, LpBall("l2", 1.0), x, 0, Proposal(x[None]))
     assert not finite
+
+
+@pytest.mark.parametrize(("eta", "success"), [(0.1, False), (0.3, True)])
+def test_a_latent_ball_is_about_the_code(eta, success):
+    """The code moves by 0.2 and its image is wrong: allowed where eta is larger, whatever the image's distance."""
+    z, moved = jnp.array([0.4, 0.5]), jnp.array([0.6, 0.5])
+    proposal = Proposal(image(0.6, 0.5)[None], moved[None])
+    result, _ = judge(CLASSIFIER, LatentBall(IDENTITY, eta), image(*z), 0, proposal, z)
+    assert result.success == success
+    np.testing.assert_allclose(result.z_adv, moved if success else z)
+    np.testing.assert_allclose(result.distance, 0.2 if success else 0.0, rtol=1e-5)

@@ -17,7 +17,7 @@ from irob.evaluation import costs, estimate, pieces, presets, trained
 from irob.evaluation.presets import PRESETS
 from irob.generators import biggan
 from irob.report import published
-from irob.training import door
+from irob.training import settings
 
 # The commands of the README on the sizes of a test: what they are made of is all there, each part a little.
 SMALL = """
@@ -190,9 +190,9 @@ def test_the_papers_settings():
     for name in PRESETS:
         assert costs.fitted(PRESETS[name], name, "mnist_gen") is PRESETS[name]
         assert name in trained.SIZES and name in costs.IMAGENET10
-    given = door.paper(door.Inner(dataset="imagenet10_gen", learning_rate=0.3))
+    given = settings.paper(settings.Searching(learning_rate=0.3), "imagenet10_gen")
     assert (given.learning_rate, given.classifier, given.weight_decay, given.steps) == (0.3, "big_cnn", 2e-4, 10)
-    given = door.paper(door.Inner())
+    given = settings.paper(settings.Searching(), "mnist_gen")
     assert (given.learning_rate, given.classifier, given.weight_decay, given.steps) == (0.05, "small_cnn", 0.0, 40)
 
 

@@ -178,6 +178,27 @@ def test_the_upper_end_covers_by_simulation():
     assert misses <= 200 * 0.2
 
 
+@pytest.mark.parametrize("size", [1, 2, 10])
+@pytest.mark.parametrize("p", [0.002, 0.1, 0.5])
+def test_the_upper_end_covers_groups_that_move_together(size, p):
+    """Groups in conflict as a whole or not at all, with enough single examples: the matching is size Bin(m, p)."""
+    m, confidence = 400, 0.95
+    n, sizes, k = 2 * size * m, [size] * m + [1] * (size * m), np.arange(m + 1)
+    ends = np.array([upper(size * v, n, confidence, sizes) for v in k])
+    assert binom.pmf(k, m, p)[ends < 1 - p / 2].sum() <= 1 - confidence
+    assert ends[m // 2] < 0.9
+
+
+def test_groups_are_those_of_equal_numbers():
+    x, y = sample(40)
+    alone, = bounds.label_limit(x, y, [3.0])
+    assert bounds.label_limit(x, y, [3.0], groups=np.arange(40) - 7)[0] == alone
+    pairs_, = bounds.label_limit(x, y, [3.0], groups=np.arange(40) % 20)
+    assert pairs_.sample == alone.sample and pairs_.upper == upper(alone.matching, 40, 0.95, [2] * 20) > alone.upper
+    with pytest.raises(InputError, match="groups: got"):
+        bounds.label_limit(x, y, [3.0], groups=np.arange(39))
+
+
 def test_the_smaller_deviation_is_taken():
     most = math.log(20)
     mcdiarmid, t = math.sqrt(1e5 * most / 2), 5 * most / 6 + math.sqrt((5 * most / 6) ** 2 + 4 * most * 300)

@@ -114,7 +114,7 @@ def test_other_layers_stretch_no_more_than_is_said():
     a, b = rng.normal(size=(2, 500, 4, 4, 2))
     b = a + 10.0 ** rng.uniform(-3, 1, size=(500, 1, 1, 1)) * b
     for layer in (layers.AvgPool(), layers.MaxPool(), layers.GroupSort(), layers.Clip(0.2, 0.6), layers.ReLU(),
-                  layers.Scale(np.array([-3.0, 0.5]), np.ones(2)), layers.LeakyReLU(-2.0), layers.Flatten()):
+                  layers.Scale(np.array([-3.0, 0.5]), np.ones(2)), layers.LeakyReLU(0.7), layers.Flatten()):
         (walked,) = _float64.supported((layer,), "test")
         moved = np.linalg.norm((_float64.run((walked,), a)[0] - _float64.run((walked,), b)[0]).reshape(500, -1), axis=1)
         ratio = moved / np.linalg.norm((a - b).reshape(500, -1), axis=1)

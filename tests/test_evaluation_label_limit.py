@@ -180,6 +180,8 @@ def test_the_verb_takes_ones_own_images(tmp_path, capsys):
     (["--samples", "0"], "samples"), (["--generator", "acgan_mnits"], "did you mean 'acgan_mnist'"),
     (["--dataset", "mnist", "--images", "x.npz"], "wanted one of them"), (["--images", "nothing.npz"], "no such file"),
     (["--dataset", "cifar10", "--judge", "mnist_standard"], "judge: got one for a data set"),
+    (["--dataset", "cifar10", "--coupling", "auto"], "coupling: got one for a data set"),
+    (["--coupling", "acgan_mnist"], "wanted a coupling"), (["--coupling", "auto", "--samples", "55"], "a multiple of"),
 ])
 def test_bad_input_is_one_line_and_leaves_nothing(argv, said, tmp_path, capsys):
     assert call("--out", str(tmp_path / "out"), *argv) == 2
@@ -191,8 +193,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(argv, said, tmp_path, capsys):
 def test_shipped_limits_are_those_of_their_matchings(path):
     report = Report.from_json(path.read_text(encoding="utf-8"))
     assert report.check() == () and report.provenance["command"].startswith("python -m irob limit ")
-    for r in report.rows:
+    rows = [r for r in report.rows if r.side == "upper"]
+    for r in rows:
         d = r.detail
-        assert d["confidence"] == each(d["joint confidence"], len(report.rows)) and d["definition"] == "label"
-        assert r.value == upper(d["matching"], r.n, d["confidence"]) >= d["sample limit"] == 1 - d["matching"] / r.n
+        assert d["confidence"] == each(d["joint confidence"], len(rows)) and r.definition == "label"
+        assert d["sample limit"] == 1 - d["matching"] / r.n <= r.value
+        assert r.value == upper(d["matching"], r.n, d["confidence"], d.get("groups", (1,)))
         assert "assumptions" in d or r.dataset.startswith("acgan_mnist")

@@ -29,7 +29,7 @@ TINY = presets.Preset(
     checkpoints=1, checkpoint_natural=30,
     checkpoint_attacks=(presets.Attack("pgd", 10, {"steps": 3}), presets.Attack("in_distribution", 10, {"steps": 5})),
     limits=codes.Plan(sampled=6, ascent=12, certified=6, compared=3, pilot=3, neighbours=8, radii=(0.1,),
-                      epsilons=(0.02, 0.05)), fresh=300, labels=200, chunk=10, epsilons=(0.02, 0.05),
+                      epsilons=(0.02, 0.05)), fresh=300, labels=200, kept=50, chunk=10, epsilons=(0.02, 0.05),
     label_epsilons=(0.02, 0.05))
 
 

@@ -16,7 +16,7 @@ from irob.core.types import Dataset
 from irob.evaluation.quality import quality
 from irob.generators import lipgan
 from irob.math.operator_norm import operator_norm
-from irob.training import lipgan as training
+from irob.training.models import lipgan as training
 from train.lipgan import Config, main
 
 SHAPE = (6, 6, 1)

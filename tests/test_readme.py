@@ -7,9 +7,10 @@ import re
 import pytest
 
 from irob.bounds import intrinsic_robustness_upper_from_radius
+from irob.bounds.label_limit import each, upper
 from irob.core.evidence import Report
 from irob.math.confidence import clopper_pearson
-from irob.report import attacks, limits, tables
+from irob.report import attacks, label, limits, rounding, tables
 
 ROOT = pathlib.Path(__file__).parent.parent
 RUNGS = {label: rung for rung, label in limits.RUNGS.items()}
@@ -26,12 +27,23 @@ def report():
     return Report.from_json((ROOT / "docs/limits.json").read_text(encoding="utf-8"))
 
 
-def printed(title: str, columns: int = 3) -> dict[str, list[float | None]]:
-    """Label to the numbers of its line."""
+def words(title: str) -> dict[str, list[str]]:
+    """Label to the cells of its line, as they are printed."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     body = text.split(f"| {title} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
-    cells = [[c.strip() for c in line.strip("|").split("|")] for line in body]
-    return {c[0]: [None if v == "–" else float(v) for v in c[1:1 + columns]] for c in cells}
+    return {c[0]: c[1:] for c in ([c.strip() for c in line.strip("|").split("|")] for line in body)}
+
+
+def printed(title: str, columns: int = 3) -> dict[str, list[float | None]]:
+    """Label to the numbers of its line."""
+    return {k: [None if v == "–" else float(v) for v in c[:columns]] for k, c in words(title).items()}
+
+
+def rows_of(name: str):
+    """The rows of a result file, which obey the laws."""
+    report = Report.from_json((ROOT / f"docs/{name}.json").read_text(encoding="utf-8"))
+    report.check()
+    return report.rows
 
 
 def derived(row) -> float:
@@ -49,22 +61,72 @@ def derived(row) -> float:
 @pytest.mark.parametrize("title", TABLES)
 def test_every_number_follows_from_the_json(report, title):
     dataset, family = TABLES[title]
-    lines = printed(title)
-    assert any("1-Lipschitz network" in label for label in lines) and len(lines) >= 5
+    lines = words(title)
+    assert any("1-Lipschitz network" in line for line in lines) and len(lines) >= 5
     for i, epsilon in enumerate((1.0, 2.0, 3.0)):
         low, high = limits.ends(report.rows, dataset, 0.015, family, epsilon)
-        for label, numbers in lines.items():
-            if label.startswith("width"):
-                sure = "certified" in label
+        for line, cells in lines.items():
+            if line.startswith("width"):
+                sure = "certified" in line
                 ends = [limits.best(side, sure) for side in (low, high)]
-                wanted = derived(ends[1]) - derived(ends[0])
-            else:
-                found = re.sub("^.*: ", "", label)
-                row = next(r for r in (high if found in RUNGS else low)
-                           if found in (limits.RUNGS.get(r.detail.get("rung")), r.detail.get("witness")))
-                wanted = derived(row)
-                assert wanted == pytest.approx(row.value, abs=1e-9)
-            assert numbers[i] == pytest.approx(100 * wanted, abs=0.0051), (label, epsilon)
+                assert cells[i] == rounding.width(*(r.value for r in ends)), (line, epsilon)
+                assert cells[3] == (limits.both(tuple(ends)) if all(r.certified for r in ends) else "")
+                continue
+            found = re.sub("^.*: ", "", line)
+            row = next(r for r in (high if found in RUNGS else low)
+                       if found in (limits.RUNGS.get(r.detail.get("rung")), r.detail.get("witness")))
+            assert derived(row) == pytest.approx(row.value, abs=1e-9)
+            assert row.definition == ("both" if row.side == "upper" else "error region")
+            assert cells[i] == rounding.percent(row.value, row.side, 2), (line, epsilon)
+            assert cells[3] in (limits.grade(row), "as published")
+
+
+def test_the_headline_is_the_bracket_of_label_robustness():
+    """Limits rounded up, certified classifiers down, each derived again, all of one definition."""
+    lines = words("generated MNIST, labels kept, %")
+    found = rows_of("label_limit")
+    radii = (1.0, 2.0, 2.5, 3.0)
+    alone, theorem, kept, best = lines.values()
+    for i, e in enumerate(radii):
+        high, low = label.limit(found, "acgan_mnist", e), label.kept(found, "acgan_mnist", e)
+        level = each(high.detail["joint confidence"], len(radii))
+        assert high.value == pytest.approx(upper(high.detail["matching"], high.n, level), abs=1e-12)
+        assert alone[i] == rounding.percent(high.value, "upper", 2)
+        share = (1 - low.detail["confidence"]) / len(radii)
+        wanted = clopper_pearson(low.detail["certified"], low.n, 1 - share, "lower")
+        assert low.value == pytest.approx(wanted, abs=1e-8) and low.value <= wanted
+        assert kept[i] == rounding.percent(low.value, "lower", 2)
+        assert {high.definition, low.definition} == {"label"}
+        if e != 2.5:
+            row = label.theorem(rows_of("limits"), "mnist_gen", e)
+            assert theorem[i] == rounding.percent(row.value, "upper", 2) and row.definition == "both"
+            left = [r.value for r in rows_of("attacks") if r.quantity == tables.ROBUST and r.method == "autoattack"
+                    and r.detail["epsilon"] == e]
+            assert best[i] == rounding.percent(max(left), "upper", 0)
+    assert "95 % confidence" in alone[4] and "95 % confidence" in theorem[4] and "95 % confidence" in kept[4]
+
+
+def test_limits_of_real_images_and_of_variants_follow_from_their_matchings():
+    """Every line of the table of variants names its file, and every file is derived again."""
+    files = {
+        "60,000 real images of MNIST": "label_limit_mnist", "50,000 images": "label_limit_50000",
+        "50,000 images that mnist_standard confirms": "label_limit_judged",
+        "200,000 images from coupled codes": "label_limit_coupled"}
+    lines = words("no classifier keeps the labels of more, %")
+    assert set(lines) == set(files)
+    for line, cells in lines.items():
+        for i, row in enumerate(r for r in rows_of(files[line]) if r.detail["epsilon"] > 1):
+            level = each(row.detail["joint confidence"], 4)
+            assert row.value == pytest.approx(
+                upper(row.detail["matching"], row.n, level, row.detail.get("groups", (1,))), abs=1e-12)
+            assert cells[i] == rounding.percent(row.value, "upper", 2)
+
+
+def test_the_share_of_images_whose_truth_changes_is_what_the_label_limit_leaves_out():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = {r.detail["epsilon"]: r.value for r in rows_of("label_limit") if r.side == "upper"}
+    for e in (2.0, 3.0):
+        assert f"{rounding.percent(1 - found[e], 'lower', 2)} %" in text.split("since the truth is a classifier too")[1]
 
 
 def test_the_report_passes_its_laws_and_brackets_tightly(report):
@@ -84,7 +146,7 @@ def test_what_attacks_leave_is_what_was_measured():
     for line in attacks.table(rows).lines:
         group = line.label.partition(":")[0] if line.kind == "group" else group
         if line.kind == "ours":
-            wanted[f"{group}, {line.label}"] = [round(100 * c.value) for c in line.cells[1:]]
+            wanted[f"{group}, {line.label}"] = [float(rounding.percent(c.value, "upper", 0)) for c in line.cells[1:]]
     assert printed("accuracy left, %") == wanted and len(wanted) == 12
 
 
@@ -92,13 +154,13 @@ def test_success_on_the_manifold_is_what_was_measured():
     """Every line is that of one contender, on both classifiers."""
     rows = json.loads((ROOT / "docs/manifold.json").read_text(encoding="utf-8"))["rows"]
     measured = {name: [r for r in rows if r["classifier"] == name] for name in ("mnist_gen_standard", "mnist_gen_adv")}
-    for label, numbers in printed("success in distribution, %", 7).items():
+    for contender, numbers in printed("success in distribution, %", 7).items():
         found = [[round(r["seconds_per_image"], 2), *(round(100 * s) for s in r["success"])]
                  for r in measured["mnist_gen_standard"]]
-        assert numbers[:4] in found, label
+        assert numbers[:4] in found, contender
         same = measured["mnist_gen_standard"][found.index(numbers[:4])]
         other = [r for r in measured["mnist_gen_adv"] if (r["curve"], r["budget"]) == (same["curve"], same["budget"])]
-        assert numbers[4:] == ([round(100 * s) for s in other[0]["success"]] if other else [None] * 3), label
+        assert numbers[4:] == ([round(100 * s) for s in other[0]["success"]] if other else [None] * 3), contender
 
 
 def test_certificates_are_what_was_proved():
@@ -108,8 +170,9 @@ def test_certificates_are_what_was_proved():
     lines = printed("LP-Certify, 100 images, %", 4)
     for i, epsilon in enumerate((0.5, 1.0, 1.5, 2.0)):
         (attacked,) = tables.select(report.rows, tables.ROBUST, epsilon=epsilon)
-        assert lines["attacked (PGD), at most"][i] == round(100 * attacked.value)
+        assert lines["attacked (PGD), at most"][i] == float(rounding.percent(attacked.value, "upper", 0))
         for name in ("crown", "dual", "interval"):
             (row,) = tables.select(report.rows, tables.CERTIFIED, epsilon=epsilon, certifier=name)
-            assert lines[f"certified ({name}), at least"][i] == round(100 * row.value) <= 100 * attacked.value
+            down = float(rounding.percent(row.value, "lower", 0))
+            assert lines[f"certified ({name}), at least"][i] == down <= 100 * attacked.value
     assert len(lines) == 4

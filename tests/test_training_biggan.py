@@ -12,8 +12,8 @@ import pytest
 from irob import generators
 from irob.core.check import InputError
 from irob.core.types import Dataset
-from irob.training import biggan, spectral
 from irob.training import fit as fit_module
+from irob.training.models import biggan, spectral
 from train import biggan as door
 
 SMALL = biggan.Recipe(width=1, num_classes=10, batch_size=4, discriminator_steps=2, average_start=1,

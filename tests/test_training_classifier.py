@@ -11,8 +11,11 @@ import pytest
 from irob import classifiers, data
 from irob.core.config import run
 from irob.core.threat import LpBall
-from irob.training import adv, standard
+from irob.core.types import Classifier
 from irob.training import classifier as training
+from irob.training.fit import Run
+from irob.training.methods import adv, standard
+from irob.training.source import Batch
 from train import adv as adv_door
 from train import standard as standard_door
 from train import trades as trades_door
@@ -44,9 +47,9 @@ def test_attack_sees_inference_mode_and_update_sees_training_mode(key):
 
     method = adv.build(LpBall("l2", 0.1), steps=1, step_size=0.1)
     tx = training.optimiser(epochs=1, steps_per_epoch=1)
-    step = training.make_step(Module(), method, tx)
+    step = training.make_step(Classifier(None, Module(), 2), method, tx)
     state = {"variables": jnp.ones(()), "optimiser": tx.init(jnp.ones(()))}
-    step(key, state, {"x": np.ones((2, 2, 2, 1), np.float32) / 2, "y": np.zeros(2, np.int32)})
+    step(key, state, Batch(np.ones((2, 2, 2, 1), np.float32) / 2, np.zeros(2, np.int32), np.arange(2)))
     assert (False, False) in seen and (True, True) in seen
     assert set(seen) == {(False, False), (True, True)}
 
@@ -57,14 +60,17 @@ def test_epsilon_warmup_grows_the_ball(key):
             return x.reshape(len(x), -1) * variables
 
     class Probe(adv.Adversarial):
-        def loss(self, predict, x, x_adv, y):
-            return jnp.sum((x_adv - x) ** 2) ** 0.5 + 0 * predict(x).sum()
+        def loss(self, network, batch, adversarial):
+            return jnp.sum((adversarial - batch.x) ** 2) ** 0.5 + 0 * network(batch.x).sum()
 
-    probe = Probe(adv.build(LpBall("l2", 0.2), steps=4, step_size=0.1).inner)
+        def ramp(self, factor):
+            return Probe(super().ramp(factor).search)
+
+    probe = Probe(adv.build(LpBall("l2", 0.2), steps=4, step_size=0.1).search)
     tx = training.optimiser(epochs=1, steps_per_epoch=8)
-    step = training.make_step(Module(), probe, tx, warm_up=4)
+    step = training.make_step(Classifier(None, Module(), 2), probe, tx, warm_up=4)
     state = {"variables": jnp.ones(()), "optimiser": tx.init(jnp.ones(()))}
-    batch = {"x": np.full((1, 1, 2, 1), 0.5, np.float32), "y": np.zeros(1, np.int32)}
+    batch = Batch(np.full((1, 1, 2, 1), 0.5, np.float32), np.zeros(1, np.int32), np.zeros(1, np.int32))
     lengths = []
     for i in range(6):
         state, metrics = step(jax.random.fold_in(key, i), state, batch)
@@ -76,8 +82,8 @@ def test_standard_training_learns(key, tmp_path):
     train, test = (data.load("synthetic", split, count=256, num_classes=2) for split in ("train", "test"))
     tx = training.optimiser("cosine", learning_rate=0.05, epochs=4, steps_per_epoch=16)
     start = classifiers.build("lp_cnn", 2, train.image_shape, key=key)
-    trained = training.train(key, start, standard.build(), train, test, threat=LpBall("l2", 0.1), workdir=tmp_path,
-                             tx=tx, epochs=4, batch_size=16, evaluate_count=8)
+    trained = training.train(key, start, standard.build(), train, tx=tx, run=Run(4, 16, tmp_path),
+                             evaluation=training.Evaluation(test, LpBall("l2", 0.1), 8))
     assert training.accuracy(start, test) < 0.7
     assert training.accuracy(trained, test) > 0.9
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]

@@ -17,7 +17,7 @@ from irob import generators
 from irob.core import weights
 from irob.core.check import InputError
 from irob.core.types import Dataset
-from irob.training import gan
+from irob.training.models import gan
 
 
 @pytest.fixture(scope="module")

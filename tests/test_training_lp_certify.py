@@ -1,5 +1,6 @@
 """LP-Certify: it trains, goes on after a kill as if there had been none, certifies, and bounds what PGD finds."""
 
+import dataclasses
 import json
 
 import jax
@@ -14,8 +15,10 @@ from irob.core.check import InputError
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Dataset
 from irob.training import classifier as training
-from irob.training import lp_certify
-from irob.training.method import Predict, mean_cross_entropy, ramped
+from irob.training.fit import Run
+from irob.training.method import Network, Stage, mean_cross_entropy
+from irob.training.methods import lp_certify
+from irob.training.source import Batch, of
 
 BALL = LpBall("l2", 0.3)
 
@@ -41,8 +44,8 @@ def trained(key, workdir, *, epochs, resume=False, projections=10, norm="l2"):
     method = lp_certify.build(LpBall(norm, BALL.epsilon), projections=projections)
     tx = training.optimiser("cosine", learning_rate=0.02, epochs=12, steps_per_epoch=15, rule="adam")
     return training.train(
-        key, tiny(key), method, bars(150, 0), bars(60, 1), threat=method.threat, workdir=workdir, tx=tx, epochs=epochs,
-        batch_size=10, epsilon_warmup=4.0, evaluate_count=60, checkpoint_every=1, resume=resume)
+        key, tiny(key), method, bars(150, 0), tx=tx, run=Run(epochs, 10, workdir, resume, checkpoint_every=1),
+        evaluation=training.Evaluation(bars(60, 1), method.threat, 60), epsilon_warmup=4.0)
 
 
 def test_trains_resumes_identically_and_certifies_below_pgd(key, tmp_path):
@@ -66,15 +69,15 @@ def test_trains_resumes_identically_and_certifies_below_pgd(key, tmp_path):
 def test_loss_bounds_every_adversarial_loss(key):
     """With exact inner bounds the loss is at least the cross entropy at any point of the balls."""
     f, data = tiny(key), bars(30, 3)
-    predict = Predict(f.module, f.variables)
+    predict, batch = Network(f), Batch(data.x, data.y, data.y)
     exact = lp_certify.build(BALL, projections=0)
     drawn = lp_certify.build(BALL, projections=400)
-    worst = float(exact.loss(predict, data.x, key, data.y))
+    worst = float(exact.loss(predict, batch, key))
     x_adv = jax.vmap(BALL.sample)(jax.random.split(key, 30), jnp.asarray(data.x))
     assert worst >= float(mean_cross_entropy(predict(x_adv), data.y))
     assert worst >= float(mean_cross_entropy(predict(data.x), data.y)) + 0.01
-    assert float(drawn.loss(predict, data.x, key, data.y)) == pytest.approx(worst, rel=0.05)
-    small = lp_certify.build(LpBall("l2", 1e-6), projections=0).loss(predict, data.x, key, data.y)
+    assert float(drawn.loss(predict, batch, key)) == pytest.approx(worst, rel=0.05)
+    small = lp_certify.build(LpBall("l2", 1e-6), projections=0).loss(predict, batch, key)
     assert float(small) == pytest.approx(float(mean_cross_entropy(predict(data.x), data.y)), rel=1e-4)
 
 
@@ -88,8 +91,8 @@ def test_loss_and_gradient_are_those_of_the_published_order(key):
     given = layers.of(f)
 
     def loss(kernels):
-        predict = Predict(f.module, {"params": {**f.variables["params"], **kernels}})
-        return exact.loss(predict, jnp.asarray(data.x), key, jnp.asarray(data.y))
+        now = dataclasses.replace(f, variables={"params": {**f.variables["params"], **kernels}})
+        return exact.loss(Network(now), Batch(jnp.asarray(data.x), jnp.asarray(data.y), None), key)
 
     kernels = {k: v for k, v in f.variables["params"].items() if k.endswith("kernel")}
     got, gradient = jax.jit(jax.value_and_grad(loss))(kernels)
@@ -110,9 +113,31 @@ def test_loss_and_gradient_are_those_of_the_published_order(key):
     np.testing.assert_allclose(gradient["conv_0_kernel"], net[0].weight.grad.numpy().transpose(2, 3, 1, 0), atol=1e-4)
 
 
+def test_a_cascade_goes_on_with_what_is_not_certified(key, capsys):
+    """Images that are certified as one class, be it right or wrong, are trained on no more."""
+    data, test = bars(30, 5), bars(12, 6)
+    method = lp_certify.build(BALL, cascade=2)
+    f, stage = tiny(key), Stage(method, of(data), test)
+    constant = lp_certify.constant(f, data, BALL)[0]
+    following = method.next_stage(f, stage)
+    np.testing.assert_array_equal(following.source.x, data.x[~constant])
+    left, right = following.carried
+    assert len(left) == 12 - lp_certify.constant(f, test, BALL)[0].sum()
+    assert right == lp_certify.certified(f, test, BALL).sum()
+    assert (following.number, following.start, following.test) == (2, None, test)
+    assert method.next_stage(f, following) is None  # two were asked for
+    assert lp_certify.build(BALL).next_stage(f, stage) is None
+    sure = tiny(key)
+    sure = dataclasses.replace(sure, variables=jax.tree.map(jnp.zeros_like, f.variables))
+    sure.variables["params"]["dense_0_bias"] = jnp.array([1.0, 0.0, 0.0])
+    assert method.next_stage(sure, stage) is None  # all images are certified as the first class
+    said = capsys.readouterr().err
+    assert "certified accuracy of the cascade 0.3333 at epsilon 0.3; 0 training images are left" in said
+
+
 def test_radius_grows_from_the_first_to_the_full():
     method = lp_certify.build(LpBall("l2", 2.0), first_epsilon=0.05)
-    assert [round(float(ramped(method, f).threat.epsilon), 4) for f in (0.0, 0.5, 1.0)] == [0.05, 1.025, 2.0]
+    assert [round(float(method.ramp(f).threat.epsilon), 4) for f in (0.0, 0.5, 1.0)] == [0.05, 1.025, 2.0]
 
 
 def test_bad_settings_are_one_line():

@@ -5,10 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from irob import classifiers
 from irob.core.check import InputError
 from irob.core.threat import LpBall
-from irob.training import adv, schedule, standard, trades
+from irob.training import schedule
 from irob.training.method import mean_cross_entropy
+from irob.training.methods import adv, standard, trades
+from irob.training.source import Batch
 
 # A linear two-class model far from the walls of the box, so that the ball alone constrains.
 WEIGHT = 0.05 * jax.random.normal(jax.random.key(7), (12, 2))
@@ -20,7 +23,11 @@ def predict(x, weight=WEIGHT):
 
 def images(n=16):
     x = 0.5 + 0.1 * jax.random.normal(jax.random.key(3), (n, 2, 3, 2))
-    return x, jnp.arange(n) % 2
+    return Batch(x, jnp.arange(n) % 2, jnp.arange(n))
+
+
+def linear(weight=WEIGHT):
+    return classifiers.from_function(lambda w, x: x.ravel() @ w, weight, 2)
 
 
 def margin(x, y, weight=WEIGHT):
@@ -32,24 +39,25 @@ def margin(x, y, weight=WEIGHT):
 @pytest.mark.parametrize(("norm", "dual"), [("l2", 2), ("linf", 1)])
 def test_adversarial_loss_of_a_linear_model_is_closed_form(key, norm, dual):
     """max over the ball of log(1 + e^-m) = log(1 + e^(-m + epsilon |w|_*))."""
-    x, y = images()
+    batch = images()
+    x, y = batch.x, batch.y
     epsilon = 0.2 if norm == "l2" else 0.05
     method = adv.build(LpBall(norm, epsilon), steps=3, step_size=2 * epsilon)
-    x_adv = method.perturb(key, predict, x, y)
+    x_adv = method.perturb(key, linear(), batch)
     w = np.linalg.norm(WEIGHT[:, 1] - WEIGHT[:, 0], ord=dual)
     wanted = np.log1p(np.exp(-margin(x, y) + epsilon * w)).mean()
-    np.testing.assert_allclose(method.loss(predict, x, x_adv, y), wanted, rtol=1e-5)
+    np.testing.assert_allclose(method.loss(predict, batch, x_adv), wanted, rtol=1e-5)
 
 
 def test_training_by_pgd_is_training_by_the_closed_form(key):
-    x, y = images()
+    batch = images()
+    x, y = batch.x, batch.y
     epsilon = 0.2
     method = adv.build(LpBall("l2", epsilon), steps=2, step_size=0.4)
 
     def by_pgd(weight, i):
-        f = lambda x, w=weight: predict(x, w)  # noqa: E731
-        x_adv = method.perturb(jax.random.fold_in(key, i), f, x, y)
-        return method.loss(lambda v: predict(v, weight), x, x_adv, y)
+        x_adv = method.perturb(jax.random.fold_in(key, i), linear(weight), batch)
+        return method.loss(lambda v: predict(v, weight), batch, x_adv)
 
     def closed(weight, i):
         w = jnp.linalg.norm(weight[:, 1] - weight[:, 0])
@@ -67,10 +75,11 @@ def test_training_by_pgd_is_training_by_the_closed_form(key):
 
 def test_inner_maximiser_of_trades_on_a_linear_model(key):
     """delta* = -epsilon sign(m) w / |w|: towards and across the boundary, where the sigmoid is steep."""
-    x, y = images()
+    batch = images()
+    x = batch.x
     epsilon = 0.3
     method = trades.build(LpBall("l2", epsilon), steps=40, step_size=0.05)
-    delta = (method.perturb(key, predict, x, y) - x).reshape(len(x), -1)
+    delta = (method.perturb(key, linear(), batch) - x).reshape(len(x), -1)
     w = WEIGHT[:, 1] - WEIGHT[:, 0]
     m = margin(x, jnp.ones(len(x), int))
     best = -epsilon * jnp.sign(m)[:, None] * w / jnp.linalg.norm(w)
@@ -95,7 +104,7 @@ def test_trades_loss_is_pytorchs():
 
     def ours(clean, adversarial):
         logits = jnp.concatenate([clean, adversarial])
-        return method.loss(lambda _: logits, clean, adversarial, jnp.asarray(y))
+        return method.loss(lambda _: logits, Batch(clean, jnp.asarray(y), jnp.asarray(y)), adversarial)
 
     value, gradients = jax.value_and_grad(ours, (0, 1))(clean, adversarial)
     a, b = (torch.tensor(v, requires_grad=True) for v in (clean, adversarial))
@@ -116,9 +125,9 @@ def test_direction_of_the_divergence():
 
 
 def test_beta_zero_is_standard_training():
-    x, y = images()
-    got = trades.build(LpBall("l2", 1.0), beta=0.0).loss(predict, x, x + 0.1, y)
-    np.testing.assert_allclose(got, standard.build().loss(predict, x, x, y), rtol=1e-6)
+    batch = images()
+    got = trades.build(LpBall("l2", 1.0), beta=0.0).loss(predict, batch, batch.x + 0.1)
+    np.testing.assert_allclose(got, standard.build().loss(predict, batch, batch.x), rtol=1e-6)
 
 
 def test_loss_of_zero_logits_is_log_k():

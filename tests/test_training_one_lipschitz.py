@@ -14,7 +14,8 @@ from irob.core.config import run
 from irob.core.threat import LpBall
 from irob.generators import affine
 from irob.math.operator_norm import operator_norm
-from irob.training import bank, fit, one_lipschitz
+from irob.training import fit
+from irob.training.models import bank, one_lipschitz
 from train import one_lipschitz as door
 
 PLAN = one_lipschitz.Plan(0.1, (8,), softness=0.2, sharpness=0.05, rows=600, epochs=3, batch_size=100,

@@ -12,7 +12,8 @@ from irob.core.check import InputError
 from irob.core.config import run
 from irob.evaluation import witness as witnesses
 from irob.generators import affine
-from irob.training import fit, witness
+from irob.training import fit
+from irob.training.models import witness
 from train import witness as door
 
 PLAN = witness.Plan(alpha=0.1, epsilons=(0.1,), widths=(), rows=1500, own=1, epochs=12, batch_size=250,

@@ -1,1 +1,1 @@
-"""Doors of `python -m train.METHOD`: one file a method, thin: parse, call, print."""
+"""`python -m train.METHOD` is `python -m irob train METHOD`: the doors themselves stand in irob/commands."""

@@ -1,24 +1,9 @@
-"""Trains the unconditional GAN of the paper on real images: `python -m train.gan --data-dir FOLDER`."""
+"""`python -m train.gan` is `python -m irob train gan`."""
 
-import dataclasses
+from irob.commands.train import door
+from irob.core.config import run
 
-from irob.core.config import option, run
-from train.acgan import Config as ACGANConfig
-from train.acgan import work
-
-
-@dataclasses.dataclass(frozen=True)
-class Config(ACGANConfig):
-    """Unconditional GAN (Goodfellow et al., 2014) on real images; the published recipe by default."""
-
-    workdir: str = option("out/train/gan", "folder for checkpoints, log and sample grids")
-    out: str = option("out/weights/gan_mnist", "folder for the generator's weights")
-
-
-def main(config: Config) -> None:
-    """Trains and saves."""
-    work("gan", config)
-
+Config, main = door("gan")
 
 if __name__ == "__main__":
     run(main, Config, prog="python -m train.gan")

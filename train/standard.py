@@ -1,20 +1,9 @@
-"""Trains a classifier on clean images: `python -m train.standard --dataset mnist_gen`."""
+"""`python -m train.standard` is `python -m irob train standard`."""
 
-import dataclasses
-
+from irob.commands.train import door
 from irob.core.config import run
-from irob.training import door
 
-
-@dataclasses.dataclass(frozen=True)
-class Config(door.Common):
-    """Standard training: cross entropy on clean images."""
-
-
-def main(config: Config) -> None:
-    """Trains and saves."""
-    door.work("standard", config)
-
+Config, main = door("standard")
 
 if __name__ == "__main__":
     run(main, Config, prog="python -m train.standard")

@@ -1,23 +1,9 @@
-"""TRADES training of a classifier: `python -m train.trades --dataset mnist_gen`."""
+"""`python -m train.trades` is `python -m irob train trades`."""
 
-import dataclasses
+from irob.commands.train import door
+from irob.core.config import run
 
-from irob.core.config import option, run
-from irob.training import door
-
-
-@dataclasses.dataclass(frozen=True)
-class Config(door.Inner):
-    """TRADES (Zhang et al., 2019): cross entropy plus beta times the divergence within each image's ball."""
-
-    beta: float = option(6.0, "weight of the divergence")
-
-
-def main(config: Config) -> None:
-    """Trains and saves."""
-    config = door.paper(config)
-    door.work("trades", config, steps=config.steps, step_size=config.step_size, start=config.start, beta=config.beta)
-
+Config, main = door("trades")
 
 if __name__ == "__main__":
     run(main, Config, prog="python -m train.trades")

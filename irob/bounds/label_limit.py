@@ -30,6 +30,11 @@ The second in short: by the entropy method G(s) = log E exp(s (nu - E[nu])) obey
 and E[nu] s^2 / (1 - 5 s / 6) obeys the reverse for 0 < s < 6/5 (tested), with the same value and slope at 0, so it is
 at least G there; Chernoff's bound does the rest.
 
+Examples may also come in groups that are independent of each other, while those of one group are not, as long as their
+labels and examples have the right law on average (coupled codes; the frames of one film).  A group of c examples
+changes nu by at most c, so sum c^2 takes the place of n in McDiarmid's term; with k the largest c, nu / k is
+(2, 0)-self-bounding over groups, and the second term is k times that of nu / k.
+
 References: Bhagoji, Cullina, Mittal (2019), https://arxiv.org/abs/1909.12272, for two labels; Dai et al. (2023),
 https://arxiv.org/abs/2302.10722, for several on a finite set; Boucheron, Lugosi, Massart, "On concentration of
 self-bounding functions", Electronic Journal of Probability 14 (2009) 1884-1899, with a = 2, b = 0, c = 5/6.
@@ -68,7 +73,7 @@ class LabelLimit:
 
 
 def label_limit(
-    x, y, epsilons: Sequence[float], *, norm: str = "l2", confidence: float = 0.95, joint: bool = False
+    x, y, epsilons: Sequence[float], *, norm: str = "l2", confidence: float = 0.95, joint: bool = False, groups=None
 ) -> list[LabelLimit]:
     """The largest share of examples that any classifier can keep robustly right, for each epsilon.
 
@@ -79,6 +84,7 @@ def label_limit(
         norm: "l1", "l2" or "linf".
         confidence: of each `upper` by itself, in (0, 1).
         joint: whether all statements together shall hold with `confidence`: each of m gets 1 - (1 - confidence) / m.
+        groups: i[n], equal for examples that may depend on each other; default: all are independent.
 
     Returns:
         One LabelLimit for each epsilon, in the order given.
@@ -94,27 +100,44 @@ def label_limit(
     level = each(confidence, len(radii)) if joint else each(confidence, 1)
     distinct = sorted(set(radii))
     search = Search(x, y, distinct, norm)
-    found = dict(zip(distinct, limits(search.run(), len(x), distinct, level)))
+    found = dict(zip(distinct, limits(search.run(), len(x), distinct, level, group_sizes(groups, len(x)))))
     return [found[e] for e in radii]
 
 
-def limits(edges: Edges, n: int, epsilons: Sequence[float], confidence: float) -> list[LabelLimit]:
+def limits(
+    edges: Edges, n: int, epsilons: Sequence[float], confidence: float, sizes: Sequence[int] | np.ndarray = (1,)
+) -> list[LabelLimit]:
     """The limits from the conflicts of n examples; epsilons: increasing, those that the edges were searched for."""
-    sizes = largest_fractional_matchings(edges.i, edges.j, edges.level, n, len(epsilons))
-    return [LabelLimit(e, 1 - nu / n, upper(nu, n, confidence), nu, n, confidence, edges.all)
-            for e, nu in zip(epsilons, sizes.tolist())]
+    found = largest_fractional_matchings(edges.i, edges.j, edges.level, n, len(epsilons))
+    return [LabelLimit(e, 1 - nu / n, upper(nu, n, confidence, sizes), nu, n, confidence, edges.all)
+            for e, nu in zip(epsilons, found.tolist())]
 
 
-def upper(matching: float, n: int, confidence: float) -> float:
+def upper(matching: float, n: int, confidence: float, sizes: Sequence[int] | np.ndarray = (1,)) -> float:
     """The limit for the distribution from the largest fractional matching of n examples; at most 1, rounded up.
+
+    sizes: of the groups of examples that depend on each other, or a list that is repeated until it makes n.
 
     >>> [round(upper(m, 50_000, 0.95), 4) for m in (0, 100, 7500)]
     [1.0, 0.9986, 0.8555]
+    >>> [round(upper(m, 50_000, 0.95, (2, 1)), 4) for m in (0, 100, 7500)]
+    [1.0, 0.9988, 0.8571]
     """
-    most = math.log(1 / (1 - confidence))
-    small = math.sqrt(4 * most * matching + (7 * most / 6) ** 2) - 7 * most / 6
-    expected = max(0.0, matching - min(math.sqrt(n * most / 2), small))
+    most, c = math.log(1 / (1 - confidence)), np.asarray(sizes, np.float64)
+    k, squares = float(c.max()), n * float(c @ c / c.sum())
+    small = k * (math.sqrt(4 * most * matching / k + (7 * most / 6) ** 2) - 7 * most / 6)
+    expected = max(0.0, matching - min(math.sqrt(squares * most / 2), small))
     return min(1.0, 1 - expected / n + ROUNDING)
+
+
+def group_sizes(groups, n: int) -> np.ndarray:
+    """How many of n examples each group has; groups: i[n], or None where each is its own."""
+    if groups is None:
+        return np.ones(1, int)
+    groups = np.asarray(groups)
+    if groups.shape != (n,) or groups.dtype.kind not in "iu":
+        raise InputError(f"groups: got {groups.dtype}{list(groups.shape)}, wanted one integer for each of {n} examples")
+    return np.unique(groups, return_counts=True)[1]
 
 
 def each(confidence: float, count: int) -> float:

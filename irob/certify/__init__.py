@@ -90,8 +90,10 @@ def run(
 
     Raises:
         InputError: wrong shapes, pixels outside [0,1], labels out of range, an opaque classifier, a layer that the
-            certifier does not know (by name), a norm that it is not for, NaN logits.
+            certifier does not know (by name), a threat or a norm that it is not for, NaN logits.
     """
+    if not isinstance(threat, LpBall):
+        raise check.InputError(f"{method(certifier)}: got the threat {threat}, wanted an LpBall")
     threat.validate()
     if isinstance(certifier, ModelCertifier):
         return certifier.run(classifier, x, y, threat, chunk=chunk, label=label)

@@ -28,6 +28,7 @@ class Config:
     certified: int = option(20_000, "fresh images on which shipped certified classifiers of this generator are counted "
                             "(l2): the lower end; 0 for none")
     judge: str = option("", "classifier, such as mnist_standard: only images whose intended label it confirms")
+    coupling: str = option("", "classes that share codes: a shipped name, a folder, or auto for what is shipped")
     grid: int = option(60, "radii of the curve, evenly up to the largest; 0 for no curve")
     seed: int = option(0, "seed of the generated images")
     memory: str = option("", "what may be filled, such as 8GiB: it sets the chunks, and how many conflicts are kept "
@@ -43,7 +44,7 @@ def main(config: Config) -> None:
     from irob.core import keys, memory, weights
     from irob.core.evidence import Report
     from irob.core.provenance import provenance
-    from irob.evaluation import label_limit, label_lower
+    from irob.evaluation import coupled, label_limit, label_lower
     from irob.evaluation.memory import peak_mib
     from irob.evaluation.pieces import Pieces
     from irob.evaluation.report import sha256
@@ -61,6 +62,8 @@ def main(config: Config) -> None:
     real = bool(config.dataset or config.images)
     if real and config.judge:
         raise InputError("judge: got one for a data set, wanted none: its labels are not intended but given")
+    if real and config.coupling:
+        raise InputError("coupling: got one for a data set, wanted none: its images have no codes")
     if real:
         name, where = (config.dataset, config.data_dir) if config.dataset else ("npz", config.images)
         examples = data.load(name, config.split, data_dir=where, **({"count": count} if count else {}))
@@ -68,7 +71,9 @@ def main(config: Config) -> None:
     else:
         generator = generators.load(config.generator)
         judge = dataclasses.replace(classifiers.load(config.judge), name=config.judge) if config.judge else None
-        used = {v: sha256(weights.resolve(v)) for v in (config.generator, config.judge) if v}
+        given = coupled.shipped(generator) if config.coupling == "auto" else config.coupling
+        coupling = coupled.load(given, generator) if given else None
+        used = {v: sha256(weights.resolve(v)) for v in (config.generator, config.judge, given) if v}
     folder = writable_folder(config.out)
     pieces = Pieces(folder / "pieces", config.resume)
     with memory.limited(config.memory):
@@ -76,8 +81,8 @@ def main(config: Config) -> None:
             rows = label_limit.of_dataset(examples, job, pieces=pieces, label=examples.name, split=config.split)
         else:
             rows = label_limit.of_generator(
-                key, generator, job, count or SAMPLES, judge=judge, dataset=config.generator, pieces=pieces,
-                label=config.generator, seed=config.seed)
+                key, generator, job, count or SAMPLES, judge=judge, coupling=coupling, dataset=config.generator,
+                pieces=pieces, label=config.generator, seed=config.seed)
             if config.certified and config.norm == "l2" and judge is None:
                 rows += label_lower.rows(
                     keys.named(key, "certified"), generator, epsilons=radii, confidence=config.confidence,

@@ -1,21 +1,102 @@
 """Trains a model: `python -m irob train METHOD ...` is `python -m train.METHOD ...`."""
 
+import dataclasses
+import functools
 import importlib
+import inspect
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from irob.core import registry
-from irob.core.check import unknown
-from irob.core.config import run
+from irob.core.check import InputError, unknown, writable_folder
+from irob.core.config import option, run
 
-PACKAGE = "train"
+DOORS = "irob.commands.training"  # generators and the like; classifiers' doors follow from irob/training/methods
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """Flags of every training of a classifier beside the method's own: data, folders, seed."""
+
+    dataset: str = option("mnist_gen", "data set to train on")
+    data_dir: str = option("", "folder of the data set's files, where it needs files")
+    generator: str = option("", "generator of a generated data set; default: the shipped one")
+    resize: str = option("", "to 32x32 (BigGAN): area (default), nearest (as published) or bilinear")
+    count: int | None = option(None, "only the first so many training images")
+    workdir: str = option("", "folder for checkpoints and log; default: out/train/METHOD")
+    resume: bool = option(False, "go on from the last checkpoint in --workdir")
+    memory: str = option("", "what generating may fill, such as 8GiB; default: what the device has")
+    seed: int = option(0, "seed of weights, order, noise and dropout")
+    out: str = option("", "folder for the trained weights; default: WORKDIR/classifier")
+
+
+FILES = frozenset(f.name for f in dataclasses.fields(Files))
+
+
+def names() -> tuple[str, ...]:
+    """What can be trained: methods for classifiers, and the doors of generators and witnesses."""
+    from irob.training import settings
+
+    return tuple(sorted({*settings.names(), *registry.names(DOORS, "main")}))
+
+
+def door(name: str) -> tuple[type[Any], Callable[[Any], None]]:
+    """(Config, main) of a name of `names`, or of a method that is named package.module:build.
+
+    Raises:
+        InputError: an unknown name; the nearest is suggested.
+    """
+    from irob.training import settings
+
+    if name in registry.names(DOORS, "main"):
+        found = importlib.import_module(f"{DOORS}.{name}")
+        return found.Config, found.main
+    if ":" not in name and name not in settings.names():
+        raise unknown("method", name, names())
+    own = settings.of(name)
+    made = dataclasses.make_dataclass("Config", [], bases=(own, Files), frozen=True)
+    made.__doc__ = own.__doc__
+    return made, functools.partial(work, name)
+
+
+def work(name: str, config: Any) -> None:
+    """Checks the settings, loads the data, trains, and writes the weights with their recipe."""
+    from irob import data, training
+    from irob.core import keys, memory
+    from irob.training import settings
+    from irob.training.run import plan
+
+    given = vars(config)
+    files, own = Files(**{k: given[k] for k in FILES}), {k: v for k, v in given.items() if k not in FILES}
+    workdir = writable_folder(files.workdir or f"out/train/{name.replace(':', '.')}")
+    out = writable_folder(files.out or workdir / "classifier")
+    if "generator" in inspect.signature(settings.factory(name)).parameters:  # of an attack in the latent space
+        own["generator"] = files.generator
+    key = keys.from_seed(files.seed)
+    plan(name, files.dataset, **own)  # bad settings are found before the data are made, which may take a while
+    options = {"data_dir": files.data_dir, "generator": files.generator, "resize": files.resize}
+    with memory.limited(files.memory):
+        train = data.load(files.dataset, "train", count=files.count, **options)
+        test = data.load(files.dataset, "test", **options)
+    about = {k: given[k] for k in ("dataset", "generator", "resize", "count", "seed")}
+    if not files.resize:
+        del about["resize"]
+    training.train(
+        name, train, key=key, test=test, workdir=workdir, out=out, resume=files.resume, about=about, **own)
 
 
 def main(argv: list[str]) -> None:
-    """Finds the method's door in train/ and runs it."""
-    methods = registry.names(PACKAGE, "main")
+    """Finds the method's door and runs it."""
     method = argv[0] if argv else ""
-    if method not in methods:
-        print(f"python -m irob train: {unknown('method', method, methods)}", file=sys.stderr)
+    if method in ("-h", "--help"):
+        print(f"usage: python -m irob train METHOD [options], METHOD one of {', '.join(names())}\n"
+              "or package.module:build; python -m irob train METHOD --help says more")
+        sys.exit(0)
+    prog = f"python -m irob train {method}".strip()
+    try:
+        config, work = door(method)
+    except InputError as e:
+        print(f"python -m irob train: {e}", file=sys.stderr)
         sys.exit(2)
-    door = importlib.import_module(f"{PACKAGE}.{method}")
-    run(door.main, door.Config, prog=f"python -m train.{method}", argv=argv[1:])
+    run(work, config, prog=prog, argv=argv[1:])

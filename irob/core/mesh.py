@@ -43,6 +43,11 @@ def everywhere(tree):
     return jax.device_put(tree) if count() == 1 else replicate(tree, devices())
 
 
+def replicated() -> NamedSharding | None:
+    """The placement of what every device holds whole; None on one device, where nothing has to be said."""
+    return None if count() == 1 else NamedSharding(devices(), PartitionSpec())
+
+
 def divided(tree):
     """A chunk of examples, a pytree of [c, ...] on the host, with its share on each device; see `whole`."""
     return jax.tree.map(jax.numpy.asarray, tree) if count() == 1 else shard(tree, devices())

@@ -74,7 +74,8 @@ def outside(name: str, *, kind: str) -> Callable:
     for part in wanted.split("."):
         inside = vars(found)
         if part not in inside:
-            raise unknown(f"function of {where}", wanted, [k for k, v in inside.items() if callable(v)])
+            what = f"{kind} {name!r}: {where} has no function"
+            raise unknown(what, wanted, [k for k, v in inside.items() if callable(v)])
         found = inside[part]
     if not callable(found):
         raise InputError(f"{kind} {name!r}: got {type(found).__name__}, wanted a function")

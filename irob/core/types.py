@@ -98,6 +98,15 @@ class Classifier:
         """x: f[H,W,C] in [0,1] -> logits: f[K]."""
         return _apply(self.module, self.variables, x)
 
+    def batch(self, x: jax.Array, **options: Any) -> jax.Array:
+        """x: f[n,H,W,C] -> logits: f[n,K], a Linen module in one call, which saves time in training.
+
+        options: of the call, such as train=True; a plain function takes none of them.
+        """
+        if hasattr(self.module, "apply"):
+            return self.module.apply(self.variables, x, **options)
+        return jax.vmap(self)(x)
+
 
 @value()
 class Proposal:

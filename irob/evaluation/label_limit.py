@@ -7,6 +7,8 @@ limit is then that of the distribution given this, of which the kept images are 
 Memory: images are float32, in a file that is mapped into memory where work is kept on disk, and the search adds what
 `irob.bounds.conflicts` says.  The images' file is removed when the limit is known.
 
+Coupled codes (irob.evaluation.coupled) bring more conflicts among equally many images.
+
 Statements: those of the listed epsilons hold together with `confidence`, each at 1 - (1 - confidence) / m.  The curve
 over a fine grid holds with `confidence` too, all of it at once, and separately from the list.
 """
@@ -29,6 +31,8 @@ from irob.core.compile import jit
 from irob.core.evidence import Row
 from irob.core.progress import progress
 from irob.core.types import Classifier, Dataset, Generator, value
+from irob.evaluation import coupled
+from irob.evaluation.coupled import Coupling
 from irob.evaluation.pieces import Pieces, fingerprint, whole
 from irob.evaluation.witness import draw
 from irob.report.tables import LABEL
@@ -82,7 +86,7 @@ class Drawn:
 
 def of_generator(
     key: jax.Array, generator: Generator, job: Job, count: int, *, priors=None, judge: Classifier | None = None,
-    dataset: str = "", pieces: Pieces | None = None, label: str = "", **detail: Any,
+    coupling: Coupling | None = None, dataset: str = "", pieces: Pieces | None = None, label: str = "", **detail: Any,
 ) -> list[Row]:
     """Rows of the label limit of a generator's distribution.
 
@@ -91,6 +95,7 @@ def of_generator(
         count: images, those that the judge confirms if there is one.
         priors: f[K] of the classes; equal by default.
         judge: keeps only images that it gives the class they were made for.
+        coupling: classes that share codes; equally many images of every class, and neither judge nor priors.
         dataset: its name in the rows.  label: for progress.  detail: more to stand in the rows.
 
     Raises:
@@ -100,15 +105,21 @@ def of_generator(
     keys.require(key)
     count, pieces = integer("samples", count, low=1), pieces or Pieces()
     job.check()
+    if coupling is not None:
+        if judge is not None or priors is not None:
+            raise InputError("coupling: got a judge or priors beside it, wanted neither")
+        if count % len(coupling.leaders):
+            raise InputError(f"samples: got {count}, wanted a multiple of the {len(coupling.leaders)} classes")
     identity = {
         "key": fingerprint(key), "generator": whole(generator), "count": count,
+        "coupling": coupling and [fingerprint(coupling.matrices), *coupling.leaders],
         "priors": None if priors is None else fingerprint(np.asarray(priors, np.float64)),
         "judge": judge and [judge.name, fingerprint(judge.variables)], **dataclasses.asdict(job)}
 
     images = pieces.state("label-limit-images", identity)
 
     def compute() -> dict[str, Any]:
-        x, y, drawn, sums = _images(key, generator, judge, priors, count, pieces, identity, images, label)
+        x, y, drawn, sums = _images(key, generator, judge, coupling, priors, count, pieces, identity, images, label)
         return {**_sizes(x, y, job, pieces, {**identity, "images": sums}, label), "drawn": drawn}
 
     found = pieces.get("label-limit", identity, compute)
@@ -118,6 +129,8 @@ def of_generator(
     if judge is not None:
         detail |= {"judge": judge.name, "drawn": int(found["drawn"])}
         name += f" confirmed by {judge.name}"  # another distribution
+    if coupling is not None:
+        detail |= {"coupling": coupling.name, "groups": coupling.sizes(), "assumptions": coupled.PRESERVED}
     return _rows(job, found, count, name, **detail)
 
 
@@ -133,7 +146,7 @@ def of_dataset(
     return _rows(job, found, len(y), data.name, assumptions=INDEPENDENT, **detail)
 
 
-def _images(key, generator, judge, priors, count: int, pieces: Pieces, identity, path, label: str):
+def _images(key, generator, judge, coupling, priors, count: int, pieces: Pieces, identity, path, label: str):
     """(x f32[n,H,W,C], labels i[n], how many were drawn, check sums by which pieces of the search know the images)."""
     shape = (count, *generator.image_shape)
     x: np.ndarray = np.empty(shape, np.float32)
@@ -141,13 +154,18 @@ def _images(key, generator, judge, priors, count: int, pieces: Pieces, identity,
         path.parent.mkdir(parents=True, exist_ok=True)
         x = np.memmap(path, np.float32, "r+" if path.exists() else "w+", shape=shape)
     labels, sums, have, drawn = [], [], 0, 0
-    starts = progress(itertools.count(0, BLOCK), total=-(-count // BLOCK), label=f"{label} images" if label else "")
+    block = BLOCK // len(coupling.leaders) * len(coupling.leaders) if coupling else BLOCK
+    starts = progress(itertools.count(0, block), total=-(-count // block), label=f"{label} images" if label else "")
     for start in starts:
         room = x[have:]
 
         def make(start=start, room=room) -> dict[str, Any]:
-            size = BLOCK if judge else min(BLOCK, len(room))
-            (images, seen), y = draw(key, generator, size, Drawn(judge), priors=priors, start=start)
+            size = block if judge else min(block, len(room))
+            if coupling is None:
+                (images, seen), y = draw(key, generator, size, Drawn(judge), priors=priors, start=start)
+            else:
+                images, y = coupled.draw(key, generator, coupling, size, start=start)
+                seen = y
             kept = np.flatnonzero((seen == y) | (judge is None))[:len(room)]
             room[:len(kept)] = images[kept]
             used = kept[-1] + 1 if len(kept) == len(room) else size
@@ -211,9 +229,10 @@ def _rows(job: Job, found: dict[str, Any], n: int, dataset: str, **detail: Any) 
     """A row for each epsilon of the list; the first carries the curve."""
     sizes = dict(zip(job.all(), found["matching"].tolist()))
     level, rows = each(job.confidence, len(job.epsilons)), []
+    groups = detail.get("groups", (1,))
     for e in map(float, job.epsilons):
         rows.append(Row(
-            dataset, "any", f"{job.norm} {e:g}", LABEL, upper(sizes[e], n, level), "upper", True, METHOD, n=n,
+            dataset, "any", f"{job.norm} {e:g}", LABEL, upper(sizes[e], n, level, groups), "upper", True, METHOD, n=n,
             detail={"epsilon": e, "norm": job.norm, "sample limit": 1 - sizes[e] / n,
                     "matching": sizes[e], "confidence": level, "joint confidence": job.confidence,
                     "complete": bool(found["complete"]), "conflicts": int(found["edges"]), **detail}))
@@ -221,5 +240,5 @@ def _rows(job: Job, found: dict[str, Any], n: int, dataset: str, **detail: Any) 
         band = each(job.confidence, len(fine))
         rows[0].detail["curve"] = {
             "epsilon": fine, "sample": [1 - sizes[e] / n for e in fine],
-            "upper": [upper(sizes[e], n, band) for e in fine], "joint confidence": job.confidence}
+            "upper": [upper(sizes[e], n, band, groups) for e in fine], "joint confidence": job.confidence}
     return rows

@@ -28,8 +28,9 @@ class Preset:
     against each other.  chunk: images at a time; numbers of images are multiples of it, so that one program serves
     them all and nothing is filled up.  checkpoints: how many along training, with which images and attacks.
     certified: images that are certified.
-    limits: codes of the limit from both sides.  fresh: samples that measure a witness, or a certified classifier.
-    labels: images whose conflicts limit label robustness, at each of label_epsilons.
+    limits: codes of the limit from both sides.  fresh: samples that measure a witness.
+    labels: images whose conflicts limit label robustness, at each of label_epsilons.  kept: images on which certified
+    classifiers are counted.
     """
 
     codes: int
@@ -44,6 +45,7 @@ class Preset:
     limits: Plan
     fresh: int
     labels: int
+    kept: int
     certified: int = 0
     chunk: int | None = 50
     radius: float = 0.5
@@ -61,7 +63,7 @@ PRESETS = {
         checkpoints=2, checkpoint_natural=1000,
         checkpoint_attacks=(Attack("pgd", 50, {"steps": 40}), Attack("manifold", 50)),
         limits=Plan(sampled=50, ascent=300, certified=20, compared=3, pilot=3, neighbours=500), fresh=20_000,
-        labels=10_000, certified=20),
+        labels=10_000, kept=2000, certified=20),
     # A night on two cores.
     "standard": Preset(
         codes=100, neighbours=2000, lipschitz_trials=3, natural=10_000, trials=3,
@@ -69,7 +71,7 @@ PRESETS = {
                  Attack("manifold", 300)),
         checkpoints=5, checkpoint_natural=5000,
         checkpoint_attacks=(Attack("pgd", 100, {"steps": 100}), Attack("manifold", 100)),
-        limits=Plan(sampled=200, ascent=4000, certified=3000), fresh=200_000, labels=200_000,
+        limits=Plan(sampled=200, ascent=4000, certified=3000), fresh=200_000, labels=200_000, kept=20_000,
         certified=100),
     # Days on two cores, for accelerators.  The sizes of the paper: S = 1000, N = 2000, ten trials, 10,000 images.
     "paper": Preset(
@@ -79,7 +81,7 @@ PRESETS = {
         checkpoints=100, checkpoint_natural=10_000,
         checkpoint_attacks=(Attack("pgd", 2000, {"steps": 100}), Attack("manifold", 500)),
         limits=Plan(sampled=10_000, ascent=30_000, certified=10_000), fresh=1_000_000,
-        labels=1_000_000, certified=1000, chunk=None),
+        labels=1_000_000, kept=1_000_000, certified=1000, chunk=None),
 }
 
 

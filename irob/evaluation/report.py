@@ -319,7 +319,8 @@ def labels(
     if preset.norm == "l2":
         rows += label_lower.rows(
             keys.named(key, "certified"), source, epsilons=preset.label_epsilons, confidence=confidence,
-            samples=preset.fresh, dataset=dataset, label=f"{dataset}, certified classifiers")
+            samples=preset.kept, choice=max(1, preset.kept // 4), dataset=dataset,
+            label=f"{dataset}, certified classifiers")
     return [dataclasses.replace(r, detail={**r.detail, "section": "limits"}) for r in rows]
 
 

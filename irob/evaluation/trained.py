@@ -6,7 +6,6 @@ for the data set and as many passes as its preset affords, and finds them again 
 blocks and training in checkpoints: a run that was killed goes on.
 """
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -14,12 +13,14 @@ import pathlib
 
 import numpy as np
 
+from irob import training
+from irob.core import keys
 from irob.core.check import integer
 from irob.core.progress import say
 from irob.core.types import Dataset, Generator
 from irob.data import generated
 from irob.evaluation.pieces import Pieces, fingerprint, whole
-from irob.training import door
+from irob.training.run import plan
 
 DATASETS = ("imagenet10_gen", "cifar10_gen")
 METHODS = ("adv", "trades")
@@ -47,10 +48,11 @@ def train(
     count, epochs, held = sizes or SIZES[preset]
     for name, value in (("training images", count), ("epochs", epochs), ("test images", held)):
         integer(name, value, low=1)
-    common = door.paper(door.Inner(
-        dataset=dataset, count=count, epochs=epochs, seed=seed, final_count=0, evaluate_count=min(held, 200),
-        checkpoint_every=1, resume=True, batch_size=min(128, count)))
-    mark = hashlib.sha256(json.dumps([whole(generator), held, repr(common)]).encode()).hexdigest()[:12]
+    settings = {"epochs": epochs, "final_count": 0, "evaluate_count": min(held, 200), "checkpoint_every": 1,
+                "batch_size": min(128, count)}
+    plans = [repr(plan(method, dataset, **settings).settings) for method in METHODS]  # the paper's values among them
+    about = {"dataset": dataset, "count": count, "seed": seed}
+    mark = hashlib.sha256(json.dumps([whole(generator), held, about, plans]).encode()).hexdigest()[:12]
     out, data = [], None
     for method in METHODS:
         place = folder / mark / f"{dataset}_{method}"
@@ -61,9 +63,9 @@ def train(
             data = tuple(images(dataset, generator, split, n, seed, pieces)
                          for split, n in (("train", count), ("test", held)))
         say(f"training {place.name}: {count} images, {epochs} passes")
-        own = dataclasses.replace(common, workdir=str(place.with_name(f"{method}_run")), out=str(place))
-        more = {"beta": 6.0} if method == "trades" else {}
-        door.work(method, own, data=data, steps=own.steps, step_size=own.step_size, start=own.start, **more)
+        training.train(
+            method, data[0], key=keys.from_seed(seed), test=data[1], workdir=place.with_name(f"{method}_run"),
+            out=place, resume=True, about=about, **settings)
     return out
 
 

@@ -55,6 +55,23 @@ def polish(w: jax.Array, steps: int = 2) -> jax.Array:
     return w
 
 
+def cayley(matrix, xp=jnp):
+    """The orthogonal matrix (I + A)^-1 (I - A) with A = (W - W') / 2; the identity at W = 0.
+
+    Every orthogonal matrix without the eigenvalue -1 is one of these; the determinant is 1.  Differentiable.
+
+    Args:
+        matrix: f[n,n], any numbers.
+        xp: jax.numpy, or numpy for float64.
+
+    >>> q = cayley(np.array([[0.0, 1.0], [-1.0, 0.0]]), np)
+    >>> q.tolist()
+    [[0.0, -1.0], [1.0, 0.0]]
+    """
+    a, identity = (matrix - matrix.T) / 2, xp.eye(len(matrix), dtype=matrix.dtype)
+    return xp.linalg.solve(identity + a, identity - a)
+
+
 def group_sort(x: jax.Array) -> jax.Array:
     """Neighbouring units, sorted in pairs: f[..., 2 n] -> f[..., 2 n]; also called MaxMin.
 

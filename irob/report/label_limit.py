@@ -43,6 +43,8 @@ def table(rows: Sequence[Row]) -> Table:
     if first.detail.get("judge"):
         notes.append(f"Only images whose intended label {first.detail['judge']} confirms: {first.n:,} of "
                      f"{first.detail['drawn']:,} drawn.")
+    if first.detail.get("coupling"):
+        notes.append(f"Classes share codes ({first.detail['coupling']}), which the confidence allows for.")
     if not first.detail["complete"]:
         notes.append("There were more conflicts than are kept in memory: some are left out, which only raises limits.")
     return Table("label_limit", f"The limit for label robustness on {first.dataset}",

@@ -3,6 +3,7 @@
 The attack sees the classifier in inference mode, the update runs in training mode (dropout on).
 """
 
+import dataclasses
 import json
 import pathlib
 import time
@@ -20,8 +21,10 @@ from irob.core.compile import jit
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Dataset
 from irob.training import schedule as schedules
-from irob.training.fit import fit
-from irob.training.method import Predict, ramped
+from irob.training import source as sources
+from irob.training.fit import Run, fit
+from irob.training.method import Method, Network
+from irob.training.source import Source
 
 EVALUATION_STEPS = 20
 RULES = ("sgd", "adam")
@@ -54,25 +57,28 @@ def create(classifier: Classifier, tx: optax.GradientTransformation) -> dict[str
     return {"variables": classifier.variables, "optimiser": tx.init(classifier.variables)}
 
 
-def make_step(module, method, tx: optax.GradientTransformation, *, warm_up: int = 0):
-    """step(key, state, {"x": f[n,H,W,C], "y": i[n]}) -> (state, metrics), for `fit`.
+def make_step(classifier: Classifier, method: Method, tx: optax.GradientTransformation, *, warm_up: int = 0):
+    """step(key, state, batch: Batch) -> (state, metrics), for `fit`; of the classifier all but the weights.
 
-    warm_up: steps over which radius and step size of the inner search grow linearly from 0; 0 for none.
+    warm_up: steps over which the method's threat grows linearly from 0; 0 for none.
     """
 
-    def step(key, state, data):
-        x, y = jnp.asarray(data["x"]), jnp.asarray(data["y"])
-        variables = state["variables"]
-        now = method
+    def step(key, state, batch):
+        batch = jax.tree.map(jnp.asarray, batch)
+        variables, now = state["variables"], method
         if warm_up:
             counts = optax.tree_utils.tree_get_all_with_path(state["optimiser"], "count")  # updates so far
             count = counts[0][1]  # of the schedule, and with Adam of its moments too: the same
-            now = ramped(method, jnp.minimum((count + 1) / warm_up, 1.0))
-        x_adv = now.perturb(keys.named(key, "attack"), Predict(module, variables), x, y)
+            now = method.ramp(jnp.minimum((count + 1) / warm_up, 1.0))
+
+        def with_weights(variables) -> Classifier:
+            return dataclasses.replace(classifier, variables=variables)
+
+        adversarial = now.perturb(keys.named(key, "attack"), with_weights(variables), batch)
 
         def objective(variables):
             dropout = {"dropout": keys.named(key, "dropout")}
-            return now.loss(Predict(module, variables, {"train": True, "rngs": dropout}), x, x_adv, y)
+            return now.loss(Network(with_weights(variables), {"train": True, "rngs": dropout}), batch, adversarial)
 
         loss, gradient = jax.value_and_grad(objective)(variables)
         updates, own = tx.update(gradient, state["optimiser"], variables)
@@ -100,11 +106,11 @@ def robust_accuracy(
 
 
 def figures(
-    key, classifier: Classifier, test: Dataset, threat: LpBall, *, count: int, radii=None, method=None
+    key, classifier: Classifier, test: Dataset, threat: LpBall, *, method: Method, count: int, radii=()
 ) -> dict[str, Any]:
     """What stands in the recipe of trained weights: natural accuracy, and PGD-100 on the first `count` test images
     (0 leaves it out) at `radii`, by default a third, two thirds and all of the ball's, in steps of a sixth of the
-    largest: 0.5 at the paper's radius; and what the method measures itself."""
+    largest: 0.5 at the paper's radius; and what the method measures itself, after every epoch or at the end."""
     result: dict[str, Any] = {"natural": accuracy(classifier, test)}
     if count:
         balls = [LpBall(threat.norm, r) for r in radii or [float(threat.epsilon) * k / 3 for k in (1, 2, 3)] if r > 0]
@@ -112,70 +118,70 @@ def figures(
         size = max((float(ball.epsilon) for ball in balls), default=0.0) / 6
         result["pgd_100"] = {f"{ball.epsilon:g}": robust_accuracy(
             key, classifier, few, ball, steps=100, step_size=size) for ball in balls}
-        for name, measure in getattr(method, "measures", {}).items():
+        for name, measure in method.measures.items():
             result[name] = {f"{ball.epsilon:g}": measure(classifier, few, ball) for ball in balls}
         result["pgd_100_images"] = min(count, len(test))
     return result
 
 
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What the log says after every epoch: natural accuracy on `test`, PGD's in `threat` on its first `count` images.
+
+    export_every: epochs between weights written to workdir/exports/<epoch> (float16, with their accuracy); 0 writes
+    none.
+    """
+
+    test: Dataset
+    threat: LpBall
+    count: int = 1000
+    export_every: int = 0
+
+
 def train(
     key: jax.Array,
     classifier: Classifier,
-    method,
-    data: Dataset,
-    test: Dataset,
+    method: Method,
+    source: Source | Dataset,
     *,
-    threat: LpBall,
-    workdir,
     tx: optax.GradientTransformation,
-    epochs: int,
-    batch_size: int,
+    run: Run,
+    evaluation: Evaluation,
     epsilon_warmup: float = 0.0,
-    resume: bool = False,
-    checkpoint_every: int = 5,
-    export_every: int = 0,
-    evaluate_count: int = 1000,
-    label: str = "train",
-    config: dict | None = None,
 ) -> Classifier:
     """Trains a classifier with `fit`; natural and PGD accuracy go into the log after every epoch.
 
     Args:
         key: typed key of the run.
         classifier: the start.
-        method: from irob.training.{standard,adv,trades,lp_certify}.build; what its `measures` give, functions of
-            (classifier, data, threat), goes into the log too.
-        data, test: training set; test set, of which the first `evaluate_count` are attacked.
-        threat: the ball of the evaluation (the method has its own).
-        epsilon_warmup: epochs over which the method's ball grows from 0 to its full radius.
-        export_every: epochs between weights written to workdir/exports/<epoch> (float16, with their accuracy);
-            0 writes none.
+        method: from irob.training.methods; what its `measures` give goes into the log too.
+        source: what is trained on.
+        tx: the rule of descent, from `optimiser`.
+        run, evaluation: length and folder; what is measured.
+        epsilon_warmup: epochs over which the method's threat grows from 0 to its full strength.
     """
-    integer("evaluate count", evaluate_count, low=1)
+    test, threat = evaluation.test, evaluation.threat
+    few = test.take(integer("evaluate count", evaluation.count, low=1))
 
     def with_weights(state) -> Classifier:
-        return Classifier(state["variables"], classifier.module, classifier.num_classes, classifier.image_shape,
-                          classifier.layers, classifier.name)
+        return dataclasses.replace(classifier, variables=state["variables"])
 
     def evaluate(state, epoch):
         now, begin = with_weights(state), time.monotonic()
-        few = test.take(evaluate_count)
         figures = {"natural": accuracy(now, test), "robust": robust_accuracy(
             keys.named(key, "evaluate"), now, few, threat, steps=EVALUATION_STEPS)}
-        figures |= {name: measure(now, few, threat) for name, measure in getattr(method, "measures", {}).items()}
-        if export_every and epoch % export_every == 0:
-            about = {"recipe": {"epoch": epoch, **figures, **(config or {})}}
-            classifiers.save(pathlib.Path(workdir) / "exports" / str(epoch), now, about, half=True)
+        figures |= {name: measure(now, few, threat) for name, measure in method.measures.items()}
+        if evaluation.export_every and epoch % evaluation.export_every == 0:
+            about = {"recipe": {"epoch": epoch, **figures, **(run.config or {})}}
+            classifiers.save(pathlib.Path(run.workdir) / "exports" / str(epoch), now, about, half=True)
         return {**figures, "evaluation_seconds": round(time.monotonic() - begin, 2)}
 
-    warm_up = round(number("epsilon warmup", epsilon_warmup, low=0) * (len(data) // batch_size))
+    source = sources.of(source)
+    warm_up = round(number("epsilon warmup", epsilon_warmup, low=0) * source.steps(run.batch_size))
     # `fit` donates the state; the caller keeps the start.
     state = jax.tree.map(jnp.copy, create(classifier, tx))
-    step = make_step(classifier.module, method, tx, warm_up=warm_up)
-    state = fit(keys.named(key, "fit"), state, step, {"x": data.x, "y": data.y}, epochs=epochs, batch_size=batch_size,
-                workdir=workdir, resume=resume, evaluate=evaluate, checkpoint_every=checkpoint_every, label=label,
-                config=config)
-    return with_weights(state)
+    step = make_step(classifier, method, tx, warm_up=warm_up)
+    return with_weights(fit(keys.named(key, "fit"), state, step, source, run, evaluate=evaluate))
 
 
 def seconds(workdir) -> float:

@@ -5,6 +5,7 @@ step s gets fold_in(fold_in(key, e), s).  So a run that was killed anywhere and 
 takes the very steps that an uninterrupted run takes.
 """
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -16,9 +17,11 @@ import jax
 import numpy as np
 
 from irob import checkpoint
+from irob.core import mesh
 from irob.core.check import InputError, integer, writable_folder, write_atomically
 from irob.core.compile import jit
 from irob.core.progress import progress
+from irob.training.source import Rows, Source
 
 LOOK_EVERY = 50  # steps between looks at the metrics: each look waits for the device
 
@@ -27,62 +30,83 @@ class TrainingError(InputError):
     """Training cannot go on: where it stopped, and the last good checkpoint; one line at the command line."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """How long a training goes on, and where it is kept.
+
+    epochs, batch_size: whole numbers.  workdir: gets log.jsonl, config.json and checkpoints/<epoch>.  resume: go on
+    from the last checkpoint; without it a workdir that has one is refused.  checkpoint_every: epochs between
+    checkpoints; the last epoch always gets one.  keep: only the newest so many checkpoints stay; None keeps all.
+    label: shown with the progress.  config: what decides the result; a workdir of another one is refused.
+    """
+
+    epochs: int
+    batch_size: int
+    workdir: Any
+    resume: bool = False
+    checkpoint_every: int = 5
+    keep: int | None = None
+    label: str = "train"
+    config: dict | None = None
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size", "checkpoint_every"):
+            integer(name.replace("_", " "), vars(self)[name], low=1)
+
+
 def fit(
     key: jax.Array,
     state: Any,
     step: Callable,
     data: Any,
+    run: Run | None = None,
     *,
-    epochs: int,
-    batch_size: int,
-    workdir,
-    resume: bool = False,
     evaluate: Callable | None = None,
-    checkpoint_every: int = 5,
-    keep: int | None = None,
-    label: str = "train",
-    config: dict | None = None,
+    **settings: Any,
 ) -> Any:
     """Trains and returns the final state.
+
+    Where there are several devices, every batch that their number divides is divided over them, and weights are on
+    all: the result is that of one device up to the order of float32 sums.
 
     Args:
         key: typed key of the run.
         state: pytree of everything that training changes.
         step: (key, state, batch) -> (state, metrics: dict of scalars); jitted here, its state donated.
-        data: pytree of host arrays [n, ...]; the last partial batch of an epoch is left out.
-        epochs, batch_size: whole numbers.
-        workdir: gets log.jsonl, config.json and checkpoints/<epoch>.
-        resume: go on from the last checkpoint; without it a workdir that has one is refused.
+        data: a `Source`, or a pytree of host arrays [n, ...], of which the last partial batch of an epoch is left out.
+        run: length, folder and the like; or its fields by name, as `settings`.
         evaluate: (state, epoch) -> dict of floats, after every epoch.
-        checkpoint_every: epochs between checkpoints; the last epoch always gets one.
-        keep: only the newest so many checkpoints stay; None keeps all.
 
     Raises:
         InputError: bad sizes, a workdir that cannot be written or holds another run.
         TrainingError: a metric is NaN or infinite.
     """
-    n = len(jax.tree.leaves(data)[0])
-    epochs, batch_size = integer("epochs", epochs, low=1), integer("batch size", batch_size, low=1)
-    if batch_size > n:
-        raise InputError(f"batch size: got {batch_size}, wanted at most the {n} examples of the data set")
-    workdir = writable_folder(workdir)
+    run = Run(**settings) if run is None else run
+    source = data if isinstance(data, Source) else Rows(data)
+    epochs, size = int(run.epochs), int(run.batch_size)
+    if source.steps(size) < 1:
+        raise source.refuse(size)
+    workdir = writable_folder(run.workdir)
     folder = workdir / "checkpoints"
-    done = _begin(workdir, folder, config, resume)
+    done = _begin(workdir, folder, run.config, run.resume)
     if done:
         state = checkpoint.restore(folder, done, like=state)
-    compiled = jit(step, donate_argnums=1)
+    state = mesh.everywhere(state)
+    placed = {} if mesh.replicated() is None else {"out_shardings": mesh.replicated()}
+    compiled = jit(step, donate_argnums=1, **placed)
     for epoch in range(done, epochs):
-        begin = time.monotonic()
-        state, metrics = _epoch(compiled, jax.random.fold_in(key, epoch), state, data, n, batch_size,
-                                where=f"{label} epoch {epoch + 1}/{epochs}", last_good=checkpoint.latest(folder))
+        begin, of_epoch = time.monotonic(), jax.random.fold_in(key, epoch)
+        batches, count = source.batches(of_epoch, epoch, size), source.steps(size)
+        state, metrics = _epoch(compiled, of_epoch, state, batches, count, last_good=checkpoint.latest(folder),
+                                where=f"{run.label} epoch {epoch + 1}/{epochs}")
         record = {"epoch": epoch + 1, **metrics, "seconds": round(time.monotonic() - begin, 2)}
         record |= evaluate(state, epoch + 1) if evaluate else {}
         with open(workdir / "log.jsonl", "a", encoding="utf-8") as log:
             log.write(json.dumps(record) + "\n")
-        if (epoch + 1) % checkpoint_every == 0 or epoch + 1 == epochs:
-            checkpoint.save(folder, epoch + 1, state)
-            if keep:
-                checkpoint.keep(folder, keep)
+        if (epoch + 1) % run.checkpoint_every == 0 or epoch + 1 == epochs:
+            checkpoint.save(folder, epoch + 1, jax.device_get(state))  # of one device's size, whatever their number
+            if run.keep:
+                checkpoint.keep(folder, run.keep)
     return state
 
 
@@ -111,10 +135,8 @@ def _epoch_of(line: str) -> float:
         return math.inf
 
 
-def _epoch(step, key, state, data, n, batch_size, *, where, last_good):
-    """One pass over the data; the mean of each metric."""
-    order = np.asarray(jax.random.permutation(jax.random.fold_in(key, 2**31 - 1), n))
-    count = n // batch_size
+def _epoch(step, key, state, batches, count, *, where, last_good):
+    """The steps of one epoch; the mean of each metric."""
     pending: list[tuple[int, Any]] = []
     sums: dict[str, float] = {}
 
@@ -129,11 +151,15 @@ def _epoch(step, key, state, data, n, batch_size, *, where, last_good):
         pending.clear()
 
     for i in progress(range(count), total=count, label=where):
-        rows = order[i * batch_size : (i + 1) * batch_size]
-        batch = jax.tree.map(lambda a, rows=rows: a[rows], data)
-        state, metrics = step(jax.random.fold_in(key, i), state, batch)
+        state, metrics = step(jax.random.fold_in(key, i), state, _placed(batches(i)))
         pending.append((i, metrics))
         if len(pending) >= LOOK_EVERY:
             look()
     look()
     return state, {name: round(total / count, 6) for name, total in sums.items()}
+
+
+def _placed(batch):
+    """The batch, divided over the devices where there are several and their number divides it."""
+    size = len(jax.tree.leaves(batch)[0])
+    return batch if mesh.count() == 1 or size % mesh.count() else mesh.divided(batch)

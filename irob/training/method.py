@@ -1,88 +1,102 @@
 """What a method of training a classifier is: how it perturbs a batch, and what it then minimises.
 
-    adversarial = method.perturb(key, f, x, y)              # f: the classifier in inference mode, no gradient to w
-    minimise      method.loss(g, x, adversarial, y) over w  # g: the same classifier in training mode (dropout on)
+    adversarial = method.perturb(key, f, batch)              # f: the classifier in inference mode, no gradient to w
+    minimise      method.loss(g, batch, adversarial) over w  # g: the same network in training mode (dropout on)
 
 `adversarial` is whatever the loss wants: images, or for a method that bounds the worst case the key of its random
-vectors.  f and g also list the explicit layers, f.layers(), where the architecture can.
+vectors.  f is the per-example `Classifier` that attacks take, f(x) -> logits of one image, so any of them can search.
 """
 
+import abc
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import optax
 
-from irob.attacks import pgd
-from irob.core import keys
 from irob.core.threat import LpBall
-from irob.core.types import value
+from irob.core.types import Classifier, Dataset
+from irob.training.source import Batch, Source
+
+Measure = Callable[[Classifier, Dataset, LpBall], float]
 
 
 @dataclasses.dataclass(frozen=True)
-class Predict:
-    """A network with given weights: a batch of images f[n,H,W,C] to logits f[n,K]."""
+class Network:
+    """A classifier in the mode in which it is trained: a batch of images f[n,H,W,C] to logits f[n,K].
 
-    module: Any
-    variables: Any
+    classifier: the same weights in inference mode, gradients included.  options: of training mode, such as dropout's
+    random key; they go to a Linen module only.
+    """
+
+    classifier: Classifier
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """x f[n,H,W,C] -> f[n,K]."""
-        return self.module.apply(self.variables, x, **self.options)
-
-    def layers(self) -> tuple[Any, ...]:
-        """The explicit layers of inference mode, for a method that walks through them."""
-        return self.module.to_layers(self.variables)
+        return self.classifier.batch(x, **self.options)
 
 
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A training of its own within one call of `irob.training.train`.
 
-@value("steps", "start")
-class Inner:
-    """The inner maximisation: projected steepest ascent, last iterate.
-
-    threat: the ball.  step_size: in image units.  steps: gradient evaluations.  start: "noise" is x + 0.001 N(0, I),
-    as published; "random" is uniform in the ball, better where steps are few.
+    method: what it minimises.  source: what it trains on.  test: what it is measured on.  start: where its weights
+    begin, None for fresh ones.  number: from 1.  carried: what the method keeps for its next stages.
     """
 
-    threat: LpBall
-    step_size: jax.Array | float = 0.5
-    steps: int = 40
-    start: str = "noise"
-
-    def ascend(self, key: jax.Array, loss: Callable, x: jax.Array, *per_example: jax.Array) -> jax.Array:
-        """x f[n,H,W,C] -> x_adv, maximising loss(x_adv[i], *per_example[i]) -> f[] in every example's ball."""
-
-        def one(key, x, *rest):
-            return pgd.ascend(key, lambda v: loss(v, *rest), x, self.threat,
-                              steps=self.steps, step_size=self.step_size, start=self.start)
-
-        each = keys.for_examples(key, jax.numpy.arange(len(x)))
-        return jax.lax.stop_gradient(jax.vmap(one)(each, x, *per_example))
+    method: "Method"
+    source: Source
+    test: Dataset
+    start: Classifier | None = None
+    number: int = 1
+    carried: Any = None
 
 
-    def at(self, factor: jax.Array) -> "Inner":
-        """The same search in a smaller ball: radius and step times `factor`."""
-        threat = dataclasses.replace(self.threat, epsilon=self.threat.epsilon * factor)
-        return dataclasses.replace(self, threat=threat, step_size=self.step_size * factor)
+class Method(abc.ABC):
+    """A way of training a classifier; a frozen pytree (`irob.core.types.value`) that at least says what it minimises.
 
+    staged: whether `next_stage` may give one; then each stage has a folder of its own.
+    """
 
-def ramped(method, factor: jax.Array):
-    """The method with its inner search, or what it has in the place of one, in the smaller ball."""
-    if hasattr(method, "ramp"):
-        return method.ramp(factor)
-    return dataclasses.replace(method, inner=method.inner.at(factor)) if hasattr(method, "inner") else method
+    staged: bool = False
+
+    def perturb(self, key: jax.Array, classifier: Classifier, batch: Batch) -> Any:
+        """What the loss gets beside the batch: by default its images themselves.  key: of this step."""
+        return batch.x
+
+    @abc.abstractmethod
+    def loss(self, network: Network, batch: Batch, adversarial: Any) -> jax.Array:
+        """What a step minimises, f[]; its gradient with respect to the network's weights is taken."""
+
+    def ramp(self, factor: jax.Array) -> "Method":
+        """The method at the beginning of a warm-up, with a threat of `factor` in [0, 1] times the strength."""
+        return self
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        """What log and recipe get beside accuracies, by name: functions of (classifier, data, threat)."""
+        return {}
+
+    def figures(self, key: jax.Array, classifier: Classifier, test: Dataset) -> dict[str, Any]:
+        """What the recipe gets once, at the end: too dear to measure after every epoch."""
+        return {}
+
+    def next_stage(self, trained: Classifier, stage: Stage) -> Stage | None:
+        """What is trained after this stage: other layers, or what is left of the data; None for nothing."""
+        return None
 
 
 def cross_entropy(logits: jax.Array, y: jax.Array) -> jax.Array:
-    """-log softmax(logits)_y of one example.  logits: f[K], y: i[] -> f[].
+    """-log softmax(logits)_y.  logits: f[...,K], y: i[...] -> f[...].
 
-    >>> round(float(cross_entropy(jax.numpy.zeros(10), 3)), 4)
+    >>> round(float(cross_entropy(jax.numpy.zeros(10), jax.numpy.int32(3))), 4)
     2.3026
     """
-    return jax.nn.logsumexp(logits) - logits[y]
+    return optax.softmax_cross_entropy_with_integer_labels(logits, y)
 
 
 def mean_cross_entropy(logits: jax.Array, y: jax.Array) -> jax.Array:
-    """Its mean over a batch.  logits: f[n,K], y: i[n] -> f[]."""
-    return jax.vmap(cross_entropy)(logits, y).mean()
+    """The mean of -log softmax(logits)_y over a batch.  logits: f[n,K], y: i[n] -> f[]."""
+    return cross_entropy(logits, y).mean()

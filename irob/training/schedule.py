@@ -10,6 +10,7 @@
 """
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from irob.core.check import integer, number, unknown
@@ -43,10 +44,10 @@ def learning_rate(name: str, peak: float, epochs: int, steps_per_epoch: int) -> 
     number("learning rate", peak, low=0, open_low=True)
     total = integer("epochs", epochs, low=1) * integer("steps per epoch", steps_per_epoch, low=1)
     if name == "cosine":
-        return lambda step: peak * (1 + jnp.cos(jnp.pi * jnp.minimum(step / total, 1.0))) / 2
+        return optax.cosine_decay_schedule(peak, total)
     if name == "one_cycle":
         top = WARM_UP * total
         return lambda step: peak * jnp.minimum((step + 1) / (top + 1), jnp.maximum(total - step, 0) / (total - top))
-    edges = jnp.asarray([round(fraction * epochs) * steps_per_epoch for fraction, _ in STEPS[name]], jnp.int32)
-    factors = jnp.asarray([1.0, *(factor for _, factor in STEPS[name])])
-    return lambda step: peak * factors[jnp.sum(step >= edges)]
+    edges = [round(fraction * epochs) * steps_per_epoch for fraction, _ in STEPS[name]]
+    rates = [np.float32(peak) * np.float32(factor) for factor in (1.0, *(factor for _, factor in STEPS[name]))]
+    return optax.join_schedules([optax.constant_schedule(rate) for rate in rates], edges)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import inspect
 import pathlib
 
 import jax
@@ -13,16 +12,21 @@ import pytest
 
 from irob import __main__ as doors
 from irob import attacks, certify, classifiers, data, generators
-from irob.core import layers, registry
+from irob.commands.train import names as trainings
+from irob.core import layers
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.promises import Attack, Ensemble, LayerCertifier, ModelCertifier
-from irob.core.threat import LpBall
+from irob.core.threat import LatentBall, LpBall
+from irob.training import settings as training_settings
+from irob.training.method import Network
+from irob.training.run import plan
+from irob.training.source import Batch
 
 LINEAR = classifiers.from_function(lambda w, x: x.ravel() @ w, jax.random.normal(jax.random.key(7), (16, 4)), 4)
 MY_ATTACK = "tests.outside.one_step:build"
 MY_CERTIFIER = f"{pathlib.Path(__file__).parents[1] / 'outside' / 'product_of_norms.py'}:build"
-TRAINING = registry.names("irob.training")
+TRAINING = (*training_settings.names(), "tests.outside.smoothed_labels:build")
 
 
 def colour(name: str) -> tuple[int, ...]:
@@ -133,7 +137,7 @@ def test_what_is_no_attack_or_certifier_is_refused():
 
 @pytest.mark.parametrize("name", [*certify.names(), MY_CERTIFIER])
 def test_a_certifier_keeps_its_promises(name, key):
-    """Norms outside those declared are refused, and so is an opaque function where layers are needed."""
+    """Threats and norms outside those declared are refused, and so is an opaque function where layers are needed."""
     certifier = certify.build(name)
     assert isinstance(certifier, LayerCertifier | ModelCertifier) and certifier.chunk >= 1
     assert certifier.needs_key == ("key" in certify.takes(name))
@@ -142,6 +146,9 @@ def test_a_certifier_keeps_its_promises(name, key):
         with pytest.raises(InputError, match="wanted layers"):
             certify.run(certifier, LINEAR, x, y, LpBall(certifier.norms[0], 0.1))
     f = classifiers.from_layers((layers.Flatten(), layers.Dense(jnp.eye(16)[:, :4], jnp.zeros(4))), 4, (4, 4, 1))
+    codes = LatentBall(generators.build("affine", key=key), 0.1)
+    with pytest.raises(InputError, match="got the threat latent linf 0.1, wanted an LpBall"):
+        certify.run(certifier, f, x, y, codes)
     for norm in {"l1", "l2", "linf"} - set(certifier.norms):
         with pytest.raises(InputError, match=f"norm {norm}, wanted"):
             certify.run(certifier, f, x, y, LpBall(norm, 0.1))
@@ -177,40 +184,47 @@ def test_a_certifier_of_layers_is_below_what_an_attack_leaves(name, key):
 
 @pytest.mark.parametrize("name", TRAINING)
 def test_a_training_method_stays_in_the_ball_and_learns(name, key):
-    threat = LpBall("l2", 0.5)
-    build = registry.module("irob.training", name, kind="method").build
-    wanted = {"threat": threat, "steps": 3, "step_size": 0.3, "sigma": 0.1}
-    taken = inspect.signature(build).parameters
-    method = build(**{k: v for k, v in wanted.items() if k in taken})
-    x = jax.random.uniform(key, (64, 4))
-    y = (x[:, 0] > 0.5).astype(jnp.int32)
+    wanted = {"norm": "l2", "epsilon": 0.5, "steps": 3, "step_size": 0.3, "sigma": 0.1}
+    known = {f.name for f in dataclasses.fields(training_settings.of(name))}
+    chosen = plan(name, **{k: v for k, v in wanted.items() if k in known})
+    method, threat = chosen.method, chosen.threat
+    x = jax.random.uniform(key, (64, 2, 2, 1))
+    batch = Batch(x, (x[:, 0, 0, 0] > 0.5).astype(jnp.int32), jnp.arange(64), x.reshape(64, 4))
 
-    class model:
-        """A linear classifier, with the layers that a method may want to walk through."""
-
-        def __init__(self, w):
-            self.w = w
-
-        def __call__(self, v):
-            return v @ self.w
-
-        def layers(self):
-            return (layers.Dense(self.w, jnp.zeros(2)),)
+    def linear(w):
+        return classifiers.from_layers((layers.Flatten(), layers.Dense(w, jnp.zeros(2))), 2, (2, 2, 1))
 
     @jit
     def step(w, key):
-        x_adv = method.perturb(key, model(w), x, y)
-        return method.loss(model(w), x, x_adv, y), x_adv, jax.grad(lambda w: method.loss(model(w), x, x_adv, y))(w)
+        seen = method.perturb(key, linear(w), batch)
+        loss, gradient = jax.value_and_grad(lambda w: method.loss(Network(linear(w)), batch, seen))(w)
+        return loss, seen, gradient, method.ramp(0.0).perturb(key, linear(w), batch)
 
     w, tx = 0.1 * jax.random.normal(key, (4, 2)), optax.sgd(0.5)
-    first, x_adv, _ = step(w, key)
-    images = not jax.dtypes.issubdtype(x_adv.dtype, jax.dtypes.prng_key)  # else what a bound wants
-    if images and "sigma" not in taken:  # Gaussian noise knows no ball
-        assert jax.vmap(threat.contains)(x, x_adv).all()
+    first, seen, _, unmoved = step(w, key)
+    images = not jax.dtypes.issubdtype(seen.dtype, jax.dtypes.prng_key)  # else what a bound wants
+    if images and name != "smooth":  # Gaussian noise knows no ball
+        assert jax.vmap(threat.contains)(x, seen).all()
+        np.testing.assert_allclose(unmoved, x, atol=1e-6)  # a warm-up begins without a threat
     for i in range(20):
-        loss, _, gradient = step(w, jax.random.fold_in(key, i))
+        loss, _, gradient, _ = step(w, jax.random.fold_in(key, i))
         w = optax.apply_updates(w, tx.update(gradient, tx.init(w))[0])
     assert loss < first
+    assert method.staged or method.next_stage(linear(w), None) is None
+
+
+@pytest.mark.parametrize("name", ["apgd_ce", "apgd_dlr", "fab", "pgd", "square"])
+def test_an_attack_is_an_inner_search(name, key):
+    """Any single attack without a generator: its images are in the ball and lose more than the clean ones."""
+    x = np.asarray(jax.random.uniform(key, (8, 4, 4, 1)))
+    batch = Batch(jnp.asarray(x), jnp.argmax(jax.vmap(LINEAR)(x), axis=1), jnp.arange(8))
+    method = plan("adv", norm="linf", epsilon=0.2, steps=20, attack=name).method
+    seen = jit(lambda key: method.perturb(key, LINEAR, batch))(key)
+    assert jax.vmap(LpBall("linf", 0.2).contains)(x, seen).all()
+    assert method.loss(Network(LINEAR), batch, seen) > method.loss(Network(LINEAR), batch, batch.x)
+    if name == "apgd_ce":
+        unmoved = jit(lambda key: method.ramp(0.0).perturb(key, LINEAR, batch))(key)
+        np.testing.assert_allclose(unmoved, x, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", data.names())
@@ -227,7 +241,7 @@ VERBS_OF_THEIR_OWN = ("train", "import_")  # these pass on to doors below them
 
 
 DOORS = [*(f"irob.commands.{m}" for m in doors.verbs().values() if m not in VERBS_OF_THEIR_OWN),
-         *(f"train.{m}" for m in registry.names("train", "main"))]
+         *(f"train.{m}" for m in trainings())]
 
 
 @pytest.mark.parametrize("door", DOORS)

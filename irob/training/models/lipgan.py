@@ -32,7 +32,7 @@ from irob.core.compile import jit
 from irob.core.types import Dataset, Generator
 from irob.generators import lipgan
 from irob.training.fit import fit
-from irob.training.gan import grid_values, tile, write_png
+from irob.training.models.gan import grid_values, tile, write_png
 
 SLICES = 64  # random directions for the sliced Wasserstein distance, drawn anew in every step
 COMPONENTS_FROM = 2000  # rows that the first principal components are taken from

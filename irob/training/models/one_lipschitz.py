@@ -12,7 +12,7 @@ up the images that cannot be kept at this epsilon:
     p = 1 / (1 + sum over k of exp((epsilon - r_k) / tau)),    loss = (1 - p^q) / q  ->  -log p  as  q -> 0.
 
 In the course of the training tau falls as a power from its first value to its last, and q rises as a square from 0.
-Matrices stay orthogonal as in irob.training.witness: tangent gradients, and Bjorck's iteration after every step.
+Matrices stay orthogonal as in irob.training.models.witness: tangent gradients, and Bjorck's iteration after every step.
 Where few images can be kept, one network an epsilon keeps far more than one network for all.
 
 Reference: Zhang and Sabuncu, "Generalized cross entropy loss", NeurIPS 2018, https://arxiv.org/abs/1805.07836
@@ -33,8 +33,8 @@ from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.types import Generator
 from irob.math.orthogonal import polish, tangent
-from irob.training import bank
 from irob.training.fit import fit
+from irob.training.models import bank
 
 ANNEALED = 0.8  # share of the steps after which tau and q have their last values
 LOOK = 2000  # images that are looked at after every epoch

@@ -3,6 +3,7 @@
 The smoothed classifier g(x) = argmax_k Pr[f(x + sigma xi) = k] asks f on noisy images alone, so f learns on them.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -10,24 +11,34 @@ import numpy as np
 
 from irob import certify
 from irob.core.check import number
+from irob.core.config import option
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Dataset, value
-from irob.training.method import Predict, mean_cross_entropy
+from irob.training import settings
+from irob.training.method import Method, Network, mean_cross_entropy
+from irob.training.source import Batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(settings.Settings):
+    """Gaussian augmentation (Cohen et al., 2019): cross entropy at noisy images, for randomized smoothing."""
+
+    sigma: float = option(1.0, "standard deviation of the noise; certify with the same", unit="image units")
 
 
 @value()
-class Smooth:
+class Smooth(Method):
     """See `build`."""
 
     sigma: jax.Array | float
 
-    def perturb(self, key: jax.Array, predict: Predict, x: jax.Array, y: jax.Array) -> jax.Array:
+    def perturb(self, key: jax.Array, classifier: Classifier, batch: Batch) -> jax.Array:
         """The batch plus Gaussian noise, fresh in every step; not clipped, as the certificate's noise is not."""
-        return x + self.sigma * jax.random.normal(key, x.shape, x.dtype)
+        return batch.x + self.sigma * jax.random.normal(key, batch.x.shape, batch.x.dtype)
 
-    def loss(self, predict: Predict, x: jax.Array, x_adv: jax.Array, y: jax.Array) -> jax.Array:
+    def loss(self, network: Network, batch: Batch, adversarial: jax.Array) -> jax.Array:
         """Mean cross entropy of the noisy batch."""
-        return mean_cross_entropy(predict(x_adv), y)
+        return mean_cross_entropy(network(adversarial), batch.y)
 
     def figures(self, key: jax.Array, classifier: Classifier, test: Dataset) -> dict[str, Any]:
         """For the recipe: certified accuracy of the smoothed classifier at radii in steps of sigma / 2."""

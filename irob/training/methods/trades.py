@@ -6,43 +6,58 @@ Gradients flow through both arguments of KL in the outer loss, through x' alone 
 constant, so it is computed once and not at every step.  The start must not be x itself, where the gradient is 0.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
+import optax
 
 from irob.core.check import InputError, number
+from irob.core.config import option
 from irob.core.threat import LpBall
-from irob.core.types import value
-from irob.training.adv import inner
-from irob.training.method import Inner, Predict, mean_cross_entropy
+from irob.core.types import Classifier, value
+from irob.training import search, settings
+from irob.training.method import Method, Network, mean_cross_entropy
+from irob.training.source import Batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(settings.Searching):
+    """TRADES (Zhang et al., 2019): cross entropy plus beta times the divergence within each image's ball."""
+
+    beta: float = option(6.0, "weight of the divergence")
 
 
 def divergence(logits: jax.Array, logits_adv: jax.Array) -> jax.Array:
-    """KL(softmax(logits) || softmax(logits_adv)) of one example, f[K] each -> f[].
+    """KL(softmax(logits) || softmax(logits_adv)), f[...,K] each -> f[...].
 
     >>> f = jnp.array([1.0, 2.0])
     >>> float(divergence(f, f + 3.0))
     0.0
     """
-    log_p = jax.nn.log_softmax(logits)
-    return jnp.sum(jnp.exp(log_p) * (log_p - jax.nn.log_softmax(logits_adv)))
+    return optax.losses.kl_divergence_with_log_targets(jax.nn.log_softmax(logits_adv), jax.nn.log_softmax(logits))
 
 
 @value()
-class Trades:
+class Trades(Method):
     """See `build`."""
 
-    inner: Inner
+    search: search.Ascent
     beta: jax.Array | float
 
-    def perturb(self, key: jax.Array, predict: Predict, x: jax.Array, y: jax.Array) -> jax.Array:
+    def perturb(self, key: jax.Array, classifier: Classifier, batch: Batch) -> jax.Array:
         """x_adv: ascent of the divergence from the clean prediction in each example's ball."""
-        clean = predict(x)
-        return self.inner.ascend(key, lambda v, clean: divergence(clean, predict(v[None])[0]), x, clean)
+        clean = classifier.batch(batch.x)
+        return self.search.ascend(key, lambda v, clean: divergence(clean, classifier(v)), batch.x, clean)
 
-    def loss(self, predict: Predict, x: jax.Array, x_adv: jax.Array, y: jax.Array) -> jax.Array:
+    def loss(self, network: Network, batch: Batch, adversarial: jax.Array) -> jax.Array:
         """Mean over the batch of cross entropy + beta divergence; one forward pass for both halves."""
-        logits, logits_adv = jnp.split(predict(jnp.concatenate([x, x_adv])), 2)
-        return mean_cross_entropy(logits, y) + self.beta * jax.vmap(divergence)(logits, logits_adv).mean()
+        logits, logits_adv = jnp.split(network(jnp.concatenate([batch.x, adversarial])), 2)
+        return mean_cross_entropy(logits, batch.y) + self.beta * divergence(logits, logits_adv).mean()
+
+    def ramp(self, factor: jax.Array) -> "Trades":
+        """The same in smaller balls."""
+        return Trades(self.search.at(factor), self.beta)
 
 
 def build(
@@ -62,4 +77,4 @@ def build(
     """
     if start == "zero":
         raise InputError('start: got "zero", where the divergence has no gradient; wanted "noise" or "random"')
-    return Trades(inner(threat, steps, step_size, start), number("beta", beta, low=0))
+    return Trades(search.ascent(threat, steps, step_size, start), number("beta", beta, low=0))

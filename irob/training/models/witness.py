@@ -30,8 +30,8 @@ from irob.core import check, keys
 from irob.core.check import InputError
 from irob.core.types import Generator
 from irob.math.orthogonal import polish, tangent
-from irob.training.bank import bank, kept
 from irob.training.fit import fit
+from irob.training.models.bank import bank, kept
 
 WINDOW = 0.1  # of scores about the threshold that carry its gradient
 

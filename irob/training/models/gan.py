@@ -22,7 +22,7 @@ from irob.core import keys, registry
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.types import Dataset, Generator
-from irob.training.fit import fit
+from irob.training.fit import Run, fit
 
 GRID = 10  # rows and columns of the sample grid
 
@@ -131,9 +131,12 @@ def figures(workdir) -> dict[str, float]:
     return {"seconds": round(sum(record["seconds"] for record in log)), **last}
 
 
-def train(key: jax.Array, name: str, data: Dataset, *, epochs: int, batch_size: int, learning_rate: float, workdir,
-          resume: bool = False, checkpoint_every: int = 1, config: dict | None = None) -> Generator:
+def train(key: jax.Array, name: str, data: Dataset, *, learning_rate: float, workdir, **settings: Any) -> Generator:
     """Trains the GAN `name` and returns its generator; a grid of samples every epoch as workdir/samples/<epoch>.png.
+
+    Args:
+        learning_rate: of both Adams.
+        workdir, settings: fields of `Run`: epochs and batch_size, and resume, checkpoint_every (1) and config.
 
     Raises:
         InputError: the data set is not of the generator's shape or has more classes.
@@ -153,7 +156,7 @@ def train(key: jax.Array, name: str, data: Dataset, *, epochs: int, batch_size: 
         write_png(folder / f"{epoch:03d}.png", tile(np.asarray(draw(generator_of(state, name)))))
         return {}
 
-    state = fit(keys.named(key, "fit"), state, make_step(name, learning_rate), {"x": data.x, "y": data.y},
-                epochs=epochs, batch_size=batch_size, workdir=workdir, resume=resume, evaluate=evaluate,
-                checkpoint_every=checkpoint_every, keep=2, label=f"train {name}", config=config)
+    run = Run(**{"workdir": workdir, "checkpoint_every": 1, "keep": 2, "label": f"train {name}", **settings})
+    state = fit(keys.named(key, "fit"), state, make_step(name, learning_rate), {"x": data.x, "y": data.y}, run,
+                evaluate=evaluate)
     return generator_of(state, name)

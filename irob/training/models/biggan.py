@@ -28,8 +28,8 @@ from irob.core.compile import jit
 from irob.core.types import Dataset, Generator
 from irob.generators import biggan
 from irob.generators.biggan_discriminator import DiscriminatorNet
-from irob.training import gan, spectral
 from irob.training.fit import fit
+from irob.training.models import gan, spectral
 
 STARTS = ("orthogonal", "normal")
 BATCHES = 50  # that the final statistics are measured on

@@ -1,0 +1,1 @@
+"""Methods of training a classifier: one file each, its name the registered one, with `build` and `Settings`."""

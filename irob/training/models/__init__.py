@@ -1,0 +1,1 @@
+"""Training of generators and witnesses: one file each."""

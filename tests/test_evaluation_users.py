@@ -1,6 +1,7 @@
 """The door for a user's own model and images, and the table it prints."""
 
 import json
+import pathlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -81,7 +82,24 @@ def test_users_models_on_users_images(place, monkeypatch, capsys):
     assert r"mine\_of\_test:function" in (place / "out/attack.tex").read_text()
 
 
+def test_a_users_own_attack_by_its_file(place, monkeypatch, capsys):
+    """One step is exact on a linear model, and a file that has changed is another attack: no piece of the old is read.
+    """
+    text = (pathlib.Path(__file__).parent / "outside" / "one_step.py").read_text()
+    command = ("--classifier", "mine_of_test:function", "--images", "images.npz", "--epsilon", "0.1", "--out", "out",
+               "--examine", "no", "--attack", "step.py:build")
+    wanted = np.mean(np.abs(np.load("images.npz")["x"].sum((1, 2, 3)) - 2) > 0.2)
+    for source, kept in ((text, wanted), (text.replace("x + self", "x - self"), 1.0)):
+        (place / "step.py").write_text(source)
+        code, _, err = run(monkeypatch, capsys, *command)
+        assert code == 0, err
+        rows = json.loads((place / "out/attack.json").read_text())["rows"]
+        assert [r["value"] for r in rows if r["method"] == "step.py:build"] == [pytest.approx(kept)]
+
+
 @pytest.mark.parametrize(("words", "said"), [
+    ("--attack absent.py:build --classifier mine_of_test:function", "there is no file 'absent.py'"),
+    ("--attack mine_of_test:function --classifier mine_of_test:function", "fails: TypeError"),
     ("--classifier no_such_module_of_test:make", "cannot be imported: ModuleNotFoundError"),
     ("--classifier broken_of_test:make", "no_such_thing_at_all"),
     ("--classifier absent.py:make", "there is no file 'absent.py'"),

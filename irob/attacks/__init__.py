@@ -60,10 +60,11 @@ def build(name: str, threat: Threat | None = None, **options) -> Attack | Ensemb
             raise check.unknown(f"option of attack {name!r}", option, known)
     make = registry.factory("irob.attacks", name, kind="attack")
     threat = LpBall("l2", 3.0) if threat is None else threat.validate()
-    wanted = typing.get_type_hints(make).get("threat", Threat)
-    if not isinstance(threat, wanted):
-        raise check.InputError(f"attack {name!r}: got the threat {threat}, wanted {_classes(wanted)}")
-    attack = make(threat, **options)
+    with registry.failing(name, kind="attack"):
+        wanted = typing.get_type_hints(make).get("threat", Threat)
+        if not isinstance(threat, wanted):
+            raise check.InputError(f"attack {name!r}: got the threat {threat}, wanted {_classes(wanted)}")
+        attack = make(threat, **options)
     require(attack, name)
     if threat.norm not in attack.norms:
         raise check.InputError(f"attack {name!r}: got norm {threat.norm}, wanted {' or '.join(attack.norms)}")

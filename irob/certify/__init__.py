@@ -62,7 +62,8 @@ def build(name: str, **options) -> LayerCertifier | ModelCertifier:
     for option in options:
         if option not in known:
             raise check.unknown(f"option of certifier {name!r}", option, known)
-    certifier = registry.factory("irob.certify", name, kind="certifier")(**options)
+    with registry.failing(name, kind="certifier"):
+        certifier = registry.factory("irob.certify", name, kind="certifier")(**options)
     if not isinstance(certifier, LayerCertifier | ModelCertifier):
         raise check.InputError(f"certifier {name!r}: got {type(certifier).__name__}, wanted a LayerCertifier or "
                                "ModelCertifier of irob.core.promises")
@@ -132,8 +133,9 @@ def radius(
 
 
 def method(certifier) -> str:
-    """The name of a certifier: that of its file."""
-    return type(certifier).__module__.rpartition(".")[2]
+    """The name of a certifier: that of its file; of its class where the file is a user's, named by its path."""
+    file = type(certifier).__module__.rpartition(".")[2]
+    return type(certifier).__name__ if file.startswith("_") else file
 
 
 def _stream(certifier, classifier, x, y, threat, steps, chunk, label):

@@ -54,6 +54,11 @@ def factory(package: str, name: str, *, kind: str, function: str = "build") -> C
     return outside(name, kind=kind)
 
 
+def failing(name: str, *, kind: str) -> contextlib.AbstractContextManager:
+    """Where the function of a name is called: what a user's own raises becomes one line, irob's own errors stay."""
+    return said(f"{kind} {name!r} fails") if ":" in name else contextlib.nullcontext()
+
+
 def is_outside(name: str) -> bool:
     """Whether a name is that of a function outside irob, not a registered one.
 

@@ -141,6 +141,7 @@ def test_a_certifier_keeps_its_promises(name, key):
     certifier = certify.build(name)
     assert isinstance(certifier, LayerCertifier | ModelCertifier) and certifier.chunk >= 1
     assert certifier.needs_key == ("key" in certify.takes(name))
+    assert certify.method(certifier) == ("ProductOfNorms" if name == MY_CERTIFIER else name)
     x, y = np.full((1, 4, 4, 1), 0.5, np.float32), np.zeros(1, np.int32)
     if certifier.needs_layers:
         with pytest.raises(InputError, match="wanted layers"):

@@ -5,17 +5,17 @@
 
 import abc
 import dataclasses
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from irob import generators
+from irob import attacks, generators
 from irob.attacks import pgd
-from irob.core import keys, registry
+from irob.core import keys
 from irob.core.check import InputError, integer, number, unknown
+from irob.core.promises import Ensemble
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Generator, value
 from irob.training.method import cross_entropy
@@ -63,7 +63,7 @@ class Ascent(Search):
 
     def at(self, factor: jax.Array) -> "Ascent":
         """The same search with radius and step times `factor`."""
-        threat = dataclasses.replace(self.threat, epsilon=self.threat.epsilon * factor)
+        threat = self.threat.at(self.threat.strength * factor)
         return dataclasses.replace(self, threat=threat, step_size=self.step_size * factor)
 
 
@@ -74,14 +74,20 @@ class AttackSearch(Search):
     attack: Any
 
     def worst(self, key: jax.Array, classifier: Classifier, batch: Batch) -> jax.Array:
-        """What the attack proposes, brought back into the ball as the referee does; the image itself for nothing."""
+        """What the attack proposes, rendered by its threat as the referee does; the image itself for nothing."""
         threat = self.attack.threat
         if self.attack.needs_generator and batch.z is None:
             raise InputError("inner search: the attack starts from codes, wanted a data set or source that has them")
 
         def one(key, x, y, z):
-            proposed = self.attack.perturb(key, classifier, x, y, z=z).x_adv
-            inside = jax.vmap(lambda v: threat.project(x, jnp.where(jnp.isfinite(v).all(), v, x)))(proposed)
+            moves = threat.moves(self.attack.perturb(key, classifier, x, y, z=z))
+            images = jax.vmap(lambda move: threat.render(x, y, move))(moves)
+
+            def allowed(move, image):
+                return threat.allows(move, image, threat.moved(x, z, move, image)) & jnp.isfinite(image).all()
+
+            fits = jax.vmap(allowed)(moves, images)
+            inside = jnp.where(fits.reshape(-1, *[1] * x.ndim), images, x)
             if len(inside) == 1:
                 return inside[0]
             return inside[jnp.argmax(jax.vmap(lambda v: cross_entropy(classifier(v), y))(inside))]
@@ -91,8 +97,8 @@ class AttackSearch(Search):
 
     def at(self, factor: jax.Array) -> "AttackSearch":
         """The attack in the smaller ball, with steps as they were built."""
-        threat = dataclasses.replace(self.attack.threat, epsilon=self.attack.threat.epsilon * factor)
-        return AttackSearch(dataclasses.replace(self.attack, threat=threat))
+        threat = self.attack.threat
+        return AttackSearch(dataclasses.replace(self.attack, threat=threat.at(threat.strength * factor)))
 
 
 def ascent(threat: LpBall, steps: int, step_size: float, start: str) -> Ascent:
@@ -116,14 +122,13 @@ def by_attack(name: str, threat: LpBall, steps: int, generator: Generator | str 
     >>> by_attack("apgd_ce", LpBall("l2", 1.0), 5).attack.steps
     5
     """
-    make = registry.factory("irob.attacks", name, kind="attack")
-    takes = inspect.signature(make).parameters
+    takes = attacks.takes(name)
     options: dict[str, Any] = {"steps": integer("steps", steps, low=1)} if "steps" in takes else {}
     if "generator" in takes:
         if isinstance(generator, str) and not generator:
             raise InputError(f"attack {name!r} starts from codes: give the generator of the data with --generator")
         options["generator"] = generators.load(generator) if isinstance(generator, str) else generator
-    attack = make(threat.validate(), **options)
-    if hasattr(attack, "run"):  # as irob.attacks tells an ensemble
+    attack = attacks.build(name, threat, **options)
+    if isinstance(attack, Ensemble):
         raise InputError(f"attack {name!r}: got an ensemble, wanted a single attack, such as apgd_ce or pgd")
     return AttackSearch(attack)

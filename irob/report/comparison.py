@@ -12,6 +12,7 @@ from irob.report import rounding
 from irob.report.tables import Cell, Line, Table
 
 EARLIER = "robustness by an earlier bound"
+SENSES = {"label": "label sense", "error region": "error-region sense", "both": "either sense"}
 SIGNS = {"upper": "≤", "lower": "≥", "exact": "=", "estimate": "≈"}
 
 
@@ -49,7 +50,9 @@ def comparison_table(rows: Sequence[Row], dataset: str | None = None) -> Table |
         at = {r.detail["epsilon"]: r for r in of}
         first = of[0].detail
         cells = tuple(_cell(at.get(e)) for e in radii)
-        words = (Cell(first["bounds"]), Cell(first["assumption"]), Cell(first["attained by"]))
+        sense = SENSES.get(of[0].definition)
+        what = f"{first['bounds']} ({sense})" if sense else first["bounds"]
+        words = (Cell(what), Cell(first["assumption"]), Cell(first["attained by"]))
         kind = "ours" if first.get("ours") else "bound"
         lines.append(Line(method, (*cells, *words), kind, _standing(of)))
     names = ", ".join(dict.fromkeys(r.dataset for r in found))

@@ -10,7 +10,7 @@ from irob.bounds import intrinsic_robustness_upper_from_radius
 from irob.bounds.label_limit import each, upper
 from irob.core.evidence import Report
 from irob.math.confidence import clopper_pearson
-from irob.report import attacks, label, limits, rounding, tables
+from irob.report import attacks, label, limits, rounding, table3, tables
 
 ROOT = pathlib.Path(__file__).parent.parent
 RUNGS = {label: rung for rung, label in limits.RUNGS.items()}
@@ -137,6 +137,51 @@ def test_the_report_passes_its_laws_and_brackets_tightly(report):
         assert 0 <= high.value - low.value <= most
     certified = [r for r in limits.rows_of(report.rows) if r.certified and r.side == "upper"]
     assert certified and all(r.quantity == tables.BOUND for r in certified)
+
+
+def test_tables_1_and_3_are_those_of_the_report():
+    """Accuracies without decimals, limits with one, each rounded to its own side."""
+    found = rows_of("report")
+    table = {(group, line.label, line.note): line for group, line in grouped(table3.table3(found))}
+    lines = words("label robustness, %")
+    wanted = {
+        "any image within ε, at most": "Under attack: any image within ε",
+        "in distribution, at most": "Under attack in distribution: images within ε that the generator draws"}
+    for line, cells in lines.items():
+        name, _, what = line.partition(", ")
+        if what in wanted:
+            group = wanted[what]
+            row = next(v for (g, label, _), v in table.items() if (g, label) == (group, name))
+            assert cells[0] == row.cells[0].text
+            assert cells[1:4] == [rounding.percent(c.value, "upper", 0) for c in row.cells[1:]], line
+    head = "For comparison"
+    lookup = {
+        "no classifier keeps more, proved: label limit of 10,000 images": ("No classifier", "label limit", "any"),
+        "no classifier of risk ≥ .015 keeps more, proved: Theorem 4.4 with 20 codes": ("No classifier", "Theorem", ""),
+        "for comparison, sampled constants: α = .015, overall": (head + ", an", "α = 0.015", "risk ≥ α overall"),
+        "for comparison, sampled constants: α = .015, in each class": (head + ", an", "α = 0.015", "risk ≥ α in each"),
+        "for comparison, published protocol: α = .015, in each class": (head + ":", "α = 0.015", "risk ≥ α in each")}
+    for line, (group, label_, note) in lookup.items():
+        row = next(v for (g, name, said), v in table.items()
+                   if g.startswith(group) and name.startswith(label_) and said.startswith(note))
+        assert lines[line][1:4] == [c.text + c.sign for c in row.cells[1:]], line
+    certified = next(v for (g, name, _), v in table.items() if g.startswith("Certified") and name == "LP-Certify")
+    assert lines["LP-Certify, certified (crown), at least"][1:4] == [
+        rounding.percent(c.value, "lower", 0) for c in certified.cells[1:]]
+    assert len(lookup) + 10 == len(lines)
+    constants = {line.label: [c.text for c in line.cells] for line in tables.table1(found, "acgan_mnist").lines}
+    assert words("class")["here, uniform in the ball, [0, 1]"] == constants[tables.PROTOCOLS["default"]]
+    assert words("class")["here, published protocol (orthant, [-1, 1])"] == constants[tables.PROTOCOLS["paper"]]
+
+
+def grouped(table):
+    """Lines with the heading above them."""
+    group = ""
+    for line in table.lines:
+        if line.kind == "group":
+            group = line.label
+        else:
+            yield group, line
 
 
 def test_what_attacks_leave_is_what_was_measured():

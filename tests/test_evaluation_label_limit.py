@@ -137,10 +137,6 @@ def test_an_accelerators_blocks_are_those_of_the_host(monkeypatch):
     assert len(label_limit.within_device(left, right, np.ones(32, np.float32))[0]) > 3
 
 
-def test_rounded_ends_stay_upper_ends():
-    assert [shown.percent_up(v) for v in (0.85410001, 0.8541, 0.99999, 0.0)] == ["85.42", "85.41", "100.00", "0.00"]
-
-
 def call(*argv: str) -> int:
     """The exit status of the door."""
     with pytest.raises(SystemExit) as e:
@@ -150,13 +146,17 @@ def call(*argv: str) -> int:
 
 def test_the_verb_from_end_to_end(tmp_path, capsys):
     out = tmp_path / "out"
-    argv = ("--samples", "60", "--epsilon", "3,4", "6", "--grid", "4", "--seed", "1", "--out", str(out))
+    argv = ("--samples", "60", "--epsilon", "3,4", "6", "--grid", "4", "--seed", "1", "--certified", "40",
+            "--out", str(out))
     assert call(*argv) == 0
     text = capsys.readouterr().out
     assert "The limit for label robustness on acgan_mnist" in text and "95 % confidence" in text
     report = Report.from_json((out / "limit.json").read_text())
-    assert report.check() == () and [r.detail["epsilon"] for r in report.rows] == [3, 4, 6]
-    values = [r.value for r in report.rows]
+    upper, lower = ([r for r in report.rows if r.side == side] for side in ("upper", "lower"))
+    assert report.check() == () and [r.detail["epsilon"] for r in upper] == [3, 4, 6]
+    assert [(r.detail["epsilon"], r.n, r.certified) for r in lower] == [(3, 40, True), (4, 40, True), (6, 40, True)]
+    assert "A certified classifier keeps at least" in text
+    values = [r.value for r in upper]
     assert values == sorted(values, reverse=True) and values[2] < 1 and report.rows[0].detail["seed"] == 1
     assert {"command", "weights", "seconds", "settings"} <= report.provenance.keys()
     assert {f.name for f in out.iterdir()} == {"limit.json", "limit.csv", "limit.png", "limit.svg", "pieces"}

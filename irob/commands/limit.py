@@ -86,8 +86,8 @@ def main(config: Config) -> None:
             if config.certified and config.norm == "l2" and judge is None:
                 rows += label_lower.rows(
                     keys.named(key, "certified"), generator, epsilons=radii, confidence=config.confidence,
-                    samples=integer("certified", config.certified, low=1), dataset=config.generator,
-                    label=f"{config.generator}, certified classifiers")
+                    samples=integer("certified", config.certified, low=1), choice=max(1, config.certified // 4),
+                    dataset=config.generator, label=f"{config.generator}, certified classifiers")
     report = Report(tuple(rows), provenance(
         seed=config.seed, settings=dataclasses.asdict(config), matmul_precision="float32", weights=used,
         seconds={k: round(v, 1) for k, v in pieces.seconds.items()}, peak_memory_mib=peak_mib()))

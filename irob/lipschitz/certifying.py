@@ -69,6 +69,7 @@ def certified(
             weights that are not finite.
 
     >>> import jax
+    >>> import jax.numpy as jnp
     >>> from irob.generators import affine
     >>> g = affine.build(key=jax.random.key(0), latent_dim=3, singular_values=[3.0, 2.0, 1.0])
     >>> certified(g, jnp.zeros((1, 3)), 0, radius=0.5).value.round(2).tolist()
@@ -98,6 +99,7 @@ def certified_radius(
         InputError: as `certified`.
 
     >>> import jax
+    >>> import jax.numpy as jnp
     >>> from irob.generators import affine
     >>> g = affine.build(key=jax.random.key(0), latent_dim=3, singular_values=[3.0, 2.0, 1.0])
     >>> certified_radius(g, jnp.zeros((1, 3)), 0, epsilon=6.0).round(2).tolist()

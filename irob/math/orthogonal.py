@@ -64,6 +64,7 @@ def cayley(matrix, xp=jnp):
         matrix: f[n,n], any numbers.
         xp: jax.numpy, or numpy for float64.
 
+    >>> import numpy as np
     >>> q = cayley(np.array([[0.0, 1.0], [-1.0, 0.0]]), np)
     >>> q.tolist()
     [[0.0, -1.0], [1.0, 0.0]]

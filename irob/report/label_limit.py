@@ -4,11 +4,11 @@ The line is the limit of the sample itself, the band ends at the limit of the di
 of the curve at once.  What lies above the band is shaded: no classifier gets there.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from irob.core.evidence import Row
+from irob.report import rounding
 from irob.report.figures import COLOURS, INK, _figure
 from irob.report.tables import LABEL, Cell, Line, Table
 
@@ -18,21 +18,12 @@ def rows_of(rows: Sequence[Row]) -> list[Row]:
     return [r for r in rows if r.quantity == LABEL and r.side == "upper"]
 
 
-def percent_up(value: float) -> str:
-    """A share in percent with two decimals, rounded up: an upper end stays one.
-
-    >>> percent_up(0.854163), percent_up(1.0), percent_up(0.5)
-    ('85.42', '100.00', '50.00')
-    """
-    return f"{math.ceil(1e4 * value - 1e-9) / 100:.2f}"
-
-
 def table(rows: Sequence[Row]) -> Table:
     """A line for each epsilon: the sample's limit, the distribution's."""
     found = rows_of(rows)
     lines = tuple(Line(r.threat, (
-        Cell(percent_up(r.detail["sample limit"]), r.detail["sample limit"]),
-        Cell(percent_up(r.value) if r.value < 1 else "says nothing", r.value),
+        Cell(rounding.percent(r.detail["sample limit"], "upper", 2), r.detail["sample limit"]),
+        Cell(rounding.percent(r.value, "upper", 2) if r.value < 1 else "says nothing", r.value),
         Cell(f"{r.detail['matching']:,.1f}", r.detail["matching"]))) for r in found)
     first = found[0]
     joint, each = first.detail["joint confidence"], first.detail["confidence"]

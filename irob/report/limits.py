@@ -195,7 +195,7 @@ def ratios(rows: Sequence[Row], dataset: str) -> Table | None:
             Cell(rounding.outward(r.detail[name], side, 1), r.detail[name]) for r in found), "ours")
           for name, side, words in (("maximised", "lower", "from below"), ("certified", "upper", "from above"))),
         Line("ratio", tuple(
-            Cell(rounding.outward(r.value, "upper", 2), r.value, None, r.low, r.high) for r in found), "same")]
+            Cell(f"{r.value:.2f}", r.value, None, r.low, r.high) for r in found), "same")]
     notes = (f"Medians over {found[0].n} codes; the truth lies between the two.",)
     return Table("ratios", f"What certificates cost: {dataset}",
                  ("constant", *(f"r = {r.detail['radius']:g}" for r in found)), tuple(lines), notes)

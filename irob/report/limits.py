@@ -281,9 +281,9 @@ def words(rows: Sequence[Row], dataset: str) -> str:
                            f"{rounding.percent(searched.value, 'upper', 2)} %; a steeper chord than any that was found "
                            "would raise it.")
             if reached and searched:
-                sure = "So" if searched.certified else "If the search missed nothing,"
                 at = both((reached, searched))
-                sure += f" ({at})" if at else ""
+                sure = "So" if searched.certified else "If the search missed nothing"
+                sure += (f" ({at})" if at else "") + ("" if searched.certified else ",")
                 out.append(f"{sure} the error-region limit is known to within "
                            f"{rounding.width(reached.value, searched.value)} points.")
     return " ".join(out)

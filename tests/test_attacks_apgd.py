@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from irob import attacks, classifiers, data
-from irob.attacks import _apgd
 from irob.attacks.pgd import odds
+from irob.attacks.search import apgd
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.threat import LpBall
@@ -71,15 +71,15 @@ def test_the_ascent_is_the_published_one(order, loss, key):
 
         def pair(x):
             logits = f(x)
-            goal = {"ce": odds, "dlr": _apgd.dlr, "targeted": lambda z, y: _apgd.targeted(z, y, 4)}[loss](logits, y)
-            return goal, _apgd.margin(logits, y)
+            goal = {"ce": odds, "dlr": apgd.dlr, "targeted": lambda z, y: apgd.targeted(z, y, 4)}[loss](logits, y)
+            return goal, apgd.margin(logits, y)
 
         def evaluate(x):
-            return _apgd.averaged(pair, x, 1)
+            return apgd.averaged(pair, x, 1)
 
-        x_start = _apgd.start(key, x, _apgd.first_ball(threat, 100))
+        x_start = apgd.start(key, x, apgd.first_ball(threat, 100))
         quirk = -jnp.inf if loss == "ce" else 0.0
-        kept = jit(lambda x: _apgd.ascend(evaluate, x, x_start, threat, 100, loss_before=quirk))(x)
+        kept = jit(lambda x: apgd.ascend(evaluate, x, x_start, threat, 100, loss_before=quirk))(x)
         run = jit(evaluate)
 
         def flat(v):
@@ -136,7 +136,7 @@ def test_gradients_are_averaged_over_evaluations(key):
         return loss, loss
 
     def spread(times):
-        return float(jnp.linalg.norm(jit(lambda x: _apgd.averaged(pair, x, times)[2])(jnp.ones(50)) - 1))
+        return float(jnp.linalg.norm(jit(lambda x: apgd.averaged(pair, x, times)[2])(jnp.ones(50)) - 1))
 
     once, often = spread(1), spread(64)
     assert 4 < once < 10

@@ -98,14 +98,14 @@ import sys, time, jax, numpy as np
 from irob import attacks
 from irob.core.threat import LpBall
 from tests.test_attacks_apgd import images, net, predict
-from irob.attacks import _trial
-ran, chunk = [], _trial.chunk
+from irob.attacks import program
+ran, chunk = [], program.chunk
 def slow(*a):
     ran.append(1)
     print("piece", flush=True)
     time.sleep(float(sys.argv[2]))
     return chunk(*a)
-_trial.chunk = slow
+program.chunk = slow
 f, x = net(3), images(24, 0.4)
 y = predict(f, x)
 attack = attacks.build("autoattack", LpBall("linf", 0.06), steps=8, queries=40)

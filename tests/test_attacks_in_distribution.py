@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from irob import attacks
-from irob.attacks.inversion import invert
+from irob.attacks.search.inversion import invert
 from irob.core.check import InputError
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Generator

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from irob import generators
-from irob.attacks import inversion
+from irob.attacks.search import inversion
 from irob.core.check import InputError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from irob import attacks
-from irob.attacks import checks
+from irob.attacks import warnings
 from irob.core.check import InputError
 from irob.core.promises import Attack
 from irob.core.threat import LpBall
@@ -57,25 +57,25 @@ def success(classifier, name="pgd", ball=BALL, y=Y, **options):
 def test_a_sound_evaluation_gives_no_warning(key):
     """All probes and the comparisons of results on a smooth model, at a radius that breaks about half."""
     attack = attacks.build("pgd", BALL, steps=10)
-    assert checks.examine(key, SOUND, X, Y, threat=BALL, attack=attack, count=40) == ()
+    assert warnings.examine(key, SOUND, X, Y, threat=BALL, attack=attack, count=40) == ()
     few, many, wide = success(SOUND, steps=10), success(SOUND, steps=100), success(SOUND, ball=LpBall("l2", 0.1))
     assert 0.2 < many.mean() < 0.9
-    assert checks.more_steps({10: few, 100: many}) == ()
-    assert checks.larger_epsilon({0.05: many, 0.1: wide}) == ()
-    assert checks.transfer_beats_direct(few, many) == ()
+    assert warnings.more_steps({10: few, 100: many}) == ()
+    assert warnings.larger_epsilon({0.05: many, 0.1: wide}) == ()
+    assert warnings.transfer_beats_direct(few, many) == ()
 
 
 def test_zero_gradient(key):
-    warnings = checks.examine(key, model(rounded), X, Y, count=20)
-    assert codes(warnings) == ["zero_gradient"]
-    assert (warnings[0].count, warnings[0].of) == (20, 20)
-    assert "20 of 20" in warnings[0].message
+    found = warnings.examine(key, model(rounded), X, Y, count=20)
+    assert codes(found) == ["zero_gradient"]
+    assert (found[0].count, found[0].of) == (20, 20)
+    assert "20 of 20" in found[0].message
 
 
 def test_zero_gradient_counts_the_images_that_show_it():
     """Logits that are cut off on some images only."""
     cut = model(lambda w, x: jnp.where(x.ravel()[0] > 0.5, jax.lax.stop_gradient(smooth(w, x)), smooth(w, x)))
-    (warning,) = checks.gradients(cut, X, Y)
+    (warning,) = warnings.gradients(cut, X, Y)
     assert warning.count == np.sum(X[:, 0, 0, 0] > 0.5)
 
 
@@ -83,13 +83,13 @@ def test_a_confident_model_has_a_gradient():
     """Logits 200 apart: the softmax rounds to 1 and cross entropy is flat, the log odds are not."""
     loud = model(lambda w, x: 1e4 * smooth(w, x))
     assert not np.any(jax.grad(lambda x: -jax.nn.log_softmax(loud(x))[Y[0]])(jnp.asarray(X[0])))
-    assert checks.gradients(loud, X[:1], Y[:1]) == ()
+    assert warnings.gradients(loud, X[:1], Y[:1]) == ()
 
 
 def test_nan_gradient():
     """The root's slope at 0 times 0."""
     broken = model(lambda w, x: smooth(w, x) + jnp.sqrt(jnp.maximum(-x.sum(), 0.0)) * jnp.arange(3))
-    (warning,) = checks.gradients(broken, X, Y)
+    (warning,) = warnings.gradients(broken, X, Y)
     assert (warning.code, warning.count) == ("nan_gradient", 40)
 
 
@@ -103,16 +103,16 @@ def test_random_output(key):
         call = jax.ShapeDtypeStruct((3,), jnp.float32)
         return smooth(w, x) + jax.pure_callback(noise, call, jax.lax.stop_gradient(x), vmap_method="expand_dims")
 
-    (warning,) = checks.random_output(model(noisy), X)
+    (warning,) = warnings.random_output(model(noisy), X)
     assert (warning.code, warning.of) == ("random_output", 40)
     assert warning.count > 30
-    assert checks.random_output(model(wavy), X) == ()
+    assert warnings.random_output(model(wavy), X) == ()
 
 
 def test_probabilities():
-    (warning,) = checks.probabilities(model(lambda w, x: jax.nn.softmax(smooth(w, x))), X)
+    (warning,) = warnings.probabilities(model(lambda w, x: jax.nn.softmax(smooth(w, x))), X)
     assert (warning.code, warning.count) == ("probabilities", 40)
-    assert checks.probabilities(model(lambda w, x: jax.nn.sigmoid(smooth(w, x))), X) == ()
+    assert warnings.probabilities(model(lambda w, x: jax.nn.sigmoid(smooth(w, x))), X) == ()
 
 
 def test_more_steps():
@@ -121,7 +121,7 @@ def test_more_steps():
     y = predicted(classifier, X)
     ball = LpBall("l2", 0.2)
     found = {steps: success(classifier, ball=ball, y=y, steps=steps, start="zero") for steps in (3, 100)}
-    (warning,) = checks.more_steps(found)
+    (warning,) = warnings.more_steps(found)
     assert warning.code == "more_steps"
     assert warning.count == np.sum(found[3] & ~found[100])
 
@@ -136,17 +136,17 @@ def test_larger_epsilon():
     classifier = model(band)
     y = predicted(classifier, X)
     found = {e: success(classifier, ball=LpBall("l2", e), y=y, steps=10, start="zero") for e in (0.4, 40.0)}
-    assert codes(checks.larger_epsilon(found)) == ["larger_epsilon"]
-    assert checks.larger_epsilon(dict.fromkeys((0.4, 40.0), found[0.4])) == ()
+    assert codes(warnings.larger_epsilon(found)) == ["larger_epsilon"]
+    assert warnings.larger_epsilon(dict.fromkeys((0.4, 40.0), found[0.4])) == ()
 
 
 def test_black_box_beats_white_box(key):
     classifier = model(rounded)
     y = predicted(classifier, X)
     white, black = success(classifier, y=y, steps=100), success(classifier, "square", y=y, steps=200)
-    (warning,) = checks.black_box_beats_white_box(black, white)
+    (warning,) = warnings.black_box_beats_white_box(black, white)
     assert warning.count == np.sum(black & ~white) > 0
-    assert "black_box_beats_white_box" in codes(checks.examine(key, classifier, X, y, threat=BALL, count=40))
+    assert "black_box_beats_white_box" in codes(warnings.examine(key, classifier, X, y, threat=BALL, count=40))
 
 
 def test_transfer_beats_direct():
@@ -155,9 +155,9 @@ def test_transfer_beats_direct():
     y = predicted(classifier, X)
     images = attacks.run(attacks.build("pgd", BALL, steps=20), jax.random.key(0), SOUND, X, y).x_adv
     direct = success(classifier, y=y, steps=20, start="zero")
-    (warning,) = checks.transfer_beats_direct(predicted(classifier, images) != y, direct)
+    (warning,) = warnings.transfer_beats_direct(predicted(classifier, images) != y, direct)
     assert warning.code == "transfer_beats_direct"
-    assert checks.transfer_beats_direct(direct, predicted(classifier, images) != y) == ()
+    assert warnings.transfer_beats_direct(direct, predicted(classifier, images) != y) == ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,23 +174,23 @@ jax.tree_util.register_dataclass(Careless, data_fields=["threat"], meta_fields=[
 
 
 def test_step_above_epsilon(key):
-    (warning,) = checks.examine(key, SOUND, X, Y, attack=Careless(BALL), count=10)
+    (warning,) = warnings.examine(key, SOUND, X, Y, attack=Careless(BALL), count=10)
     assert (warning.code, warning.count, warning.of) == ("step_above_epsilon", 10, 10)
     assert not attacks.run(Careless(BALL), key, SOUND, X, Y).distance.max() > BALL.epsilon + 1e-5
     result = attacks.run(attacks.build("square", BALL, steps=10), key, SOUND, X, Y)
-    assert checks.step_above_epsilon(BALL, X, result.x_adv) == ()
-    assert codes(checks.step_above_epsilon(LpBall("l2", 9.0), X, X + 1)) == ["step_above_epsilon"]  # out of the box
+    assert warnings.step_above_epsilon(BALL, X, result.x_adv) == ()
+    assert codes(warnings.step_above_epsilon(LpBall("l2", 9.0), X, X + 1)) == ["step_above_epsilon"]  # out of the box
 
 
 def test_chance_is_no_warning():
     """One example lost and none won back of 40 is what two random starts give; so is 8 against 8."""
     one = np.arange(40) < 1
-    assert checks.more_steps({1: one, 2: ~one & False}) == ()
-    assert checks.more_steps({1: np.arange(40) < 8, 2: (np.arange(40) >= 8) & (np.arange(40) < 16)}) == ()
+    assert warnings.more_steps({1: one, 2: ~one & False}) == ()
+    assert warnings.more_steps({1: np.arange(40) < 8, 2: (np.arange(40) >= 8) & (np.arange(40) < 16)}) == ()
 
 
 def test_bad_input(key):
     with pytest.raises(InputError, match="same examples"):
-        checks.more_steps({1: np.ones(3, bool), 2: np.ones(4, bool)})
+        warnings.more_steps({1: np.ones(3, bool), 2: np.ones(4, bool)})
     with pytest.raises(InputError, match="labels"):
-        checks.examine(key, SOUND, X, Y + 9)
+        warnings.examine(key, SOUND, X, Y + 9)

@@ -10,7 +10,8 @@ import pytest
 from scipy.optimize import LinearConstraint, linprog, milp
 
 from irob import attacks, certify, classifiers, data
-from irob.certify import _rows, dual, dual_projections
+from irob.certify import dual
+from irob.certify.proof import dual_projections, functionals
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.layers import AvgPool, Conv, Dense, Flatten, MaxPool, ReLU, Reshape, Scale, run
@@ -253,7 +254,7 @@ def test_transposed_convolution_and_its_gradients(stride, pads, key):
     x = jax.random.normal(jax.random.key(1), (2, *shape))
     y = jax.random.normal(jax.random.key(2), forward(x, kernel).shape)
     got, wanted = (jit(jax.value_and_grad(h, (0, 1)))(y, kernel) for h in (
-        lambda y, kernel: jnp.vdot(x, _rows.conv_transposed(y, kernel, stride, pads, shape)),
+        lambda y, kernel: jnp.vdot(x, functionals.conv_transposed(y, kernel, stride, pads, shape)),
         lambda y, kernel: jnp.vdot(forward(x, kernel), y)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), got, wanted)
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from benchmarks import false_certificates as search
 from irob import certify, classifiers
-from irob.certify import _losses, _region
+from irob.certify.proof import regions, roundoff
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.layers import Conv, Dense, Flatten, ReLU, Tanh, run
@@ -103,7 +103,7 @@ def test_the_ball_is_rounded_outwards():
     for epsilon in (0.1, 0.3, 1e-7, 1e-30):
         for low, high in ((0.0, 1.0), (0.1, 0.9)):
             v = np.clip(x, np.float32(low), np.float32(high))
-            found = _region.ball(LpBall("l2", epsilon, (low, high)), jnp.asarray(v))
+            found = regions.ball(LpBall("l2", epsilon, (low, high)), jnp.asarray(v))
             wide = v.astype(np.float64)
             assert (np.asarray(found.down, np.float64) >= np.minimum(epsilon, wide - low)).all()
             assert (np.asarray(found.up, np.float64) >= np.minimum(epsilon, high - wide)).all()
@@ -113,7 +113,7 @@ def test_the_ball_is_rounded_outwards():
 def test_tanh_errs_by_less_than_is_allowed():
     x = np.concatenate([np.geomspace(1e-30, 30, 200_000), np.linspace(0, 10, 200_000)]).astype(np.float32)
     found, real = np.asarray(jit(Tanh())(x), np.float64), np.tanh(x.astype(np.float64))
-    assert (np.abs(found - real) <= _losses.TANH * 2.0**-26 * real).all()
+    assert (np.abs(found - real) <= roundoff.TANH * 2.0**-26 * real).all()
 
 
 def test_long_sums_meet_no_more_roundings_than_are_counted():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from irob import attacks, certify, classifiers
-from irob.certify import _float64
+from irob.certify.proof import float64
 from irob.classifiers import one_lipschitz
 from irob.core import layers
 from irob.core.check import InputError
@@ -72,7 +72,7 @@ def test_float64_values_are_within_their_proved_distance_of_rational_arithmetic(
     rng = np.random.default_rng(2)
     kernels = [(rng.normal(size=s) * 10.0 ** rng.integers(-8, 8, s)).astype(np.float32) for s in ((4, 6), (6, 3))]
     bias = (rng.normal(size=6) * 1e6).astype(np.float32)
-    net = _float64.supported((layers.Dense(kernels[0], bias), layers.GroupSort(), layers.LeakyReLU(0.3),
+    net = float64.supported((layers.Dense(kernels[0], bias), layers.GroupSort(), layers.LeakyReLU(0.3),
                               layers.Scale(rng.normal(size=6), bias), layers.Dense(kernels[1], np.zeros(3))), "test")
     x = rng.uniform(size=(1, 4))
 
@@ -89,7 +89,7 @@ def test_float64_values_are_within_their_proved_distance_of_rational_arithmetic(
     h = [v if v >= 0 else v * Fraction(0.3) for v in h]
     h = [v * g + b for v, g, b in zip(h, exact(net[3].gain), exact(net[3].bias))]
     h = affine(h, net[4])
-    got, error = _float64.run(net, x)
+    got, error = float64.run(net, x)
     for a, b, e in zip(h, exact(got), exact(error)):
         assert abs(a - b) <= e
     assert (error < 1e-6 * np.abs(kernels[1]).max() * 1e14).all()
@@ -100,13 +100,13 @@ def test_a_convolution_stretches_no_more_than_is_said(stride, padding, size):
     """Against the singular values of its matrix, whose columns are the images of single pixels."""
     rng = np.random.default_rng(3)
     kernel, bias = rng.normal(size=(size, size, 2, 3)).astype(np.float32), np.ones(3, np.float32)
-    (conv,) = _float64.supported((layers.Conv(kernel, bias, stride, padding),), "test")
+    (conv,) = float64.supported((layers.Conv(kernel, bias, stride, padding),), "test")
     pixels = np.eye(72).reshape(72, 6, 6, 2)
-    matrix = _float64.run((conv,), pixels)[0] - _float64.run((conv,), 0 * pixels)[0]
+    matrix = float64.run((conv,), pixels)[0] - float64.run((conv,), 0 * pixels)[0]
     exact = np.linalg.norm(matrix.reshape(72, -1), 2)
-    assert exact <= _float64.stretch(conv) < 3 * exact
+    assert exact <= float64.stretch(conv) < 3 * exact
     x = rng.uniform(size=(6, 6, 2)).astype(np.float32)
-    np.testing.assert_allclose(_float64.run((conv,), x[None])[0][0], conv(x), atol=1e-5)
+    np.testing.assert_allclose(float64.run((conv,), x[None])[0][0], conv(x), atol=1e-5)
 
 
 def test_other_layers_stretch_no_more_than_is_said():
@@ -115,11 +115,11 @@ def test_other_layers_stretch_no_more_than_is_said():
     b = a + 10.0 ** rng.uniform(-3, 1, size=(500, 1, 1, 1)) * b
     for layer in (layers.AvgPool(), layers.MaxPool(), layers.GroupSort(), layers.Clip(0.2, 0.6), layers.ReLU(),
                   layers.Scale(np.array([-3.0, 0.5]), np.ones(2)), layers.LeakyReLU(0.7), layers.Flatten()):
-        (walked,) = _float64.supported((layer,), "test")
-        moved = np.linalg.norm((_float64.run((walked,), a)[0] - _float64.run((walked,), b)[0]).reshape(500, -1), axis=1)
+        (walked,) = float64.supported((layer,), "test")
+        moved = np.linalg.norm((float64.run((walked,), a)[0] - float64.run((walked,), b)[0]).reshape(500, -1), axis=1)
         ratio = moved / np.linalg.norm((a - b).reshape(500, -1), axis=1)
-        assert 0.6 * _float64.stretch(walked) < ratio.max() <= _float64.stretch(walked) * (1 + 1e-9)
-        np.testing.assert_allclose(_float64.run((walked,), a[:1])[0][0], layer(np.float32(a[0])), atol=1e-5)
+        assert 0.6 * float64.stretch(walked) < ratio.max() <= float64.stretch(walked) * (1 + 1e-9)
+        np.testing.assert_allclose(float64.run((walked,), a[:1])[0][0], layer(np.float32(a[0])), atol=1e-5)
 
 
 def test_certified_is_below_attacked_for_a_network_that_is_not_orthogonal(key):
@@ -135,7 +135,7 @@ def test_certified_is_below_attacked_for_a_network_that_is_not_orthogonal(key):
     attack = attacks.build("pgd", LpBall("l2", 0.02), steps=10)
     assert not (found.certified & attacks.run(attack, key, stretched, x, y).success).any()
     one = certify.run(certify.build("lipschitz"), f, x, y, LpBall("l2", 0.0))
-    np.testing.assert_allclose(_float64.product(_float64.stretch(v) for v in layers.of(f)), 1, atol=3e-3)
+    np.testing.assert_allclose(float64.product(float64.stretch(v) for v in layers.of(f)), 1, atol=3e-3)
     assert one.certified.any()
 
 

@@ -10,8 +10,9 @@ import pytest
 from scipy import optimize
 
 from irob import certify, classifiers
-from irob.certify import _lines, _losses, _region, _walk, crown, zonotope
-from irob.certify._rows import Rows
+from irob.certify import crown, zonotope
+from irob.certify.proof import backward, envelope, regions
+from irob.certify.proof.functionals import Rows
 from irob.core import compile, layers
 from irob.core.layers import (
     AvgPool,
@@ -103,12 +104,12 @@ def test_hidden_units_stay_within_their_bounds(net, parallel):
     shape, given = NETS[net]
     x = jax.random.uniform(jax.random.key(3), shape)
     threat = LpBall("l2", jnp.float32(0.4))
-    start = _lines.smallest if parallel else _lines.adaptive
+    start = envelope.smallest if parallel else envelope.adaptive
     bounds, *_ = compile.jit(
-        lambda given, x: _walk.inner(given, _region.ball(threat, x), start=start, parallel=parallel))(given, x)
+        lambda given, x: backward.inner(given, regions.ball(threat, x), start=start, parallel=parallel))(given, x)
     drawn, left = points(jax.random.key(4), x, threat), list(bounds)
     for layer in given:
-        if isinstance(layer, _lines.CURVED):
+        if isinstance(layer, envelope.CURVED):
             low, high = left.pop(0)
             assert bool(jnp.all((drawn >= low - 1e-5) & (drawn <= high + 1e-5)))
         drawn = jax.vmap(layer)(drawn)
@@ -120,7 +121,7 @@ def test_lines_enclose_the_layer(layer, parallel):
     key = jax.random.split(jax.random.key(5), 4)
     ends = jnp.sort(jax.random.normal(key[0], (500, 2)), 1)
     low, high = ends[:, 0], ends[:, 1]
-    found = _lines.lines(layer, low, high, jax.random.uniform(key[1], (500,)), parallel)
+    found = envelope.lines(layer, low, high, jax.random.uniform(key[1], (500,)), parallel)
     x = low + (high - low) * jnp.linspace(0, 1, 101)[:, None]
     assert bool(jnp.all(found.low_slope * x + found.low_offset <= layer(x) + 1e-6))
     assert bool(jnp.all(found.high_slope * x + found.high_offset >= layer(x) - 1e-6))
@@ -132,7 +133,7 @@ def test_lines_of_max_pool_enclose_it_and_are_exact_where_one_entry_wins():
     low, high = jnp.minimum(a, b), jnp.maximum(a, b)
     high = high.at[:2, :2].set(low[:2, :2] + 0.01)
     low, high = low.at[0, 0].add(9.0), high.at[0, 0].add(9.0)
-    found = _lines.lines(MaxPool(), low, high, jax.random.uniform(key[1], low.shape))
+    found = envelope.lines(MaxPool(), low, high, jax.random.uniform(key[1], low.shape))
     for k in jax.random.split(key[2], 200):
         x = jnp.where(jax.random.bernoulli(k, 0.5, low.shape), low, high)
         under = 4 * AvgPool()(found.low_slope * x) + found.low_offset
@@ -144,8 +145,8 @@ def test_lines_of_max_pool_enclose_it_and_are_exact_where_one_entry_wins():
 
 def test_the_band_of_a_zonotope_has_area_minus_u_l():
     low, high = jnp.array([-1.0, -0.3, -2.0]), jnp.array([2.0, 0.7, 0.1])
-    best = _lines.smallest(ReLU(), low, high)
-    areas = [_lines.lines(ReLU(), low, high, jnp.clip(best + d, 0, 1), True).high_offset * (high - low)
+    best = envelope.smallest(ReLU(), low, high)
+    areas = [envelope.lines(ReLU(), low, high, jnp.clip(best + d, 0, 1), True).high_offset * (high - low)
              for d in (0.0, -0.2, 0.2)]
     np.testing.assert_allclose(areas[0], -low * high, rtol=1e-5)
     assert bool(jnp.all((areas[1] > areas[0]) & (areas[2] > areas[0])))
@@ -174,12 +175,12 @@ def test_the_fall_in_a_cut_ball_is_exact(norm):
         a = jax.random.normal(key[0], (3, 30))
         x = jnp.clip(jax.random.uniform(key[1], (30,), minval=-0.5, maxval=1.5), 0, 1)
         epsilon = 0.1 + 0.2 * seed
-        region = _region.ball(LpBall(norm, epsilon), x)
-        found = np.asarray(_region.fall(Rows(a, (30,)), region)[0])
+        region = regions.ball(LpBall(norm, epsilon), x)
+        found = np.asarray(regions.fall(Rows(a, (30,)), region)[0])
         for row, value in zip(np.asarray(a, np.float64), found, strict=True):
             true = fall_exactly(row, np.asarray(region.down), np.asarray(region.up), epsilon, norm)
             assert true * (1 - 1e-5) <= value <= true * (1.001 if norm == "l1" else 1.03)
-    zero, _ = _region.fall(Rows(jnp.zeros((1, 30)), (30,)), region)
+    zero, _ = regions.fall(Rows(jnp.zeros((1, 30)), (30,)), region)
     assert float(zero[0]) == 0
 
 
@@ -194,9 +195,9 @@ def test_linear_networks_are_exact(norm):
     dual = {"l1": np.inf, "l2": 2, "linf": 1}[norm]
     true = min(logits[y] - logits[k] - 0.2 * np.linalg.norm(matrix[:, y] - matrix[:, k], dual)
                for k in range(3) if k != y)
-    region = _region.ball(LpBall(norm, epsilon), x)
-    rows = Rows(_walk.differences(3, jnp.asarray(y)), (3,))
-    found = _walk.lower(rows, given, _walk.shapes(given, jnp.zeros(6)), [], region)
+    region = regions.ball(LpBall(norm, epsilon), x)
+    rows = Rows(backward.differences(3, jnp.asarray(y)), (3,))
+    found = backward.lower(rows, given, backward.shapes(given, jnp.zeros(6)), [], region)
     assert abs(float(jnp.min(found)) - true) < 1e-6
     for name, options in WALKS.items():
         assert abs(float(certify.build(name, **options).margin(given, x, y, LpBall(norm, epsilon))) - true) < 1e-4
@@ -253,8 +254,8 @@ def test_interval_crown_triangle_milp_and_truth_are_in_order(seed):
     interval, plain, best = (
         float(certify.run(certify.build(n, **o), f, image, label, threat).margin[0])
         for n, o in (("interval", {}), ("crown", {"steps": 0}), ("crown", {"steps": 200})))
-    bounds, *_ = _walk.inner(given, _region.ball(threat, x), start=_lines.adaptive)
-    c = np.asarray(_walk.differences(3, jnp.asarray(y)), float)
+    bounds, *_ = backward.inner(given, regions.ball(threat, x), start=envelope.adaptive)
+    c = np.asarray(backward.differences(3, jnp.asarray(y)), float)
     lp = min(triangle(given, x, threat, bounds, row) for row in c)
     relaxed, exact = (float(certify.run(certify.build("milp", exact=e), f, image, label, threat).margin[0])
                       for e in (0, None))
@@ -287,10 +288,10 @@ def test_a_convolution_is_its_matrix(monkeypatch):
 
     Of real numbers: what rounding may cost grows with the fan-in, which the zeros of a matrix make larger.
     """
-    monkeypatch.setattr(_losses, "allowance", lambda n: 0.0)
+    monkeypatch.setattr(roundoff, "allowance", lambda n: 0.0)
     shape, given = NETS["max"][0], (*NETS["max"][1][:3], Flatten(), *dense(17, 64, 3))
     size, written = 36, [Flatten()]
-    sizes = _walk.shapes(given, jnp.zeros(shape))
+    sizes = backward.shapes(given, jnp.zeros(shape))
     for layer, before in zip(given, sizes, strict=False):
         if isinstance(layer, Conv):
             n = int(np.prod(before))

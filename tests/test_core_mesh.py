@@ -31,7 +31,7 @@ def look(index, x):
 assert np.array_equal(batch.stream(look, x, chunk=5), x)
 attack = attacks.build("pgd", LpBall("l2", 0.4), steps=6, restarts=2)
 r = attacks.run(attack, key, f, x, y, chunk=6)
-out = {"x": r.x_adv, "success": r.success, "traces": attacks._trial.chunk.compiled()._cache_size()}
+out = {"x": r.x_adv, "success": r.success, "traces": attacks.program.chunk.compiled()._cache_size()}
 u = rng.normal(size=(3, 16)).astype(np.float32)
 g = Generator(u, lambda u, z, y: jnp.tanh(z @ u).reshape(4, 4, 1), 3, 1, (4, 4, 1))
 out["constants"] = lipschitz.sampled(key, g, rng.normal(size=(13, 3)), 0, radius=0.5, neighbours=20, chunk=100).value

@@ -14,7 +14,7 @@ import typing
 import jax
 import numpy as np
 
-from irob.attacks import _trial
+from irob.attacks import program
 from irob.core import batch, check, drawing, keys, memory, mesh, registry
 from irob.core.promises import Attack, Ensemble
 from irob.core.threat import LpBall, Threat
@@ -131,7 +131,7 @@ def run(
             raise check.InputError(f"codes z: got shape {z.shape}, wanted ({len(x)}, latent_dim)")
         check.finite("codes z", z)
     attack.require(x, z)
-    _trial.logits(classifier, x.shape[1:])
+    program.logits(classifier, x.shape[1:])
     if classifier.num_classes < attack.least_classes:
         got, least = classifier.num_classes, attack.least_classes
         raise check.InputError(f"classes: got {got}, the loss wants at least {least}; take apgd_ce or autoattack")
@@ -140,7 +140,7 @@ def run(
     chunk = check.integer("chunk", chunk, low=1)
     if attack.needs_generator:
         chunk = memory.fitting(attack.generator, chunk, gradient=True, copies=attack.copies)
-    attack, classifier = mesh.everywhere((_trial.numbers(attack), classifier))  # weights move once, not once a chunk
+    attack, classifier = mesh.everywhere((program.numbers(attack), classifier))  # weights move once, not once a chunk
 
     if attack.needs_generator and z is not None and attack.needs_codes:
         drawing.belong(attack.generator, x, y, z, chunk=chunk)
@@ -154,8 +154,8 @@ def run(
             raise check.InputError("state: got a file for a single attack, wanted none; only an ensemble resumes")
 
         def one(index, x, y, z):
-            result, finite = _trial.chunk(key, attack, classifier, index, x, y, z)
-            _trial.finite(finite, index)
+            result, finite = program.chunk(key, attack, classifier, index, x, y, z)
+            program.finite(finite, index)
             return result
 
         return batch.stream(one, x, y, z, chunk=chunk, label=label)

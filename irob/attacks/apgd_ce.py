@@ -1,10 +1,10 @@
-"""Auto-PGD on the cross entropy: the first attack of AutoAttack; see irob.attacks._apgd."""
+"""Auto-PGD on the cross entropy: the first attack of AutoAttack; see irob.attacks.search.apgd."""
 
-from irob.attacks import _apgd
+from irob.attacks.search import apgd
 from irob.core.threat import LpBall
 
 
-def build(threat: LpBall, *, steps: int = 100, restarts: int = 1, eot: int = 1) -> _apgd.APGD:
+def build(threat: LpBall, *, steps: int = 100, restarts: int = 1, eot: int = 1) -> apgd.APGD:
     """Ascends log sum_{k != y} e^z_k - z_y with a step that adapts itself; nothing is tuned.
 
     Args:
@@ -20,4 +20,4 @@ def build(threat: LpBall, *, steps: int = 100, restarts: int = 1, eot: int = 1) 
 
     Reference: Croce and Hein, 2020, https://arxiv.org/abs/2003.01690
     """
-    return _apgd.build(threat, "ce", steps=steps, restarts=restarts, targets=1, eot=eot)
+    return apgd.build(threat, "ce", steps=steps, restarts=restarts, targets=1, eot=eot)

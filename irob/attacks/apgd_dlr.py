@@ -1,10 +1,10 @@
-"""Auto-PGD on the difference of logits ratio; see irob.attacks._apgd."""
+"""Auto-PGD on the difference of logits ratio; see irob.attacks.search.apgd."""
 
-from irob.attacks import _apgd
+from irob.attacks.search import apgd
 from irob.core.threat import LpBall
 
 
-def build(threat: LpBall, *, steps: int = 100, restarts: int = 1, eot: int = 1) -> _apgd.APGD:
+def build(threat: LpBall, *, steps: int = 100, restarts: int = 1, eot: int = 1) -> apgd.APGD:
     """Ascends (max_{k != y} z_k - z_y) / (z_(1) - z_(3)), which a scale of the logits does not hide; three classes.
 
     Args:
@@ -20,4 +20,4 @@ def build(threat: LpBall, *, steps: int = 100, restarts: int = 1, eot: int = 1) 
 
     Reference: Croce and Hein, 2020, https://arxiv.org/abs/2003.01690
     """
-    return _apgd.build(threat, "dlr", steps=steps, restarts=restarts, targets=1, eot=eot)
+    return apgd.build(threat, "dlr", steps=steps, restarts=restarts, targets=1, eot=eot)

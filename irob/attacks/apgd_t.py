@@ -1,10 +1,10 @@
-"""Auto-PGD towards one class after the other; see irob.attacks._apgd."""
+"""Auto-PGD towards one class after the other; see irob.attacks.search.apgd."""
 
-from irob.attacks import _apgd
+from irob.attacks.search import apgd
 from irob.core.threat import LpBall
 
 
-def build(threat: LpBall, *, steps: int = 100, restarts: int = 1, targets: int = 9, eot: int = 1) -> _apgd.APGD:
+def build(threat: LpBall, *, steps: int = 100, restarts: int = 1, targets: int = 9, eot: int = 1) -> apgd.APGD:
     """Ascends (z_t - z_y) / (z_(1) - (z_(3) + z_(4)) / 2) for t the 2nd, 3rd, ... largest logit of the clean image.
 
     Args:
@@ -21,4 +21,4 @@ def build(threat: LpBall, *, steps: int = 100, restarts: int = 1, targets: int =
 
     Reference: Croce and Hein, 2020, https://arxiv.org/abs/2003.01690
     """
-    return _apgd.build(threat, "targeted", steps=steps, restarts=restarts, targets=targets, eot=eot)
+    return apgd.build(threat, "targeted", steps=steps, restarts=restarts, targets=targets, eot=eot)

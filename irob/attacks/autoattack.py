@@ -19,8 +19,8 @@ import jax
 import numpy as np
 
 from irob import attacks
-from irob.attacks import _trial
-from irob.attacks._table import opened
+from irob.attacks import program
+from irob.attacks.resume import opened
 from irob.core import batch, digest, keys
 from irob.core.check import integer, unknown
 from irob.core.progress import progress, say
@@ -95,7 +95,7 @@ class AutoAttack(Ensemble):
             parts = attack.parts(num_classes)
             for i, part in enumerate(parts):
                 shown = f"{name} {i + 1}/{len(parts)}" if len(parts) > 1 else name
-                out.append((self.names.index(name), shown, _trial.numbers(part)))
+                out.append((self.names.index(name), shown, program.numbers(part)))
         return out
 
     def run(
@@ -162,8 +162,8 @@ def _piece(key, name: str, attack, classifier, x, y, rows, chunk: int) -> tuple[
     filled = np.resize(rows, size)
 
     def one(_, index, x, y):
-        result, _ = _trial.chunk(key, attack, classifier, index, x, y, None)
-        return result, _trial.look(classifier, result.x_adv, y)[1]
+        result, _ = program.chunk(key, attack, classifier, index, x, y, None)
+        return result, program.look(classifier, result.x_adv, y)[1]
 
     found = batch.stream(one, filled.astype(np.int32), x[filled], y[filled], chunk=size)
     return jax.tree.map(lambda a: a[: len(rows)], found)

@@ -6,7 +6,7 @@ by Adam in the latent z, with a search over lambda for each example.  A small la
 the decision boundary; the nearest misclassified iterate that was seen is kept.  So one run gives a *distance*, and
 with it the verdict at every smaller epsilon: the success at e <= epsilon is `success & (distance <= e)`.
 
-Three searches (irob.attacks.walk, irob.attacks.lagrangian):
+Three searches (irob.attacks.search.walk, irob.attacks.search.lagrangian):
   "metric"    no lambda: a walk along the constraint in coordinates where the image metric is Euclidean, the default;
   "binary"    steps iterations for each of search_steps values: halve the bracket, or multiply by 10 while failing;
   "adaptive"  one run of steps iterations in which lambda grows by a fixed factor while the iterate is classified
@@ -28,11 +28,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.attacks.inversion import METHODS, invert
-from irob.attacks.lagrangian import adaptive, binary
 from irob.attacks.pgd import odds
 from irob.attacks.referee import margin
-from irob.attacks.walk import BLOCK, walk
+from irob.attacks.search.inversion import METHODS, invert
+from irob.attacks.search.lagrangian import adaptive, binary
+from irob.attacks.search.walk import BLOCK, walk
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.promises import Attack
 from irob.core.threat import LpBall, ManifoldBall

@@ -2,11 +2,11 @@
 
     min_z  |g(z, y) - x|     subject to     max_k!=y f_k(g(z, y)) > f_y(g(z, y))
 
-A start walks along the constraint in the pullback metric J'J + mu I (irob.attacks.walk), in which |dz| is the image
-distance: uphill in the margin inside the ball, along its surface where that is reached, back by a Gauss-Newton step
-where it was overshot.  Every `steps` steps the metric is computed anew at the nearest success.  Start 0 is the code and
-climbs the margin; start r > 0 is the code with noise and climbs f_k - f_y for the r-th most likely wrong class k, so
-that one class that is near at first does not hide another.
+A start walks along the constraint in the pullback metric J'J + mu I (irob.attacks.search.walk), in which |dz| is the
+image distance: uphill in the margin inside the ball, along its surface where that is reached, back by a Gauss-Newton
+step where it was overshot.  Every `steps` steps the metric is computed anew at the nearest success.  Start 0 is the
+code and climbs the margin; start r > 0 is the code with noise and climbs f_k - f_y for the r-th most likely wrong class
+k, so that one class that is near at first does not hide another.
 
 The smallest distance is kept, so one run gives the verdict at every epsilon' <= epsilon:  success & (distance <=
 epsilon').  The image is in the box because the generator draws no other.
@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.attacks.inversion import invert
 from irob.attacks.referee import margin
-from irob.attacks.walk import BLOCK, refreshed
+from irob.attacks.search.inversion import invert
+from irob.attacks.search.walk import BLOCK, refreshed
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.promises import Attack
 from irob.core.threat import LpBall, ManifoldBall
@@ -132,7 +132,7 @@ def build(
         step_size: a walk's first step, as a share of the radius it searches; it falls to a tenth.
         damping: mu as a share of the mean eigenvalue of J'J.
         noise: of starts after the first, in latent standard deviations.
-        inversion_restarts, inversion_steps: see `irob.attacks.inversion.invert`.
+        inversion_restarts, inversion_steps: see `irob.attacks.search.inversion.invert`.
         latent_radius: bound on |z|; None for none.
 
     Raises:

@@ -20,11 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from irob.attacks.inversion import invert
 from irob.attacks.manifold import INITIALISATIONS, require
 from irob.attacks.pgd import odds
 from irob.attacks.referee import margin
-from irob.attacks.walk import BLOCK, nearer
+from irob.attacks.search.inversion import invert
+from irob.attacks.search.walk import BLOCK, nearer
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.promises import Attack
 from irob.core.threat import LatentBall, LpBall, ManifoldBall
@@ -130,7 +130,7 @@ def build(
         steps, learning_rate: of Adam, for each of `restarts` random starts.
         keep: "first" (misclassified image) or "nearest" (misclassified image to x).
         initialisation: "code" (the z given to `run`) or "inversion" (of the image, by Gauss-Newton).
-        inversion_restarts, inversion_steps: see `irob.attacks.inversion.invert`.
+        inversion_restarts, inversion_steps: see `irob.attacks.search.inversion.invert`.
 
     Raises:
         InputError: no generator, an unknown name, a number out of range.

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from irob.attacks import _trial
+from irob.attacks import program
 from irob.core import batch
 from irob.core.check import InputError, write_atomically
 from irob.core.types import AttackResult, Classifier
@@ -90,7 +90,7 @@ def opened(path, identity: dict[str, Any], classifier: Classifier, x: np.ndarray
     if path is not None and path.exists():
         return _read(path, said, classifier, y, chunk)
     wrong, margin, finite = _look(classifier, x, y, chunk)
-    _trial.finite(finite, np.arange(len(y)))
+    program.finite(finite, np.arange(len(y)))
     table = Table(path, said, np.where(wrong, 0, -1).astype(np.int32), np.zeros(len(y), np.float32), margin, x.copy())
     table.save()
     return table
@@ -116,4 +116,4 @@ def _read(path: pathlib.Path, identity: str, classifier: Classifier, y: np.ndarr
 
 
 def _look(classifier: Classifier, x: np.ndarray, y: np.ndarray, chunk: int):
-    return batch.stream(lambda _, x, y: _trial.look(classifier, x, y), x, y, chunk=chunk)
+    return batch.stream(lambda _, x, y: program.look(classifier, x, y), x, y, chunk=chunk)

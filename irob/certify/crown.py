@@ -12,7 +12,7 @@ Reference: Zhang et al., 2018, https://arxiv.org/abs/1811.00866; Xu et al., 2021
 
 import jax
 
-from irob.certify import _lines, _slopes, _walk
+from irob.certify.proof import backward, envelope, slopes
 from irob.core.check import integer, unknown
 from irob.core.promises import LayerCertifier
 from irob.core.threat import LpBall
@@ -38,8 +38,8 @@ class Crown(LayerCertifier):
         Raises:
             InputError: a layer without lines, by name.
         """
-        return _slopes.margin(
-            layers, x, y, threat, name="crown", start=_lines.adaptive, parallel=False, steps=self.steps,
+        return slopes.margin(
+            layers, x, y, threat, name="crown", start=envelope.adaptive, parallel=False, steps=self.steps,
             how=self.inner, through=self.through)
 
 
@@ -63,6 +63,6 @@ def build(*, steps: int = 20, inner: str = "lines", through: bool = False, chunk
     >>> round(float(build().margin(net, jnp.array([0.9, 0.1]), 0, LpBall("linf", 0.1))), 3)
     0.6
     """
-    if inner not in _walk.INNER:
-        raise unknown("inner bounds", inner, _walk.INNER)
+    if inner not in backward.INNER:
+        raise unknown("inner bounds", inner, backward.INNER)
     return Crown(integer("steps", steps), inner, bool(through), integer("chunk", chunk, low=1))

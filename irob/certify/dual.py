@@ -8,7 +8,7 @@ Pull a functional a of the output back to the input, affine layers by their tran
 
 with |.|_* the dual norm.  Below linf the ball is cut by the box of images, which leaves a box with centre x_0 and
 half-widths r; below l2 the cut is not used.  The same walk from every unit of every hidden layer gives its l and u.
-What rounding may cost is subtracted, proved for any weights and sizes: `irob.certify._losses`.
+What rounding may cost is subtracted, proved for any weights and sizes: `irob.certify.proof.roundoff`.
 """
 
 import dataclasses
@@ -16,9 +16,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from irob.certify import _losses, _rows
-from irob.certify._losses import Loss
-from irob.certify._rows import Rows
+from irob.certify.proof import functionals, roundoff
+from irob.certify.proof.functionals import Rows
+from irob.certify.proof.roundoff import Loss
 from irob.core import layers as kinds
 from irob.core.check import InputError, number, unknown
 from irob.core.promises import LayerCertifier
@@ -49,7 +49,7 @@ def relax(low: jax.Array, high: jax.Array) -> Relaxation:
     ratio = jnp.maximum(high / jnp.where(unstable, high - low, 1.0), LEAST)
     slope = jnp.where(unstable, ratio, low >= 0)
     # A unit without bounds has no lines: one NaN, and nothing is certified.
-    slope = jnp.where(_losses.known(low, high), slope, jnp.nan)
+    slope = jnp.where(roundoff.known(low, high), slope, jnp.nan)
     return Relaxation(slope, jnp.where(unstable, LEAST - slope * low, 0.0))
 
 
@@ -115,21 +115,21 @@ def walk(rows: Rows, given, sizes, relaxations, of: Region, losses=None) -> tupl
     for i in reversed(range(len(given))):
         layer = given[i]
         if losses is not None and losses[i + 1] is not None:
-            size = size + _losses.paid(rows, losses[i + 1])
+            size = size + roundoff.paid(rows, losses[i + 1])
         if isinstance(layer, kinds.ReLU):
             lines = left.pop()
             below = below + rows.dot(lines.offset, lambda a: jax.nn.relu(-a))
             above = above + rows.dot(lines.offset, jax.nn.relu)
             rows = rows.times(lines.slope)
             continue
-        added = _rows.bias(layer, sizes[i + 1])
+        added = functionals.bias(layer, sizes[i + 1])
         if added is not None:
             constant = constant + rows.dot(added)
         rows = rows.pull(layer, sizes[i])
     middle, radius = rows.dot(of.centre) + constant, spread(rows, of)
     if losses is not None:
-        longest = allowance(max(roundings(s) for s in sizes) + _losses.FEW)
-        size = size + _losses.paid(rows, losses[0]) + longest * (radius + below + above)
+        longest = allowance(max(roundings(s) for s in sizes) + roundoff.FEW)
+        size = size + roundoff.paid(rows, losses[0]) + longest * (radius + below + above)
     return middle - radius - below - size, middle + radius + above + size
 
 
@@ -142,32 +142,32 @@ def inner(given, of: Region, rounded: bool) -> tuple[list[tuple[jax.Array, jax.A
     """(`bounds`, losses of the input and of every layer's output; None unless `rounded`)."""
     sizes = shapes(given, of.centre)
     found: list[tuple[jax.Array, jax.Array]] = []
-    loss, most = _losses.first(of.centre, jnp.broadcast_to(of.extent, of.centre.shape))
+    loss, most = roundoff.first(of.centre, jnp.broadcast_to(of.extent, of.centre.shape))
     losses: list[Loss | None] = [loss]
     positive = False
     for i, layer in enumerate(given):
         if isinstance(layer, kinds.ReLU):
-            rows = _rows.units(sizes[i], given[:i])
+            rows = functionals.units(sizes[i], given[:i])
             low, high = (v.reshape(sizes[i]) for v in walk(
                 rows, given[:i], sizes[: i + 1], [relax(*b) for b in found], of, losses if rounded else None))
             found.append((low, high))
             losses[-1] = bent(losses[-1], low, high)
             losses, most = [*losses, None], jnp.maximum(high, 0) * (1 + UNIT)
         else:
-            loss, most = _losses.then(layer, most, positive=positive)
+            loss, most = roundoff.then(layer, most, positive=positive)
             losses.append(loss)
-        positive = _losses.positive(layer, positive)
+        positive = roundoff.positive(layer, positive)
     return found, losses if rounded else None
 
 
 def bent(loss: Loss | None, low: jax.Array, high: jax.Array) -> Loss:
     """The loss of an activation, with that of the ReLU's lines above it, which is in proportion to their slopes."""
     seen = jnp.maximum(jnp.abs(low), jnp.abs(high)) + TINY
-    each, none = _losses.LINE * UNIT * seen, jnp.zeros(())
+    each, none = roundoff.LINE * UNIT * seen, jnp.zeros(())
     if loss is None:
         return Loss(each, None, UNIT * TINY * jnp.sum(seen) + none)
     return dataclasses.replace(loss, each=each if loss.each is None else loss.each + each,
-                               floor=loss.floor + _losses.LINE * UNIT * TINY * (jnp.sum(seen) + seen.size))
+                               floor=loss.floor + roundoff.LINE * UNIT * TINY * (jnp.sum(seen) + seen.size))
 
 
 def margins(given, of: Region, y: jax.Array, inner, losses=None) -> jax.Array:
@@ -203,13 +203,13 @@ class Dual(LayerCertifier):
         Raises:
             InputError: a layer without a dual, by name; another norm; epsilon not positive.
         """
-        layers = _losses.single(layers)
-        _rows.supported(layers, "dual")
-        _losses.require(layers, shapes(layers, x), "dual")
+        layers = roundoff.single(layers)
+        functionals.supported(layers, "dual")
+        roundoff.require(layers, shapes(layers, x), "dual")
         with jax.default_matmul_precision("float32"):
             of = region(threat, x, bounded=self.bounded)
             found = margins(layers, of, y, *inner(layers, of, True))
-            return _losses.proved(jnp.min(jnp.where(jnp.arange(len(found)) == y, jnp.inf, found)))
+            return roundoff.proved(jnp.min(jnp.where(jnp.arange(len(found)) == y, jnp.inf, found)))
 
 
 def build(*, bounded: bool = True) -> Dual:

@@ -9,8 +9,8 @@ The affine layers after the last box are walked back as one, for f_y - f_k rathe
 import jax
 import jax.numpy as jnp
 
-from irob.certify import _lines, _losses, _walk
-from irob.certify._rows import Rows
+from irob.certify.proof import backward, envelope, roundoff
+from irob.certify.proof.functionals import Rows
 from irob.core.promises import LayerCertifier
 from irob.core.threat import LpBall
 from irob.core.types import value
@@ -32,15 +32,15 @@ class Interval(LayerCertifier):
         Raises:
             InputError: a layer that intervals do not know, by name.
         """
-        layers = _losses.single(layers)
-        _lines.supported(layers, "interval")
-        _losses.require(layers, _walk.shapes(layers, x), "interval")
+        layers = roundoff.single(layers)
+        envelope.supported(layers, "interval")
+        roundoff.require(layers, backward.shapes(layers, x), "interval")
         with jax.default_matmul_precision("float32"):
-            region = _walk.ball(threat, x)
-            bounds, _, _ = _walk.inner(layers, region, start=_lines.adaptive, how="interval")
-            (classes,) = _walk.shapes(layers, x)[-1]
-            rows = Rows(_walk.differences(classes, y), (classes,))
-            return _losses.proved(jnp.min(_walk.from_boxes(rows, layers, region, bounds)))
+            region = backward.ball(threat, x)
+            bounds, _, _ = backward.inner(layers, region, start=envelope.adaptive, how="interval")
+            (classes,) = backward.shapes(layers, x)[-1]
+            rows = Rows(backward.differences(classes, y), (classes,))
+            return roundoff.proved(jnp.min(backward.from_boxes(rows, layers, region, bounds)))
 
 
 def build() -> Interval:

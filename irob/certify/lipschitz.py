@@ -8,8 +8,8 @@ be the best certificate there is; for others the product is large and CROWN is b
 
 The certificate speaks of the function that the stored weights define in exact arithmetic.  Norms are upper bounds that
 are proved (irob.math.operator_norm); logits are computed in float64 with a proved bound on their rounding
-(irob.certify._float64), and every constant is rounded up.  An l1 ball lies in the l2 ball of its radius, an linf ball
-in one of sqrt(H W C) times its radius.
+(irob.certify.proof.float64), and every constant is rounded up.  An l1 ball lies in the l2 ball of its radius, an linf
+ball in one of sqrt(H W C) times its radius.
 
 Reference: Tsuzuku, Sato, Sugiyama, "Lipschitz-margin training", NeurIPS 2018, https://arxiv.org/abs/1802.04034
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from irob.certify import _float64
+from irob.certify.proof import float64
 from irob.core import batch, check, layers
 from irob.core.evidence import Certificate
 from irob.core.promises import ModelCertifier
@@ -53,7 +53,7 @@ class Lipschitz(ModelCertifier):
             raise check.InputError("images: got none, wanted at least one")
         if classifier.image_shape is not None and x.shape[1:] != tuple(classifier.image_shape):
             raise check.InputError(f"images: got {x.shape[1:]}, the classifier wants {tuple(classifier.image_shape)}")
-        walked = _float64.supported(layers.of(classifier), "lipschitz")
+        walked = float64.supported(layers.of(classifier), "lipschitz")
         chunk = check.integer("chunk", self.chunk if chunk is None else chunk, low=1)
         slopes = constants(walked, classifier.num_classes)
         if threat.norm == "linf":
@@ -72,20 +72,20 @@ def constants(given: tuple[Any, ...], count: int) -> np.ndarray:
     """
     if given and isinstance(given[-1], layers.Dense):
         rows = given[-1].kernel.T
-        trunk = _float64.product(_float64.stretch(layer) for layer in given[:-1])
+        trunk = float64.product(float64.stretch(layer) for layer in given[:-1])
         apart = np.stack([lengths(rows - row) for row in rows]) * (1 + gamma(4))  # a difference rounds once an entry
     else:
-        trunk = _float64.product(_float64.stretch(layer) for layer in given)
+        trunk = float64.product(float64.stretch(layer) for layer in given)
         apart = np.sqrt(2) * (1 + 2 * UNIT) * (1 - np.eye(count))
     with np.errstate(all="ignore"):
         found = np.nextafter(apart * trunk, np.inf)
-    found = np.where(np.isnan(found), np.inf, np.maximum(found, _float64.SMALLEST))
+    found = np.where(np.isnan(found), np.inf, np.maximum(found, float64.SMALLEST))
     return np.where((apart == 0) | (trunk == 0), 0.0, found)
 
 
 def _margins(given, x, y, slopes, epsilon: float):
     """(margin f[n], radius f[n], prediction i[n]) of a chunk, both from below."""
-    z, e = _float64.run(given, x)
+    z, e = float64.run(given, x)
     if not (np.isfinite(z).all() and np.isfinite(e).all()):
         first = int(np.argmin(np.isfinite(z + e).all(-1)))
         raise check.InputError(f"logits: got NaN or infinity on image {first} of a chunk, wanted finite numbers")
@@ -93,8 +93,8 @@ def _margins(given, x, y, slopes, epsilon: float):
     own, error, slope = z[each, y][:, None], e[each, y][:, None], slopes[y]
     with np.errstate(all="ignore"):
         sizes = np.abs(own) + np.abs(z) + error + e
-        lead = own - z - (error + e) - 8 * UNIT * sizes - 8 * _float64.SMALLEST  # z_y - z_k, from below
-        fall = np.where(slope == 0, 0.0, slope * epsilon) * (1 + 4 * UNIT) + _float64.SMALLEST
+        lead = own - z - (error + e) - 8 * UNIT * sizes - 8 * float64.SMALLEST  # z_y - z_k, from below
+        fall = np.where(slope == 0, 0.0, slope * epsilon) * (1 + 4 * UNIT) + float64.SMALLEST
         margin = lead - fall - 4 * UNIT * (np.abs(lead) + fall)
         reach = np.where(slope == 0, np.inf, lead / slope * (1 - 4 * UNIT))
     other = np.arange(z.shape[1]) != y[:, None]

@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize, sparse
 
-from irob.certify import _lines, _losses, _walk
-from irob.certify._rows import AFFINE, Rows
+from irob.certify.proof import backward, envelope, roundoff
+from irob.certify.proof.functionals import AFFINE, Rows
 from irob.core import check, compile, layers
 from irob.core.evidence import Certificate
 from irob.core.progress import progress
@@ -59,7 +59,7 @@ class Milp(ModelCertifier):
         x, y = np.asarray(x, np.float32), np.asarray(y, np.int32)
         walked = layers.of(classifier)
         supported(walked, x.shape[1:])
-        walked = _losses.single(walked)
+        walked = roundoff.single(walked)
         parts = segments(walked, x.shape[1:])
         ball = threat.at(jnp.float32(threat.epsilon))
         margins: list[float] = []
@@ -100,7 +100,7 @@ def supported(given: tuple[Any, ...], shape: tuple[int, ...]) -> None:
         if not isinstance(layer, (*AFFINE, layers.ReLU)):
             wanted = ", ".join(k.__name__ for k in (*AFFINE, layers.ReLU))
             raise check.InputError(f"milp: got layer {type(layer).__name__} at place {i}, wanted one of {wanted}")
-    units = sum(math.prod(s) for s in _walk.shapes(given, jax.ShapeDtypeStruct(shape, jnp.float32)))
+    units = sum(math.prod(s) for s in backward.shapes(given, jax.ShapeDtypeStruct(shape, jnp.float32)))
     if units > LARGEST:
         raise check.InputError(f"milp: got a network of {units} units, wanted at most {LARGEST}; use crown")
 
@@ -108,17 +108,17 @@ def supported(given: tuple[Any, ...], shape: tuple[int, ...]) -> None:
 @compile.jit
 def _relaxed(walked, x, y, threat):
     """Logits, [l, u] of every ReLU, CROWN's bound f[K-1] of every other class, and what logits f[K] may lose."""
-    region = _walk.ball(threat, x)
-    bounds, free, losses = _walk.inner(walked, region, start=_lines.adaptive)
-    sizes = _walk.shapes(walked, x)
+    region = backward.ball(threat, x)
+    bounds, free, losses = backward.inner(walked, region, start=envelope.adaptive)
+    sizes = backward.shapes(walked, x)
     curved = [a for a in walked if isinstance(a, layers.ReLU)]
-    found = [_lines.lines(a, *b, f) for a, b, f in zip(curved, bounds, free, strict=True)]
-    rows = Rows(_walk.differences(sizes[-1][0], y), sizes[-1])
+    found = [envelope.lines(a, *b, f) for a, b, f in zip(curved, bounds, free, strict=True)]
+    rows = Rows(backward.differences(sizes[-1][0], y), sizes[-1])
     lost = jnp.zeros(x.shape)
     for layer, loss in zip(walked, losses[1:], strict=True):
-        lost = lost if isinstance(layer, layers.ReLU) else _walk.absolute(layer)(lost)
+        lost = lost if isinstance(layer, layers.ReLU) else backward.absolute(layer)(lost)
         lost = 1.01 * lost + (0.0 if loss.each is None else loss.each)
-    return layers.run(walked, x), bounds, _walk.lower(rows, walked, sizes, found, region, losses), lost
+    return layers.run(walked, x), bounds, backward.lower(rows, walked, sizes, found, region, losses), lost
 
 
 def segments(given: tuple[Any, ...], shape: tuple[int, ...]) -> list[tuple[sparse.csr_array, np.ndarray]]:

@@ -16,7 +16,7 @@ Reference: Singh et al., 2018, "Fast and effective robustness certification"; Ba
 
 import jax
 
-from irob.certify import _lines, _slopes, _walk
+from irob.certify.proof import backward, envelope, slopes
 from irob.core.check import integer, unknown
 from irob.core.promises import LayerCertifier
 from irob.core.threat import LpBall
@@ -42,8 +42,8 @@ class Zonotope(LayerCertifier):
         Raises:
             InputError: a layer that zonotopes do not know, by name.
         """
-        return _slopes.margin(
-            layers, x, y, threat, name="zonotope", start=_lines.smallest, parallel=True, steps=self.steps,
+        return slopes.margin(
+            layers, x, y, threat, name="zonotope", start=envelope.smallest, parallel=True, steps=self.steps,
             how=self.inner, through=self.through)
 
 
@@ -65,6 +65,6 @@ def build(*, steps: int = 20, inner: str = "lines", through: bool = False, chunk
     >>> round(float(build(steps=0).margin(net, jnp.array([0.9, 0.1]), 0, LpBall("linf", 0.1))), 3)
     0.6
     """
-    if inner not in _walk.INNER:
-        raise unknown("inner bounds", inner, _walk.INNER)
+    if inner not in backward.INNER:
+        raise unknown("inner bounds", inner, backward.INNER)
     return Zonotope(integer("steps", steps), inner, bool(through), integer("chunk", chunk, low=1))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from irob.attacks import checks
+from irob.attacks import warnings
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Dataset
 from irob.evaluation.robustness import Outcome, latent
@@ -24,7 +24,7 @@ def of(
     epsilons: Sequence[float] = (),
     threat: LpBall | None = None,
     count: int = 32,
-) -> tuple[checks.Warning, ...]:
+) -> tuple[warnings.Warning, ...]:
     """The warnings of one classifier.
 
     Args:
@@ -34,7 +34,7 @@ def of(
         threat: with it attacks are probed too (more steps, a larger ball, a black box), which takes some seconds.
     """
     few = data.take(count)
-    found = list(checks.examine(key, classifier, few.x, few.y, threat=threat, count=count))
+    found = list(warnings.examine(key, classifier, few.x, few.y, threat=threat, count=count))
     free = [o for o in outcomes if not latent(o.plan.attack)]
     white = [o for o in free if not o.black_boxes and not o.broken_by]
     for i, epsilon in enumerate(sorted(epsilons)):
@@ -43,17 +43,17 @@ def of(
             if o.black_boxes and not o.broken_by and white:
                 n = min(w.plan.samples for w in (*white, o))
                 caught = np.any([~w.robust[:, i, :n] for w in white], axis=0).ravel()
-                found += _named(checks.black_box_beats_white_box(~o.robust[:, i, :n].ravel(), caught), at)
+                found += _named(warnings.black_box_beats_white_box(~o.robust[:, i, :n].ravel(), caught), at)
             if o.broken_by:  # members of an ensemble attack what others left: what a black box broke, only it did
                 total = o.robust[:, i].size
                 alone = np.arange(total) < sum(o.broken_by[i].get(b, 0) for b in o.black_boxes)
-                found += _named(checks.black_box_beats_white_box(alone, np.zeros(total, bool)), at)
+                found += _named(warnings.black_box_beats_white_box(alone, np.zeros(total, bool)), at)
     for o in free:
         if not o.plan.monotone:
             success = {e: ~o.robust[:, i].ravel() for i, e in enumerate(sorted(epsilons))}
-            found += _named(checks.larger_epsilon(success), o.plan.attack)
+            found += _named(warnings.larger_epsilon(success), o.plan.attack)
     return tuple(found)
 
 
-def _named(warnings: Sequence[checks.Warning], where: str) -> list[checks.Warning]:
-    return [checks.Warning(w.code, f"{where}: {w.message}", w.count, w.of) for w in warnings]
+def _named(found: Sequence[warnings.Warning], where: str) -> list[warnings.Warning]:
+    return [warnings.Warning(w.code, f"{where}: {w.message}", w.count, w.of) for w in found]

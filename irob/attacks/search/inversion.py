@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from irob.attacks.walk import BLOCK, columns, nearer
+from irob.attacks.search.walk import BLOCK, columns, nearer
 from irob.core import batch, check, compile, keys, memory
 from irob.core.types import Generator, value
 

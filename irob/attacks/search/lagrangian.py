@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from irob.attacks.walk import nearer
+from irob.attacks.search.walk import nearer
 
 FAR = 1e10  # the published "infinity" of the bracket
 

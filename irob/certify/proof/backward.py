@@ -6,12 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from irob.certify import _lines, _losses, _rows
-from irob.certify._lines import CURVED, Lines
-from irob.certify._losses import Loss
-from irob.certify._region import Region, ball, box, fall
-from irob.certify._rows import Rows
 from irob.certify.dual import shapes
+from irob.certify.proof import envelope, functionals, roundoff
+from irob.certify.proof.envelope import CURVED, Lines
+from irob.certify.proof.functionals import Rows
+from irob.certify.proof.regions import Region, ball, box, fall
+from irob.certify.proof.roundoff import Loss
 from irob.core import layers as kinds
 from irob.math.rounding import UNIT, allowance, roundings
 
@@ -28,19 +28,19 @@ def lower(rows: Rows, given, sizes, found: list[Lines], region: Region, losses: 
     constant, size, left = jnp.zeros(()), jnp.zeros(()), list(found)
     for i in reversed(range(len(given))):
         layer, before, after = given[i], sizes[i], sizes[i + 1]
-        size = size if losses is None else size + _losses.paid(rows, losses[i + 1])
+        size = size if losses is None else size + roundoff.paid(rows, losses[i + 1])
         if isinstance(layer, CURVED):
-            rows, added = _lines.through(rows, layer, left.pop(), before)
+            rows, added = envelope.through(rows, layer, left.pop(), before)
             constant = constant + added
             continue
-        bias = _rows.bias(layer, after)
+        bias = functionals.bias(layer, after)
         if bias is not None:
             constant = constant + rows.dot(bias)
         rows = rows.pull(layer, before)
     down, terms = fall(rows, region)
     if losses is not None:
-        own = allowance(roundings(rows.span) + _losses.FEW)
-        size = size + _losses.paid(rows, losses[0]) + own * jax.lax.stop_gradient(terms)
+        own = allowance(roundings(rows.span) + roundoff.FEW)
+        size = size + roundoff.paid(rows, losses[0]) + own * jax.lax.stop_gradient(terms)
     return rows.dot(region.centre) + constant - down - size
 
 
@@ -48,11 +48,11 @@ def forward(layer: Any, low: jax.Array, high: jax.Array) -> tuple[jax.Array, jax
     """An interval through one layer, rounded outwards: curved ones are monotone, affine ones have centre and radius."""
     if isinstance(layer, CURVED):
         low, high = layer(low), layer(high)
-        return low - _losses.wobble(layer, low), high + _losses.wobble(layer, high)
-    if not isinstance(layer, _losses.AFFINE):  # reshapes
+        return low - roundoff.wobble(layer, low), high + roundoff.wobble(layer, high)
+    if not isinstance(layer, roundoff.AFFINE):  # reshapes
         return layer(low), layer(high)
-    slack = _losses.error(layer, jnp.maximum(jnp.abs(low), jnp.abs(high)))
-    if not isinstance(layer, _losses.WEIGHTED):  # means are monotone too
+    slack = roundoff.error(layer, jnp.maximum(jnp.abs(low), jnp.abs(high)))
+    if not isinstance(layer, roundoff.WEIGHTED):  # means are monotone too
         return layer(low) - slack, layer(high) + slack
     centre, radius = layer((low + high) / 2), absolute(layer)((high - low) / 2)
     return centre - radius - slack, centre + radius + slack
@@ -60,12 +60,12 @@ def forward(layer: Any, low: jax.Array, high: jax.Array) -> tuple[jax.Array, jax
 
 def absolute(layer):
     """The affine layer with absolute coefficients and without bias; layers without coefficients as they are."""
-    if not isinstance(layer, _losses.WEIGHTED):
+    if not isinstance(layer, roundoff.WEIGHTED):
         return layer
     zero = jnp.zeros_like(layer.bias)
     if isinstance(layer, kinds.Conv):
         return kinds.Conv(jnp.abs(layer.kernel), zero, layer.stride, layer.padding)
-    return type(layer)(jnp.abs(_losses.coefficients(layer)), zero)
+    return type(layer)(jnp.abs(roundoff.coefficients(layer)), zero)
 
 
 def inner(given, region: Region, frees=None, *, start, parallel: bool = False,
@@ -81,13 +81,13 @@ def inner(given, region: Region, frees=None, *, start, parallel: bool = False,
     used: list[jax.Array] = []
     lines: list[Lines] = []
     low, high = edges(region)
-    loss, most = _losses.first(region.centre, jnp.maximum(region.down, region.up))
+    loss, most = roundoff.first(region.centre, jnp.maximum(region.down, region.up))
     losses = [loss]
     fresh = positive = False  # fresh: whether something affine came since the last bounds
     for i, layer in enumerate(given):
         if isinstance(layer, CURVED):
             if fresh and (how == "lines" or not bounds):
-                rows = _rows.units(sizes[i], given[:i])
+                rows = functionals.units(sizes[i], given[:i])
                 walk = functools.partial(lower, given=given[:i], sizes=sizes[: i + 1], found=lines, region=region,
                                          losses=losses)
                 negative = Rows(-rows.a, rows.shape, rows.window)
@@ -95,13 +95,13 @@ def inner(given, region: Region, frees=None, *, start, parallel: bool = False,
                 high = jnp.minimum(high, -walk(negative).reshape(sizes[i]))
             bounds.append((low, high))
             used.append(start(layer, low, high) if frees is None else frees[len(used)])
-            lines.append(_lines.lines(layer, low, high, used[-1], parallel))
+            lines.append(envelope.lines(layer, low, high, used[-1], parallel))
             fresh = False
         elif isinstance(layer, (kinds.Dense, kinds.Conv, kinds.AvgPool)):
             fresh = True
-        loss, most = _losses.then(layer, most, low, high, positive)
+        loss, most = roundoff.then(layer, most, low, high, positive)
         losses.append(loss)
-        positive = _losses.positive(layer, positive)
+        positive = roundoff.positive(layer, positive)
         low, high = forward(layer, low, high)
     return bounds, used, jax.lax.stop_gradient(losses)
 
@@ -128,12 +128,12 @@ def from_boxes(rows: Rows, given, region: Region, bounds: Bounds) -> jax.Array:
     sizes = shapes(given, region.centre)[cut:]
     if cut:
         region = box(*forward(given[cut - 1], *bounds[-1]))
-    loss, most = _losses.first(region.centre, jnp.maximum(region.down, region.up))
-    losses, positive = [loss], cut > 0 and _losses.positive(given[cut - 1], False)
+    loss, most = roundoff.first(region.centre, jnp.maximum(region.down, region.up))
+    losses, positive = [loss], cut > 0 and roundoff.positive(given[cut - 1], False)
     for layer in given[cut:]:
-        loss, most = _losses.then(layer, most, positive=positive)
+        loss, most = roundoff.then(layer, most, positive=positive)
         losses.append(loss)
-        positive = _losses.positive(layer, positive)
+        positive = roundoff.positive(layer, positive)
     return lower(rows, given[cut:], sizes, [], region, losses)
 
 

@@ -15,8 +15,9 @@ Reference: Wong, Schmidt, Metzen and Kolter, 2018, https://arxiv.org/abs/1805.12
 import jax
 import jax.numpy as jnp
 
-from irob.certify import _rows, dual
+from irob.certify import dual
 from irob.certify.dual import Region
+from irob.certify.proof import functionals
 from irob.core import layers as kinds
 from irob.core.types import value
 
@@ -88,9 +89,9 @@ def drawn(distribution, key: jax.Array, i: int, shape: tuple[int, ...]) -> jax.A
     return jax.lax.map(lambda k: distribution(k, shape[1:]), each)
 
 
-def pulled(given, sizes) -> _rows.Rows:
+def pulled(given, sizes) -> functionals.Rows:
     """The functionals of every unit behind affine layers, of their input."""
-    rows = _rows.units(sizes[-1], given)
+    rows = functionals.units(sizes[-1], given)
     for layer, before in zip(reversed(given), reversed(sizes[:-1]), strict=True):
         rows = rows.pull(layer, before)
     return rows
@@ -117,14 +118,14 @@ def by_place(layer: kinds.Conv, c: jax.Array, s: jax.Array) -> jax.Array:
     cache.  50 images, 50 vectors 14x14x16, with gradient: 57 ms; by convolving the 2,500 products 134.
     """
     kh, kw, _, out = layer.kernel.shape
-    (top, bottom), (left, right) = _rows.padding(layer, s.shape)
+    (top, bottom), (left, right) = functionals.padding(layer, s.shape)
     places = tuple((n - k) // layer.stride + 1 for n, k in ((s.shape[0] + top + bottom, kh),
                                                             (s.shape[1] + left + right, kw)))
-    window = _rows.Window((places[0], places[1]), layer.stride, (top, left))
+    window = functionals.Window((places[0], places[1]), layer.stride, (top, left))
     kernel = layer.kernel.reshape(-1, out)
 
     def seen(v):
-        return _rows.windows(v, window, (kh, kw)).reshape(-1, len(kernel))
+        return functionals.windows(v, window, (kh, kw)).reshape(-1, len(kernel))
 
     @jax.checkpoint
     def place(at):

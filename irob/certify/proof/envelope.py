@@ -15,8 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from irob.certify import _losses, _rows
-from irob.certify._rows import Rows
+from irob.certify.proof import functionals, roundoff
+from irob.certify.proof.functionals import Rows
 from irob.core import layers as kinds
 from irob.core.check import InputError
 from irob.core.types import value
@@ -38,8 +38,8 @@ class Lines:
 def supported(given: tuple[Any, ...], certifier: str) -> None:
     """Raises `InputError` for a layer that is neither affine nor between lines, by name."""
     for i, layer in enumerate(given):
-        if not isinstance(layer, (*_rows.AFFINE, *CURVED)):
-            wanted = ", ".join(k.__name__ for k in (*_rows.AFFINE, *CURVED))
+        if not isinstance(layer, (*functionals.AFFINE, *CURVED)):
+            wanted = ", ".join(k.__name__ for k in (*functionals.AFFINE, *CURVED))
             raise InputError(f"{certifier}: got layer {type(layer).__name__} at place {i}, wanted one of {wanted}")
 
 
@@ -78,7 +78,7 @@ def lines(layer: Any, low: jax.Array, high: jax.Array, free: jax.Array, parallel
     [0.5, 0.75, 0.75]
     """
     # A unit without bounds has no lines: one NaN, and nothing is certified.
-    sane = _losses.known(low, high)
+    sane = roundoff.known(low, high)
     low, high = jnp.where(sane, low, jnp.nan), jnp.where(sane, high, jnp.nan)
     return _of(layer, low, high, free, parallel)
 
@@ -87,13 +87,13 @@ def _of(layer, low, high, free, parallel):
     if isinstance(layer, kinds.GroupSort):
         return _hinge(0.0, *difference(low, high), free, parallel)
     if isinstance(layer, kinds.ReLU | kinds.LeakyReLU):
-        return _hinge(_losses.slope(layer), low, high, free, parallel)
+        return _hinge(roundoff.slope(layer), low, high, free, parallel)
     if isinstance(layer, kinds.Clip):
         return _clip(layer, low, high, free)
     if isinstance(layer, kinds.Tanh):
         # The derivative is smallest at an end, and below it a line through an end stays on its side.
         slope = jnp.minimum(1 - jnp.tanh(low) ** 2, 1 - jnp.tanh(high) ** 2)
-        slope = jax.nn.relu(slope - 2 * _losses.TANH * UNIT)
+        slope = jax.nn.relu(slope - 2 * roundoff.TANH * UNIT)
         return Lines(slope, jnp.tanh(low) - slope * low, slope, jnp.tanh(high) - slope * high)
     assert isinstance(layer, kinds.MaxPool)
     return _pool(low, high, free)

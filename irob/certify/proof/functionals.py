@@ -17,7 +17,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from irob.certify._losses import WEIGHTED
+from irob.certify.proof.roundoff import WEIGHTED
 from irob.core import layers
 from irob.core.check import InputError
 from irob.math import rounding

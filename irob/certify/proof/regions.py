@@ -16,7 +16,7 @@ rounding of m costs nothing; t is counted in units of epsilon, so that no square
 import jax
 import jax.numpy as jnp
 
-from irob.certify._rows import Rows, windows
+from irob.certify.proof.functionals import Rows, windows
 from irob.core.threat import LpBall
 from irob.core.types import value
 from irob.math import rounding

@@ -9,9 +9,9 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from irob.certify import _lines, _losses, _walk
-from irob.certify._lines import CURVED
-from irob.certify._rows import Rows
+from irob.certify.proof import backward, envelope, roundoff
+from irob.certify.proof.envelope import CURVED
+from irob.certify.proof.functionals import Rows
 from irob.core.threat import LpBall
 
 RATE = 0.1
@@ -24,27 +24,27 @@ def margin(given, x: jax.Array, y: jax.Array, threat: LpBall, *, name: str, star
     name: of the certifier, for what it says.  start: (layer, l, u) -> first free numbers.
     through: the free numbers of hidden units' own bounds move too, one set for all classes.
     """
-    given = _losses.single(given)
-    _lines.supported(given, name)
-    _losses.require(given, _walk.shapes(given, x), name)
+    given = roundoff.single(given)
+    envelope.supported(given, name)
+    roundoff.require(given, backward.shapes(given, x), name)
     with jax.default_matmul_precision("float32"):
-        return _losses.proved(_margin(given, x, y, threat, start, parallel, steps, how, through))
+        return roundoff.proved(_margin(given, x, y, threat, start, parallel, steps, how, through))
 
 
 def _margin(given, x, y, threat, start, parallel, steps, how, through):
-    region = _walk.ball(threat, x)
-    sizes = _walk.shapes(given, x)
+    region = backward.ball(threat, x)
+    sizes = backward.shapes(given, x)
     curved = [layer for layer in given if isinstance(layer, CURVED)]
     (classes,) = sizes[-1]
-    wanted = _walk.differences(classes, y)
-    boxes = functools.partial(_walk.inner, given, region, start=start, parallel=parallel, how=how)
+    wanted = backward.differences(classes, y)
+    boxes = functools.partial(backward.inner, given, region, start=start, parallel=parallel, how=how)
 
     def value(free, bounds, losses, coefficients):
-        found = [_lines.lines(a, b[0], b[1], f, parallel) for a, b, f in zip(curved, bounds, free, strict=True)]
-        return _walk.lower(Rows(coefficients[None], (classes,)), given, sizes, found, region, losses)[0]
+        found = [envelope.lines(a, b[0], b[1], f, parallel) for a, b, f in zip(curved, bounds, free, strict=True)]
+        return backward.lower(Rows(coefficients[None], (classes,)), given, sizes, found, region, losses)[0]
 
     bounds, free, losses = boxes()
-    plain = _walk.from_boxes(Rows(wanted, (classes,)), given, region, bounds)
+    plain = backward.from_boxes(Rows(wanted, (classes,)), given, region, bounds)
     if not curved:
         return jnp.min(plain)
     if through and steps:
@@ -54,7 +54,7 @@ def _margin(given, x, y, threat, start, parallel, steps, how, through):
             return jnp.min(values), (inner, lost)
 
         _, (best, (bounds, losses)) = ascend(whole, free, steps)
-        plain = _walk.better(plain, best)
+        plain = backward.better(plain, best)
         free = [start(a, *b) for a, b in zip(curved, bounds, strict=True)]
 
     def one(coefficients):
@@ -63,7 +63,7 @@ def _margin(given, x, y, threat, start, parallel, steps, how, through):
 
         return ascend(goal, free, steps)[1][0]
 
-    return jnp.min(_walk.better(plain, jax.vmap(one)(wanted)))
+    return jnp.min(backward.better(plain, jax.vmap(one)(wanted)))
 
 
 def ascend(goal, free: list[jax.Array], steps: int):

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob import certify
-from irob.certify import dual, dual_projections
+from irob.certify import dual
+from irob.certify.proof import dual_projections
 from irob.core import batch, layers
 from irob.core.check import InputError, integer, number
 from irob.core.compile import jit

@@ -1,0 +1,1 @@
+"""What certifiers are made of: relaxations, the walks through them, and what rounding may cost."""

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from irob import attacks, classifiers, data
-from irob.attacks.pgd import odds
 from irob.attacks.search import apgd
+from irob.attacks.search.ascent import odds
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.threat import LpBall

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from irob import attacks
-from irob.attacks.pgd import ascend, odds
+from irob.attacks.search.ascent import ascend, odds
 from irob.core.check import InputError
 from irob.core.threat import LpBall
 from irob.core.types import Classifier
@@ -68,7 +68,7 @@ def test_ascend_reaches_the_linear_optimum_and_stays_inside(key, norm_name):
     w = jax.random.normal(key, SHAPE)
     ball = LpBall(norm_name, 0.1)
     x = jnp.full(SHAPE, 0.5)
-    x_adv = ascend(key, lambda v: jnp.sum(w * v), x, ball, steps=1, step_size=0.1)
+    x_adv = ascend(key, lambda v: (jnp.sum(w * v), 0.0), x, ball, AscentPlan(0.1, steps=1))
     np.testing.assert_allclose(jnp.sum(w * (x_adv - x)), 0.1 * norm(w, DUAL[norm_name]), rtol=1e-4)
 
 
@@ -80,8 +80,8 @@ def test_best_is_never_below_last_and_counts_the_start(key):
     def bump(v):
         return -jnp.sum((v - 0.65) ** 2)
 
-    how = {"steps": 8, "step_size": 0.4}
-    last, best = (bump(ascend(key, bump, x, ball, best=b, **how)) for b in (False, True))
+    last, best = (bump(ascend(key, lambda v: (bump(v),) * 2, x, ball, AscentPlan(0.4, steps=8, best=b)))
+                  for b in (False, True))
     assert best > last
     assert best > bump(x)
 

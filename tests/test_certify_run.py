@@ -15,12 +15,12 @@ X, Y = np.full((3, 2, 1, 1), 0.5, np.float32), np.zeros(3, np.int32)
 
 
 def test_the_radius_is_that_of_the_half_space():
-    found = certify.radius(certify.build("interval"), LINEAR, X, Y, "l2", steps=16)
+    found = certify.radius(certify.build("interval"), LINEAR, X, Y, LpBall("l2", 4.0), steps=16)
     # 3 (x_1 - d_1) + 4 (x_2 - d_2) = 0 is 0.7 away, but no pixel falls by more than 0.5: the black corner is left.
     np.testing.assert_allclose(found.radius, np.sqrt(0.5), atol=1e-3)
     assert found.certified.all()
     assert (found.radius <= np.sqrt(0.5)).all()
-    wrong = certify.radius(certify.build("interval"), LINEAR, X, 1 - Y, "l2")
+    wrong = certify.radius(certify.build("interval"), LINEAR, X, 1 - Y, LpBall("l2", 4.0))
     assert not wrong.certified.any()
     assert (wrong.radius == 0).all()
     assert certify.run(certify.build("interval"), LINEAR, X, Y, LpBall("l2", 0.69)).method == "interval"
@@ -38,8 +38,8 @@ def test_the_radius_is_that_of_the_half_space():
     (lambda: certify.run(certify.build("crown"), LINEAR, X, Y, LpBall("l2", float("nan"))), "epsilon"),
     (lambda: certify.run(certify.build("dual"), LINEAR, X, Y, LpBall("l1", 0.1)), "norm l1"),
     (lambda: certify.run(certify.build("milp"), LINEAR, X, Y, LpBall("l2", 0.1)), "norm l2"),
-    (lambda: certify.radius(certify.build("milp"), LINEAR, X, Y, "l1"), "certify.run"),
-    (lambda: certify.radius(certify.build("crown"), LINEAR, X, Y, "l3"), "norm"),
+    (lambda: certify.radius(certify.build("milp"), LINEAR, X, Y, LpBall("l1", 1.0)), "certify.run"),
+    (lambda: certify.radius(certify.build("crown"), LINEAR, X, Y, LpBall("l3", 1.0)), "norm"),
 ])
 def test_bad_input_is_one_line(what, message):
     with pytest.raises(InputError, match=message) as e:

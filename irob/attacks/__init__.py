@@ -9,7 +9,6 @@ or path/to/file.py:build.
 """
 
 import inspect
-import typing
 
 import jax
 import numpy as np
@@ -61,18 +60,10 @@ def build(name: str, threat: Threat | None = None, **options) -> Attack | Ensemb
     make = registry.factory("irob.attacks", name, kind="attack")
     threat = LpBall("l2", 3.0) if threat is None else threat.validate()
     with registry.failing(name, kind="attack"):
-        wanted = typing.get_type_hints(make).get("threat", Threat)
-        if not isinstance(threat, wanted):
-            raise check.InputError(f"attack {name!r}: got the threat {threat}, wanted {_classes(wanted)}")
         attack = make(threat, **options)
     require(attack, name)
-    if threat.norm not in attack.norms:
-        raise check.InputError(f"attack {name!r}: got norm {threat.norm}, wanted {' or '.join(attack.norms)}")
+    attack.meets(threat, f"attack {name!r}")
     return attack
-
-
-def _classes(wanted) -> str:
-    return " or ".join(c.__name__ for c in typing.get_args(wanted) or (wanted,))
 
 
 def require(attack, name: str = "") -> None:

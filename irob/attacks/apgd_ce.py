@@ -1,10 +1,10 @@
 """Auto-PGD on the cross entropy: the first attack of AutoAttack; see irob.attacks.search.apgd."""
 
 from irob.attacks.search import apgd
-from irob.core.threat import LpBall
+from irob.core.threat import ImageThreat
 
 
-def build(threat: LpBall, *, steps: int = 100, restarts: int = 1, eot: int = 1) -> apgd.APGD:
+def build(threat: ImageThreat, *, steps: int = 100, restarts: int = 1, eot: int = 1) -> apgd.APGD:
     """Ascends log sum_{k != y} e^z_k - z_y with a step that adapts itself; nothing is tuned.
 
     Args:
@@ -15,7 +15,8 @@ def build(threat: LpBall, *, steps: int = 100, restarts: int = 1, eot: int = 1) 
     Raises:
         InputError: a number below 1.
 
-    >>> build(LpBall("linf", 0.3)).steps
+    >>> from irob import attacks
+    >>> attacks.build("apgd_ce").steps
     100
 
     Reference: Croce and Hein, 2020, https://arxiv.org/abs/2003.01690

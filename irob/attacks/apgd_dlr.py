@@ -1,10 +1,10 @@
 """Auto-PGD on the difference of logits ratio; see irob.attacks.search.apgd."""
 
 from irob.attacks.search import apgd
-from irob.core.threat import LpBall
+from irob.core.threat import ImageThreat
 
 
-def build(threat: LpBall, *, steps: int = 100, restarts: int = 1, eot: int = 1) -> apgd.APGD:
+def build(threat: ImageThreat, *, steps: int = 100, restarts: int = 1, eot: int = 1) -> apgd.APGD:
     """Ascends (max_{k != y} z_k - z_y) / (z_(1) - z_(3)), which a scale of the logits does not hide; three classes.
 
     Args:
@@ -15,7 +15,8 @@ def build(threat: LpBall, *, steps: int = 100, restarts: int = 1, eot: int = 1) 
     Raises:
         InputError: a number below 1; when it runs, a classifier of fewer than 3 classes.
 
-    >>> build(LpBall("linf", 0.3), restarts=5).runs
+    >>> from irob import attacks
+    >>> attacks.build("apgd_dlr", restarts=5).runs
     5
 
     Reference: Croce and Hein, 2020, https://arxiv.org/abs/2003.01690

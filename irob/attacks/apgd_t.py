@@ -1,10 +1,10 @@
 """Auto-PGD towards one class after the other; see irob.attacks.search.apgd."""
 
 from irob.attacks.search import apgd
-from irob.core.threat import LpBall
+from irob.core.threat import ImageThreat
 
 
-def build(threat: LpBall, *, steps: int = 100, restarts: int = 1, targets: int = 9, eot: int = 1) -> apgd.APGD:
+def build(threat: ImageThreat, *, steps: int = 100, restarts: int = 1, targets: int = 9, eot: int = 1) -> apgd.APGD:
     """Ascends (z_t - z_y) / (z_(1) - (z_(3) + z_(4)) / 2) for t the 2nd, 3rd, ... largest logit of the clean image.
 
     Args:
@@ -16,7 +16,8 @@ def build(threat: LpBall, *, steps: int = 100, restarts: int = 1, targets: int =
     Raises:
         InputError: a number below 1; when it runs, a classifier of fewer than 4 classes.
 
-    >>> build(LpBall("l2", 3.0)).runs
+    >>> from irob import attacks
+    >>> attacks.build("apgd_t").runs
     9
 
     Reference: Croce and Hein, 2020, https://arxiv.org/abs/2003.01690

@@ -25,7 +25,7 @@ from irob.core import batch, digest, keys
 from irob.core.check import integer, unknown
 from irob.core.progress import progress, say
 from irob.core.promises import Attack, Ensemble
-from irob.core.threat import LpBall
+from irob.core.threat import ImageThreat
 from irob.core.types import AttackResult, Classifier, value
 
 CLEAN = "clean"  # what "broke" an example that was misclassified from the start
@@ -47,7 +47,7 @@ SMALL = 8  # the second size of a piece is an eighth of the chunk
 class AutoAttack(Ensemble):
     """The ensemble; see `build`."""
 
-    threat: LpBall
+    threat: ImageThreat
     version: str
     steps: int
     queries: int
@@ -74,7 +74,7 @@ class AutoAttack(Ensemble):
     def notes(self, num_classes: int) -> tuple[str, ...]:
         """What is left out or shortened for so many classes, one sentence each.
 
-        >>> build(LpBall("l2", 1.0)).notes(3)
+        >>> attacks.build("autoattack").notes(3)
         ('apgd_t is left out: its loss needs 4 classes, the classifier has 3',)
         """
         out = []
@@ -110,7 +110,7 @@ class AutoAttack(Ensemble):
         chunk = min(chunk, len(y))
         identity = {
             "version": self.version, "steps": self.steps, "queries": self.queries, "norm": self.threat.norm,
-            "epsilon": float(self.threat.epsilon), "bounds": self.threat.bounds, "chunk": chunk,
+            "epsilon": float(self.threat.strength), "bounds": self.threat.bounds, "chunk": chunk,
             "platform": f"{jax.default_backend()} {jax.__version__}", "source": digest.source(),
             "key": digest.fingerprint(key), "weights": digest.fingerprint(classifier.variables),
             "images": digest.fingerprint((x, y)),
@@ -169,7 +169,7 @@ def _piece(key, name: str, attack, classifier, x, y, rows, chunk: int) -> tuple[
     return jax.tree.map(lambda a: a[: len(rows)], found)
 
 
-def build(threat: LpBall, *, version: str = "standard", steps: int = 100, queries: int = 5000) -> AutoAttack:
+def build(threat: ImageThreat, *, version: str = "standard", steps: int = 100, queries: int = 5000) -> AutoAttack:
     """AutoAttack; with its defaults nothing is left to choose, which is what makes results comparable.
 
     Args:
@@ -180,7 +180,7 @@ def build(threat: LpBall, *, version: str = "standard", steps: int = 100, querie
     Raises:
         InputError: unknown version, a number below 1.
 
-    >>> build(LpBall("linf", 0.3), version="rand").names
+    >>> attacks.build("autoattack", version="rand").names
     ('clean', 'apgd_ce', 'apgd_dlr')
     """
     if version not in ORDER:

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from irob.attacks.referee import margin
 from irob.core.check import integer, number
 from irob.core.promises import Attack
-from irob.core.threat import LpBall
+from irob.core.threat import ImageThreat
 from irob.core.types import Classifier, Proposal, value
 from irob.math.norms import DUAL, norm
 from irob.math.planes import step_onto
@@ -37,7 +37,7 @@ TINY = 1e-8  # a step of length 0 counts as this long, so that 0 / 0 draws towar
 class FAB(Attack):
     """The attack; see `build`.  targets: how many wrong classes are tried one by one, 0 for the untargeted attack."""
 
-    threat: LpBall
+    threat: ImageThreat
     alpha_max: jax.Array | float
     eta: jax.Array | float
     beta: jax.Array | float
@@ -60,7 +60,7 @@ class FAB(Attack):
             towards = jax.random.normal(stream, x.shape, x.dtype)
             if self.threat.norm == "linf":
                 towards = jax.random.uniform(stream, x.shape, x.dtype, -1.0, 1.0)
-            radius = 0.5 * jnp.minimum(nearest, self.threat.epsilon)
+            radius = 0.5 * jnp.minimum(nearest, self.threat.strength)
             moved = jnp.clip(x + radius * towards / norm(towards, self.threat.norm), *self.threat.bounds)
             start = jnp.where(restart == 0, x, moved)
             x_adv, distance = self._descend(classifier, x, y, start, target)
@@ -116,7 +116,7 @@ class FAB(Attack):
 
 
 def make(
-    threat: LpBall, *, steps: int, targets: int, restarts: int, alpha_max: float, eta: float, beta: float
+    threat: ImageThreat, *, steps: int, targets: int, restarts: int, alpha_max: float, eta: float, beta: float
 ) -> FAB:
     """The checked attack, for `build` here and in `fab_t`."""
     return FAB(
@@ -131,7 +131,7 @@ def make(
 
 
 def build(
-    threat: LpBall,
+    threat: ImageThreat,
     *,
     steps: int = 100,
     restarts: int = 1,
@@ -150,7 +150,8 @@ def build(
     Raises:
         InputError: a number out of range.
 
-    >>> build(LpBall("l2", 1.0)).minimum_norm
+    >>> from irob import attacks
+    >>> attacks.build("fab").minimum_norm
     True
     """
     return make(threat, steps=steps, targets=0, restarts=restarts, alpha_max=alpha_max, eta=eta, beta=beta)

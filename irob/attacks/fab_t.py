@@ -8,11 +8,11 @@ Reference: Croce and Hein, 2020, https://arxiv.org/abs/2003.01690
 
 from irob.attacks.fab import FAB, make
 from irob.core.check import integer
-from irob.core.threat import LpBall
+from irob.core.threat import ImageThreat
 
 
 def build(
-    threat: LpBall,
+    threat: ImageThreat,
     *,
     steps: int = 100,
     targets: int = 9,
@@ -31,7 +31,8 @@ def build(
     Raises:
         InputError: a number out of range.
 
-    >>> build(LpBall("linf", 0.3), targets=4).targets
+    >>> from irob import attacks
+    >>> attacks.build("fab_t", targets=4).targets
     4
     """
     targets = integer("targets", targets, low=1)

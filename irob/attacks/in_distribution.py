@@ -28,14 +28,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.attacks.pgd import odds
 from irob.attacks.referee import margin
+from irob.attacks.search.ascent import odds
 from irob.attacks.search.inversion import METHODS, invert
 from irob.attacks.search.lagrangian import adaptive, binary
 from irob.attacks.search.walk import BLOCK, walk
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.promises import Attack
-from irob.core.threat import LpBall, ManifoldBall
+from irob.core.threat import ImageThreat, ManifoldBall
 from irob.core.types import Classifier, Generator, Proposal, value
 from irob.math import balls
 
@@ -198,7 +198,7 @@ class InDistribution(Attack):
                     goal,
                     lambda image: self.threat.distance(x, image),
                     moved,
-                    radius=self.threat.epsilon,
+                    radius=self.threat.strength,
                     steps=self.steps,
                     step_size=self.learning_rate,
                     damping=self.damping,
@@ -224,7 +224,7 @@ class InDistribution(Attack):
 
 
 def build(
-    threat: LpBall,
+    threat: ImageThreat,
     *,
     generator: Generator | None = None,
     protocol: str = "default",
@@ -247,7 +247,7 @@ def build(
     inversion_learning_rate: float | None = None,
     latent_radius: float | None = None,
 ) -> InDistribution:
-    """The in-distribution attack on a generator; what is None is the protocol's.
+    """The in-distribution attack on a generator; an option that is None has the value of the protocol.
 
     Args:
         generator: g(z, y), every stage included.
@@ -285,5 +285,5 @@ def build(
         latent_radius = number("latent_radius", latent_radius, low=0.0, open_low=True)
     for name in _NUMBERS:
         o[name] = number(name, o[name], low=0.0, open_low=name != "noise")
-    within = ManifoldBall(generator, threat.epsilon, threat.norm, threat.bounds)
+    within = ManifoldBall(generator, threat.strength, threat.norm, threat.bounds)
     return InDistribution(threat=within, protocol=protocol, latent_radius=latent_radius, **o)

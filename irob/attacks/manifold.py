@@ -21,7 +21,7 @@ from irob.attacks.search.inversion import invert
 from irob.attacks.search.walk import BLOCK, refreshed
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.promises import Attack
-from irob.core.threat import LpBall, ManifoldBall
+from irob.core.threat import ImageThreat, ManifoldBall
 from irob.core.types import Classifier, Generator, Proposal, value
 from irob.math import balls
 
@@ -97,7 +97,7 @@ class Manifold(Attack):
                 moved,
                 walks=self.walks,
                 origin=margin(clean, y),
-                radius=REACH * self.threat.epsilon,
+                radius=REACH * self.threat.strength,
                 steps=self.steps,
                 step_size=self.step_size,
                 damping=self.damping,
@@ -108,7 +108,7 @@ class Manifold(Attack):
 
 
 def build(
-    threat: LpBall,
+    threat: ImageThreat,
     *,
     generator: Generator | None = None,
     initialisation: str = "code",
@@ -138,8 +138,8 @@ def build(
     Raises:
         InputError: no generator, an unknown name, a number out of range.
 
-    >>> import irob.generators
-    >>> attack = build(LpBall("l2", 1.0), generator=irob.generators.build("affine", key=jax.random.key(0)))
+    >>> from irob import attacks, generators
+    >>> attack = attacks.build("manifold", generator=generators.build("affine", key=jax.random.key(0)))
     >>> attack.minimum_norm, attack.walks
     (True, 4)
     """
@@ -148,7 +148,7 @@ def build(
     if initialisation not in INITIALISATIONS:
         raise unknown("initialisation", initialisation, INITIALISATIONS)
     return Manifold(
-        threat=ManifoldBall(generator, threat.epsilon, threat.norm, threat.bounds),
+        threat=ManifoldBall(generator, threat.strength, threat.norm, threat.bounds),
         step_size=number("step_size", step_size, low=0.0, open_low=True),
         damping=number("damping", damping, low=0.0, open_low=True),
         noise=number("noise", noise, low=0.0),

@@ -6,7 +6,7 @@ by Adam ascent on zeta, projected before every evaluation; an example stops at i
 is eta U(0, 1) n / |n|_p with n ~ N(0, I).
 
 The published threat is the latent ball, `LatentBall(generator, eta)`: eta says nothing of how far the image moves.  In
-an image threat, `LpBall`, the attack keeps to a latent ball too, and the referee throws away what is outside
+an image threat the attack keeps to a latent ball too, and the referee throws away what is outside
 |x_adv - x| <= epsilon, so that its rows stand beside those of other attacks.  With `keep="nearest"` an example goes on
 after the first misclassified image and keeps the nearest in the threat's own distance.
 
@@ -21,13 +21,13 @@ import numpy as np
 import optax
 
 from irob.attacks.manifold import INITIALISATIONS, require
-from irob.attacks.pgd import odds
 from irob.attacks.referee import margin
+from irob.attacks.search.ascent import odds
 from irob.attacks.search.inversion import invert
 from irob.attacks.search.walk import BLOCK, nearer
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.promises import Attack
-from irob.core.threat import LatentBall, LpBall, ManifoldBall
+from irob.core.threat import LatentBall, ManifoldBall, Threat
 from irob.core.types import Classifier, Generator, Proposal, value
 from irob.math import balls, norms
 
@@ -39,7 +39,7 @@ KEEP = ("first", "nearest")
 class OnManifold(Attack):
     """The attack; see `build`.  eta: None where the threat is a latent ball, which has its own."""
 
-    threat: ManifoldBall | LatentBall
+    threat: Threat
     eta: jax.Array | float | None
     learning_rate: jax.Array | float
     latent_norm: str
@@ -49,6 +49,8 @@ class OnManifold(Attack):
     restarts: int
     inversion_restarts: int
     inversion_steps: int
+
+    threats = (*Attack.threats, LatentBall)
 
     @property
     def needs_codes(self) -> bool:  # type: ignore[override]
@@ -71,8 +73,7 @@ class OnManifold(Attack):
             z = invert(jax.random.fold_in(key, 0), self.generator, x, y, restarts=r, steps=s)
         rule = optax.scale_by_adam()
 
-        eta = self.threat.eta if isinstance(self.threat, LatentBall) else self.eta
-        assert eta is not None
+        eta = self.threat.strength if self.eta is None else self.eta
 
         def project(zeta):
             return balls.project(zeta, eta, self.latent_norm)
@@ -108,7 +109,7 @@ class OnManifold(Attack):
 
 
 def build(
-    threat: LpBall | LatentBall,
+    threat: Threat,
     *,
     generator: Generator | None = None,
     eta: float | None = None,
@@ -135,22 +136,22 @@ def build(
     Raises:
         InputError: no generator, an unknown name, a number out of range.
 
-    >>> import irob.generators
-    >>> g = irob.generators.build("affine", key=jax.random.key(0))
-    >>> build(LpBall("l2", 4.0), generator=g, eta=0.5).latent_norm
+    >>> from irob import attacks, generators
+    >>> g = generators.build("affine", key=jax.random.key(0))
+    >>> attacks.build("on_manifold", generator=g, eta=0.5).latent_norm
     'linf'
     """
-    if isinstance(threat, LatentBall):
+    if threat.coded:
         if eta is not None or latent_norm is not None:
             raise InputError("eta: got one beside a latent ball, which has its own; leave out eta and latent_norm")
         if initialisation != "code":
             raise InputError(f'initialisation: got {initialisation!r}, wanted "code": a latent ball is about the code')
-        within: LatentBall | ManifoldBall = threat
+        within = threat
         latent_norm = threat.norm
     elif generator is None:
         raise InputError('generator: got none, wanted one; pass generator=irob.generators.load("acgan_mnist")')
     else:
-        within = ManifoldBall(generator, threat.epsilon, threat.norm, threat.bounds)
+        within = ManifoldBall(generator, threat.strength, threat.norm, threat.bounds)
         eta, latent_norm = number("eta", 0.3 if eta is None else eta, low=0.0), latent_norm or "linf"
     named = (("latent_norm", latent_norm, LATENT), ("keep", keep, KEEP))
     for what, name, choices in (*named, ("initialisation", initialisation, INITIALISATIONS)):

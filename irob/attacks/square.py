@@ -21,7 +21,7 @@ import numpy as np
 from irob.attacks.referee import margin
 from irob.core.check import integer, number
 from irob.core.promises import Attack
-from irob.core.threat import LpBall
+from irob.core.threat import ImageThreat
 from irob.core.types import Classifier, Proposal, value
 from irob.math.norms import norm
 
@@ -33,7 +33,7 @@ TINY = 1e-12
 class Square(Attack):
     """The attack; see `build`."""
 
-    threat: LpBall
+    threat: ImageThreat
     steps: int
     restarts: int
     p_init: float
@@ -118,19 +118,19 @@ def _sign(u: jax.Array) -> jax.Array:
 
 
 def _stripes(key, threat, x):
-    return threat.project(x, x + threat.epsilon * _sign(jax.random.uniform(key, (1, *x.shape[1:]))))
+    return threat.project(x, x + threat.strength * _sign(jax.random.uniform(key, (1, *x.shape[1:]))))
 
 
 def _square(key, threat, x, x_adv, size, patterns):
     u = jax.random.uniform(key, (2 + x.shape[2],))  # one draw: each call of the generator is a program of its own
     *_, inside = _place(u[:2], x.shape, size)
-    return threat.project(x, x_adv + 2 * threat.epsilon * inside * _sign(u[2:]))
+    return threat.project(x, x_adv + 2 * threat.strength * inside * _sign(u[2:]))
 
 
 def _full(threat, x, delta):
     """x + delta, delta stretched to length epsilon, clipped to the box."""
     length = norm(delta, threat.norm)
-    return jnp.clip(x + delta * (threat.epsilon / (TINY + length)), *threat.bounds)
+    return jnp.clip(x + delta * (threat.strength / (TINY + length)), *threat.bounds)
 
 
 def _tiles(key, threat, x):
@@ -159,13 +159,13 @@ def _moved(key, threat, x, x_adv, size, patterns):
     pattern = jnp.where(u[4] < 0.5, patterns[0], patterns[1])
     pattern = jnp.roll(jnp.roll(pattern, top, 0), left, 1)[..., None] * _sign(u[5:])
     new = pattern + delta * inside / (TINY + mass(delta * inside) ** (1 / power))
-    spare = jnp.maximum(threat.epsilon**power - jnp.sum(mass(delta)), 0.0) / x.shape[2]
+    spare = jnp.maximum(threat.strength**power - jnp.sum(mass(delta)), 0.0) / x.shape[2]
     budget = (spare + mass(delta * (inside | source))) ** (1 / power)
     new = new * budget / (TINY + mass(new) ** (1 / power))
     return _full(threat, x, jnp.where(inside, new, jnp.where(source, 0.0, delta)))
 
 
-def build(threat: LpBall, *, steps: int = 5000, restarts: int = 1, p_init: float = 0.8) -> Square:
+def build(threat: ImageThreat, *, steps: int = 5000, restarts: int = 1, p_init: float = 0.8) -> Square:
     """Square attack.
 
     Args:
@@ -176,7 +176,8 @@ def build(threat: LpBall, *, steps: int = 5000, restarts: int = 1, p_init: float
     Raises:
         InputError: a number out of range.
 
-    >>> build(LpBall("linf", 0.3)).steps
+    >>> from irob import attacks
+    >>> attacks.build("square").steps
     5000
     """
     return Square(

@@ -34,10 +34,10 @@ import numpy as np
 from scipy import special
 
 from irob import attacks
-from irob.attacks.pgd import odds
+from irob.attacks.search.ascent import odds
 from irob.core import check, keys
 from irob.core.compile import jit
-from irob.core.threat import LpBall
+from irob.core.threat import ImageThreat
 from irob.core.types import Classifier
 
 TAIL = 0.01  # of the sign test
@@ -127,7 +127,7 @@ def transfer_beats_direct(transferred, direct) -> Warnings:
     return _beaten("transfer_beats_direct", transferred, direct, message)
 
 
-def step_above_epsilon(threat: LpBall, x, x_adv) -> Warnings:
+def step_above_epsilon(threat: ImageThreat, x, x_adv) -> Warnings:
     """"step_above_epsilon": images that an attack proposes lie outside the ball or the box.
 
     Args:
@@ -142,7 +142,7 @@ def step_above_epsilon(threat: LpBall, x, x_adv) -> Warnings:
 
 
 def examine(
-    key, classifier: Classifier, x, y, *, threat: LpBall | None = None, attack=None, count: int = 32
+    key, classifier: Classifier, x, y, *, threat: ImageThreat | None = None, attack=None, count: int = 32
 ) -> Warnings:
     """The probes that need a few examples only.
 
@@ -169,14 +169,14 @@ def examine(
     y = np.asarray(y, np.int32)[: len(x)]
     found = gradients(classifier, x, y) + random_output(classifier, x) + probabilities(classifier, x)
     if threat is not None:
-        double = threat.at(2 * threat.epsilon)
+        double = threat.at(2 * threat.strength)
 
         def success(ball, name="pgd", **options):
             return attacks.run(attacks.build(name, ball, **options), key, classifier, x, y).success
 
         few, many, wide = success(threat, steps=10), success(threat, steps=100), success(double, steps=100)
         found += more_steps({10: few, 100: many})
-        found += larger_epsilon({float(threat.epsilon): many, float(double.epsilon): wide})
+        found += larger_epsilon({float(threat.strength): many, float(double.strength): wide})
         found += black_box_beats_white_box(success(threat, "square", steps=200), few | many)
     if attack is not None and not (attack.needs_generator or attack.minimum_norm):
         proposals = _proposals(attack, classifier, keys.for_examples(key, jnp.arange(len(x))), x, y)

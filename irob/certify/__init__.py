@@ -22,12 +22,10 @@ import numpy as np
 from irob.core import batch, check, compile, layers, registry
 from irob.core.evidence import Certificate
 from irob.core.promises import LayerCertifier, ModelCertifier
-from irob.core.threat import LpBall
+from irob.core.threat import Threat
 from irob.core.types import Classifier
 
 __all__ = ["build", "names", "radius", "run", "takes"]
-
-WIDEST = {"l1": 16.0, "l2": 4.0, "linf": 0.5}  # where the search for a radius starts
 
 
 def names() -> tuple[str, ...]:
@@ -71,7 +69,7 @@ def build(name: str, **options) -> LayerCertifier | ModelCertifier:
 
 
 def run(
-    certifier, classifier: Classifier, x, y, threat: LpBall, *, chunk: int | None = None, label: str = ""
+    certifier, classifier: Classifier, x, y, threat: Threat, *, chunk: int | None = None, label: str = ""
 ) -> Certificate:
     """Certifies every example in chunks, under float32 matrix products.
 
@@ -92,10 +90,15 @@ def run(
     Raises:
         InputError: wrong shapes, pixels outside [0,1], labels out of range, an opaque classifier, a layer that the
             certifier does not know (by name), a threat or a norm that it is not for, NaN logits.
+
+    >>> from irob import classifiers
+    >>> from irob.core.threat import LpBall
+    >>> net = [layers.Flatten(), layers.Dense(jnp.eye(2), jnp.zeros(2)), layers.ReLU()]
+    >>> f, x = classifiers.from_layers(net, 2, (1, 2, 1)), np.array([0.9, 0.1], np.float32).reshape(1, 1, 2, 1)
+    >>> [run(build(name), f, x, np.array([0]), LpBall("linf", 0.1)).margin.round(3)[0] for name in ("crown", "dual")]
+    [np.float32(0.6), np.float32(0.6)]
     """
-    if not isinstance(threat, LpBall):
-        raise check.InputError(f"{method(certifier)}: got the threat {threat}, wanted an LpBall")
-    threat.validate()
+    certifier.meets(threat.validate(), method(certifier))
     if isinstance(certifier, ModelCertifier):
         return certifier.run(classifier, x, y, threat, chunk=chunk, label=label)
     found, _ = _stream(certifier, classifier, x, y, threat, None, chunk, label)
@@ -104,8 +107,8 @@ def run(
 
 
 def radius(
-    certifier, classifier: Classifier, x, y, norm: str = "l2", *, high: float | None = None, steps: int = 12,
-    chunk: int | None = None, label: str = "",
+    certifier, classifier: Classifier, x, y, threat: Threat, *, steps: int = 12, chunk: int | None = None,
+    label: str = "",
 ) -> Certificate:
     """The largest epsilon that is certified for every example, by bisection of [0, high]; certified where above 0.
 
@@ -115,18 +118,19 @@ def radius(
     the certifier's margin falls with epsilon.
 
     Args:
-        high: no radius above is tried; by default 16, 4 or 0.5 for "l1", "l2" or "linf".
+        threat: its strength, above 0, is `high`: no radius above is tried.
         steps: bisections, each at the cost of one certificate.
 
     Returns:
-        Certificate with the radius in image units, and the margin at it.
+        Certificate with the radius in the unit of the threat's strength, and the margin at it.
 
     Raises:
         InputError: as `run`; also a certifier with a run of its own, which finds its radii itself.
     """
     if isinstance(certifier, ModelCertifier):
         raise check.InputError(f"{method(certifier)}: got a certifier that is no walk over layers; use certify.run")
-    threat = LpBall(norm, check.number("high", WIDEST.get(norm, 1.0) if high is None else high, low=0, open_low=True))
+    certifier.meets(threat.validate(), method(certifier))
+    check.number("epsilon", threat.strength, low=0.0, open_low=True)
     steps = check.integer("steps", steps, low=1)
     (margin, certified, prediction), reach = _stream(certifier, classifier, x, y, threat, steps, chunk, label)
     return Certificate(margin, certified, reach, prediction, method(certifier))
@@ -140,9 +144,6 @@ def method(certifier) -> str:
 
 def _stream(certifier, classifier, x, y, threat, steps, chunk, label):
     """((margin, certified, prediction), radius or None) of all examples."""
-    if threat.norm not in certifier.norms:
-        wanted = " or ".join(certifier.norms)
-        raise check.InputError(f"{method(certifier)}: got norm {threat.norm}, wanted {wanted}")
     check.images(x, y, num_classes=classifier.num_classes)
     x, y = np.asarray(x, np.float32), np.asarray(y, np.int32)
     if len(y) == 0:
@@ -167,7 +168,7 @@ def _stream(certifier, classifier, x, y, threat, steps, chunk, label):
 
 
 @compile.jit(static_argnums=(5,))
-def _chunk(certifier, walked: tuple[Any, ...], x, y, threat: LpBall, steps: int | None):
+def _chunk(certifier, walked: tuple[Any, ...], x, y, threat: Threat, steps: int | None):
     """The certificates of one chunk; with `steps`, at the largest certified radius below the threat's."""
 
     def one(x, y):
@@ -187,9 +188,9 @@ def _chunk(certifier, walked: tuple[Any, ...], x, y, threat: LpBall, steps: int 
 
         finite = jnp.all(jnp.isfinite(logits))
         if steps is None:
-            return (*prove(threat.epsilon), prediction), None, finite
+            return (*prove(threat.strength), prediction), None, finite
         clean = logits[y] - jnp.max(jnp.where(jnp.arange(len(logits)) == y, -jnp.inf, logits))
-        start = (jnp.zeros(()), jnp.asarray(threat.epsilon), clean, jnp.zeros((), bool))
+        start = (jnp.zeros(()), jnp.asarray(threat.strength), clean, jnp.zeros((), bool))
         low, _, margin, certified = jax.lax.fori_loop(0, steps, halve, start)
         return (margin, certified, prediction), low, finite
 

@@ -29,10 +29,9 @@ from irob.core import check, compile, layers
 from irob.core.evidence import Certificate
 from irob.core.progress import progress
 from irob.core.promises import ModelCertifier
-from irob.core.threat import LpBall
+from irob.core.threat import Threat
 from irob.math.rounding import TINY
 
-NORMS = ("l1", "linf")
 TOLERANCE = 1e-7  # of HiGHS, for a variable of size 1
 LARGEST = 20_000  # units
 
@@ -44,24 +43,22 @@ class Milp(ModelCertifier):
     exact: int | None
     seconds: float
 
-    norms = NORMS
+    norms = ("l1", "linf")
+    otherwise = "crown takes l2, which is not linear"
 
-    def run(self, classifier, x, y, threat: LpBall, *, chunk=None, label: str = "") -> Certificate:
+    def run(self, classifier, x, y, threat: Threat, *, chunk=None, label: str = "") -> Certificate:
         """As `certify.run`; `chunk` changes nothing.
 
         Raises:
-            InputError: norm l2, which is not linear; a layer that is neither affine nor ReLU; a network too large;
-                logits that are not finite.
+            InputError: a layer that is neither affine nor ReLU; a network too large; logits that are not finite.
         """
-        if threat.norm not in NORMS:
-            raise check.InputError(f"milp: got norm {threat.norm}, wanted {' or '.join(NORMS)}; use crown for l2")
         check.images(x, y, num_classes=classifier.num_classes)
         x, y = np.asarray(x, np.float32), np.asarray(y, np.int32)
         walked = layers.of(classifier)
         supported(walked, x.shape[1:])
         walked = roundoff.single(walked)
         parts = segments(walked, x.shape[1:])
-        ball = threat.at(jnp.float32(threat.epsilon))
+        ball = threat.at(jnp.float32(threat.strength))
         margins: list[float] = []
         guesses: list[int] = []
         with jax.default_matmul_precision("float32"):
@@ -148,7 +145,7 @@ def _segments(given, shape):
     return found
 
 
-def minimum(parts, x: np.ndarray, y: int, threat: LpBall, bounds, lower: np.ndarray, lost: np.ndarray,
+def minimum(parts, x: np.ndarray, y: int, threat: Threat, bounds, lower: np.ndarray, lost: np.ndarray,
             exact: int | None, seconds: float) -> float:
     """A lower bound of the margin of one example: the smallest of all classes."""
     lower = np.where(np.isnan(lower), -math.inf, lower).astype(np.float64)
@@ -177,7 +174,7 @@ def minimum(parts, x: np.ndarray, y: int, threat: LpBall, bounds, lower: np.ndar
 def _programme(parts, x, threat, bounds, exact):
     """(objective of the last hidden units, constant, seconds) -> what is proved of their minimum."""
     x = np.asarray(x, np.float64).ravel()
-    epsilon, (floor, ceiling) = float(threat.epsilon), threat.bounds
+    epsilon, (floor, ceiling) = float(threat.strength), threat.bounds
     low, high = [np.maximum(x - epsilon, floor)], [np.minimum(x + epsilon, ceiling)]
     rows, last, place = [], np.arange(len(x)), len(x)  # rows: (places, coefficients as a sparse matrix, from, to)
     integral = [np.zeros(len(x))]

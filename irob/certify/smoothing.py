@@ -27,7 +27,7 @@ from irob.core import batch, check, compile, keys, memory
 from irob.core.check import InputError, integer, number
 from irob.core.evidence import Certificate
 from irob.core.promises import ModelCertifier
-from irob.core.threat import LpBall
+from irob.core.threat import Threat
 from irob.core.types import Classifier, value
 from irob.math import noise, norms
 from irob.math.confidence import clopper_pearson
@@ -50,6 +50,7 @@ class Smoothing(ModelCertifier):
 
     needs_layers = False
     needs_key = True
+    otherwise = "convert=True certifies the ball of another norm that the l2 ball holds"
 
     @property
     def norms(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -78,7 +79,7 @@ class Smoothing(ModelCertifier):
         level = np.minimum(1.0, 2 * bdtrc(first - 1.0, first + second, 0.5))
         return np.where(level <= 1 - self.confidence, votes.argmax(-1), ABSTAIN)
 
-    def run(self, classifier: Classifier, x, y, threat: LpBall, *, chunk: int | None = None, label: str = ""):
+    def run(self, classifier: Classifier, x, y, threat: Threat, *, chunk: int | None = None, label: str = ""):
         """CERTIFY of every example against a threat set.
 
         Args:
@@ -96,12 +97,13 @@ class Smoothing(ModelCertifier):
         Raises:
             InputError: another norm than l2 without `convert`; wrong shapes; NaN logits.
         """
-        threat.validate()
+        self.meets(threat.validate(), "smoothing")
         check.images(x, y, num_classes=classifier.num_classes)
-        factor = self._factor(threat.norm, math.prod(np.shape(x)[1:]))
+        # What an l2 radius certifies in another norm: |d|_2 <= |d|_1 and |d|_2 <= sqrt(size) |d|_inf.
+        factor = 1 / math.sqrt(math.prod(np.shape(x)[1:])) if threat.norm == "linf" else 1.0
         predicted, radius = self.certify(classifier, x, chunk=chunk, label=label)
         right = predicted == np.asarray(y)
-        epsilon = float(threat.epsilon)
+        epsilon = float(threat.strength)
         reach = radius * factor * (1 - INEXACT)
         left = (reach - epsilon) / factor / max(self._drawn, np.finfo(np.float64).tiny)
         margin = np.where(right, np.maximum(2 * ndtr(left) - 1 - INEXACT, -1.0), -1.0)
@@ -121,13 +123,6 @@ class Smoothing(ModelCertifier):
         """What the certificate is, in words."""
         return (f"smoothing (sigma {float(self.sigma):g}, {self.samples} samples, "
                 f"confidence {self.confidence:g} per example)")
-
-    def _factor(self, norm: str, size: int) -> float:
-        """What an l2 radius certifies in another norm: |d|_2 <= |d|_1 and |d|_2 <= sqrt(size) |d|_inf."""
-        if norm != "l2" and not self.convert:
-            raise InputError(f"smoothing: got norm {norm}, wanted l2; convert=True certifies the {norm} ball that the "
-                             "l2 ball holds")
-        return 1 / math.sqrt(size) if norm == "linf" else 1.0
 
     def _votes(self, classifier, x, samples: tuple[int, ...], chunk, label) -> list[np.ndarray]:
         """i[n,K] for each of the votes, whose noise is independent."""

@@ -13,25 +13,48 @@ from typing import Any, Self
 import jax
 import numpy as np
 
+from irob.core.check import InputError
 from irob.core.evidence import Certificate
-from irob.core.threat import CodeThreat, LpBall
+from irob.core.threat import LpBall, Threat
 from irob.core.types import AttackResult, Classifier, Generator, Proposal
 from irob.math.norms import NORMS
 
 CHUNK = 16  # examples that a certifier takes at a time unless it says otherwise
 
 
-class Searcher(abc.ABC):
-    """What single attacks and ensembles have in common.
+class Promise(abc.ABC):  # noqa: B024
+    """For which threats something works; asked before any work, by `meets`."""
 
-    threat: where they look, and where the referee judges; its strength is a leaf.  Which threats an attack is for is
-    said by the annotation of its `build`.
-    """
-
-    threat: Any
+    threats: tuple[type[Threat], ...] = (LpBall,)
+    """Kinds of threat that it is for: what attacks are built for, and certifiers are run on."""
 
     norms: tuple[str, ...] = tuple(NORMS)
     """Norms of the threat that it knows."""
+
+    otherwise: str = ""
+    """What to do about a norm that it does not know, if there is anything."""
+
+    def meets(self, threat: Threat, name: str) -> None:
+        """Raises `InputError` unless it is for this threat.  name: how the error calls it.
+
+        >>> from irob import attacks
+        >>> attacks.build("pgd").meets(LpBall("linf", 0.1), "attack 'pgd'")
+        """
+        if not isinstance(threat, self.threats):
+            wanted = " or ".join(kind.__name__ for kind in self.threats)
+            raise InputError(f"{name}: got the threat {threat}, wanted {wanted}")
+        if threat.norm not in self.norms:
+            hint = f"; {self.otherwise}" if self.otherwise else ""
+            raise InputError(f"{name}: got norm {threat.norm}, wanted {' or '.join(self.norms)}{hint}")
+
+
+class Searcher(Promise):
+    """What single attacks and ensembles have in common.
+
+    threat: where they look, and where the referee judges; its strength is a leaf.
+    """
+
+    threat: Any
 
     needs_codes: bool = False
     """It starts from the codes of the images, which the caller must know."""
@@ -51,7 +74,7 @@ class Searcher(abc.ABC):
     @property
     def needs_generator(self) -> bool:
         """Whether it moves in the latent space of a generator, which its threat holds."""
-        return isinstance(self.threat, CodeThreat)
+        return self.threat.coded
 
     @property
     def generator(self) -> Generator:
@@ -66,7 +89,7 @@ class Searcher(abc.ABC):
         threat = self.threat.at(strength)
         return dataclasses.replace(self, threat=threat)  # type: ignore[type-var]
 
-    def require(self, x: np.ndarray, z: np.ndarray | None) -> None:  # noqa: B027
+    def require(self, x: np.ndarray, z: np.ndarray | None) -> None:
         """Raises `InputError` where it cannot work on the images f[n,H,W,C] and codes f[n,d]; by default nowhere."""
 
 
@@ -113,11 +136,8 @@ class Ensemble(Searcher):
         """
 
 
-class Certifier(abc.ABC):  # noqa: B024
+class Certifier(Promise):
     """What all certifiers have in common."""
-
-    norms: tuple[str, ...] = tuple(NORMS)
-    """Norms of the threat in which it proves anything; others are refused, by a `ModelCertifier` in its own words."""
 
     needs_layers: bool = True
     """It reads the explicit layers of the classifier; an opaque function is refused before any work."""
@@ -133,7 +153,7 @@ class LayerCertifier(Certifier):
     """A certifier that walks through explicit layers, one example after the other."""
 
     @abc.abstractmethod
-    def margin(self, layers: tuple[Any, ...], x: jax.Array, y: jax.Array, threat: LpBall) -> jax.Array:
+    def margin(self, layers: tuple[Any, ...], x: jax.Array, y: jax.Array, threat: Threat) -> jax.Array:
         """Lower bound of min over x' in the threat of f_y(x') - max over k != y of f_k(x'), one example.
 
         Args:
@@ -150,7 +170,7 @@ class ModelCertifier(Certifier):
 
     @abc.abstractmethod
     def run(
-        self, classifier: Classifier, x, y, threat: LpBall, *, chunk: int | None = None, label: str = ""
+        self, classifier: Classifier, x, y, threat: Threat, *, chunk: int | None = None, label: str = ""
     ) -> Certificate:
         """The certificates of all examples.
 

@@ -35,6 +35,9 @@ class Threat(abc.ABC):
     nested: bool = False
     """Every move of a smaller strength is one of a larger: what broke an image breaks it at every larger strength."""
 
+    coded: bool = False
+    """Moves are codes of a generator, which is then the threat's `generator`."""
+
     @property
     @abc.abstractmethod
     def name(self) -> str:
@@ -106,8 +109,48 @@ def _checked(threat: Any, strength: Any) -> None:
         threat.validate()
 
 
+class ImageThreat(Threat):
+    """A threat whose moves are images, with the geometry that a search among images needs."""
+
+    @abc.abstractmethod
+    def project(self, x: jax.Array, x_adv: jax.Array) -> jax.Array:
+        """An image of the threat and of the box near x_adv."""
+
+    @abc.abstractmethod
+    def sample(self, key: jax.Array, x: jax.Array) -> jax.Array:
+        """A random image of the threat and of the box."""
+
+    @abc.abstractmethod
+    def distance(self, x: jax.Array, x_adv: jax.Array) -> jax.Array:
+        """How far x_adv is from x, in the unit of the strength."""
+
+    @abc.abstractmethod
+    def normalise(self, gradient: jax.Array) -> jax.Array:
+        """The step of length 1 that climbs a gradient most steeply."""
+
+    def moves(self, proposal: Proposal) -> jax.Array:
+        """Images."""
+        return proposal.x_adv
+
+    def home(self, x: jax.Array, z: jax.Array | None) -> jax.Array:
+        """The image itself."""
+        return x
+
+    def render(self, x: jax.Array, y: jax.Array, move: jax.Array) -> jax.Array:
+        """The image, brought back into threat and box."""
+        return self.project(x, move)
+
+    def moved(self, x: jax.Array, z: jax.Array | None, move: jax.Array, image: jax.Array) -> jax.Array:
+        """The distance of the image."""
+        return self.distance(x, image)
+
+    def contains(self, x: jax.Array, x_adv: jax.Array, tolerance: float = SLACK) -> jax.Array:
+        """Whether x_adv is in the threat and in the box, up to float noise; NaN is in neither."""
+        return self.allows(x_adv, x_adv, self.distance(x, x_adv), tolerance)
+
+
 @value("norm", "bounds")
-class LpBall(Threat):
+class LpBall(ImageThreat):
     """An lp ball within the box of images.
 
     Args:
@@ -163,22 +206,6 @@ class LpBall(Threat):
         number("epsilon", self.epsilon, low=0.0)
         return self
 
-    def moves(self, proposal: Proposal) -> jax.Array:
-        """Images."""
-        return proposal.x_adv
-
-    def home(self, x: jax.Array, z: jax.Array | None) -> jax.Array:
-        """The image itself."""
-        return x
-
-    def render(self, x: jax.Array, y: jax.Array, move: jax.Array) -> jax.Array:
-        """The image, brought back into ball and box."""
-        return self.project(x, move)
-
-    def moved(self, x: jax.Array, z: jax.Array | None, move: jax.Array, image: jax.Array) -> jax.Array:
-        """|image - x|."""
-        return self.distance(x, image)
-
     def project(self, x: jax.Array, x_adv: jax.Array) -> jax.Array:
         """Onto the ball about x, then onto the box, as the field does.
 
@@ -194,10 +221,6 @@ class LpBall(Threat):
         """|x_adv - x| in this ball's norm."""
         return norms.norm(x_adv - x, self.norm)
 
-    def contains(self, x: jax.Array, x_adv: jax.Array, tolerance: float = SLACK) -> jax.Array:
-        """Whether x_adv is in the ball and in the box, up to float noise; NaN is in neither."""
-        return self.allows(x_adv, x_adv, self.distance(x, x_adv), tolerance)
-
     def normalise(self, gradient: jax.Array) -> jax.Array:
         """The direction of steepest ascent: |d| <= 1 that maximises d . gradient; 0 where the gradient is 0."""
         return norms.steepest(gradient, self.norm)
@@ -207,6 +230,8 @@ class CodeThreat(Threat):
     """A threat whose moves are codes: the adversary shows only what the generator draws.  y stays that of x."""
 
     generator: Generator
+
+    coded = True
 
     def moves(self, proposal: Proposal) -> jax.Array:
         """Codes.

@@ -24,7 +24,7 @@ from irob.core import keys, layers, registry
 from irob.core.check import InputError, integer
 from irob.core.evidence import EvidenceError, Row, Side
 from irob.core.promises import LayerCertifier, ModelCertifier
-from irob.core.threat import LpBall
+from irob.core.threat import LpBall, Threat
 from irob.core.types import Classifier, Dataset
 from irob.evaluation import robustness
 from irob.evaluation.pieces import Pieces, fingerprint
@@ -73,7 +73,7 @@ class _Job:
     classifier: Classifier
     data: Dataset
     radii: list[float]
-    threat: LpBall
+    threat: Threat
     name: str
     attack: robustness.Plan
     pieces: Pieces
@@ -170,7 +170,7 @@ def build(plan: Plan, key: jax.Array) -> LayerCertifier | ModelCertifier:
     return certify.build(plan.certifier, **plan.options, **given)
 
 
-def examine(certifier: LayerCertifier | ModelCertifier, classifier: Classifier, data: Dataset, threat: LpBall) -> None:
+def examine(certifier: LayerCertifier | ModelCertifier, classifier: Classifier, data: Dataset, threat: Threat) -> None:
     """Raises what the certifier says of the classifier and the threat: it certifies one example, or traces it."""
     if isinstance(certifier, smoothing.Smoothing):
         few = dataclasses.replace(certifier, samples=smoothing.least(certifier.confidence), selection=1)
@@ -221,8 +221,8 @@ def _walked(
     chosen = np.flatnonzero(clean)
     if plan.curve and radius is None and len(chosen):
         settings = {**job.identity(plan), "high": BEYOND * job.radii[-1], "examples": fingerprint(chosen)}
-        search = functools.partial(certify.radius, high=BEYOND * job.radii[-1], label=job.says(plan.certifier))
-        work = functools.partial(proved, chosen, job.threat.norm, search)
+        search = functools.partial(certify.radius, label=job.says(plan.certifier))
+        work = functools.partial(proved, chosen, job.threat.at(BEYOND * job.radii[-1]), search)
         found = job.pieces.get(f"{job.section}-radius", settings, work)
         radius = np.max(certified * np.asarray(job.radii)[:, None], axis=0)  # what is certified already
         radius[chosen] = np.maximum(radius[chosen], found["radius"])

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from irob.attacks import warnings
-from irob.core.threat import LpBall
+from irob.core.threat import ImageThreat
 from irob.core.types import Classifier, Dataset
 from irob.evaluation.robustness import Outcome, latent
 
@@ -22,7 +22,7 @@ def of(
     outcomes: Sequence[Outcome] = (),
     *,
     epsilons: Sequence[float] = (),
-    threat: LpBall | None = None,
+    threat: ImageThreat | None = None,
     count: int = 32,
 ) -> tuple[warnings.Warning, ...]:
     """The warnings of one classifier.

@@ -18,7 +18,7 @@ from irob import attacks, classifiers
 from irob.core import batch, keys
 from irob.core.check import integer, number, unknown
 from irob.core.compile import jit
-from irob.core.threat import LpBall
+from irob.core.threat import Threat
 from irob.core.types import Classifier, Dataset
 from irob.training import schedule as schedules
 from irob.training import source as sources
@@ -98,7 +98,7 @@ def accuracy(classifier: Classifier, data: Dataset, *, chunk: int = 500) -> floa
 
 
 def robust_accuracy(
-    key, classifier: Classifier, data: Dataset, threat: LpBall, *, steps: int, step_size: float | None = None
+    key, classifier: Classifier, data: Dataset, threat: Threat, *, steps: int, step_size: float | None = None
 ) -> float:
     """Share that stays correct under PGD from the clean point, last iterate; step 2.5 epsilon/steps by default."""
     attack = attacks.build("pgd", threat, steps=steps, step_size=step_size, start="zero", best=False)
@@ -106,20 +106,21 @@ def robust_accuracy(
 
 
 def figures(
-    key, classifier: Classifier, test: Dataset, threat: LpBall, *, method: Method, count: int, radii=()
+    key, classifier: Classifier, test: Dataset, threat: Threat, *, method: Method, count: int, radii=()
 ) -> dict[str, Any]:
     """What stands in the recipe of trained weights: natural accuracy, and PGD-100 on the first `count` test images
     (0 leaves it out) at `radii`, by default a third, two thirds and all of the ball's, in steps of a sixth of the
     largest: 0.5 at the paper's radius; and what the method measures itself, after every epoch or at the end."""
     result: dict[str, Any] = {"natural": accuracy(classifier, test)}
     if count:
-        balls = [LpBall(threat.norm, r) for r in radii or [float(threat.epsilon) * k / 3 for k in (1, 2, 3)] if r > 0]
+        tried = radii or [float(threat.strength) * k / 3 for k in (1, 2, 3)]
+        balls = [threat.at(r) for r in tried if r > 0]
         few, key = test.take(count), keys.named(key, "figures")
-        size = max((float(ball.epsilon) for ball in balls), default=0.0) / 6
-        result["pgd_100"] = {f"{ball.epsilon:g}": robust_accuracy(
+        size = max((float(ball.strength) for ball in balls), default=0.0) / 6
+        result["pgd_100"] = {f"{ball.strength:g}": robust_accuracy(
             key, classifier, few, ball, steps=100, step_size=size) for ball in balls}
         for name, measure in method.measures.items():
-            result[name] = {f"{ball.epsilon:g}": measure(classifier, few, ball) for ball in balls}
+            result[name] = {f"{ball.strength:g}": measure(classifier, few, ball) for ball in balls}
         result["pgd_100_images"] = min(count, len(test))
     return result
 
@@ -133,7 +134,7 @@ class Evaluation:
     """
 
     test: Dataset
-    threat: LpBall
+    threat: Threat
     count: int = 1000
     export_every: int = 0
 

@@ -15,11 +15,11 @@ from typing import Any
 import jax
 import optax
 
-from irob.core.threat import LpBall
+from irob.core.threat import Threat
 from irob.core.types import Classifier, Dataset
 from irob.training.source import Batch, Source
 
-Measure = Callable[[Classifier, Dataset, LpBall], float]
+Measure = Callable[[Classifier, Dataset, Threat], float]
 
 
 @dataclasses.dataclass(frozen=True)

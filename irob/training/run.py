@@ -12,7 +12,7 @@ from irob import classifiers, data
 from irob.core import keys, provenance
 from irob.core.check import InputError, number, writable_folder
 from irob.core.progress import say
-from irob.core.threat import LpBall
+from irob.core.threat import LpBall, Threat
 from irob.core.types import Classifier, Dataset
 from irob.training import classifier as training
 from irob.training import settings as known
@@ -34,7 +34,7 @@ class TrainingPlan:
     name: str
     method: Method
     settings: Settings
-    threat: LpBall
+    threat: Threat
     start: Classifier | None
 
     def recipe(self) -> dict[str, Any]:

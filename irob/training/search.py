@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from irob import attacks, generators
-from irob.attacks import pgd
+from irob.attacks.search.ascent import STARTS, AscentPlan, ascend
 from irob.core import keys
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.promises import Ensemble
-from irob.core.threat import LpBall
+from irob.core.threat import ImageThreat
 from irob.core.types import Classifier, Generator, value
 from irob.training.method import cross_entropy
 from irob.training.source import Batch
@@ -42,7 +42,7 @@ class Ascent(Search):
     as published; "random" is uniform in the ball, better where steps are few.
     """
 
-    threat: LpBall
+    threat: ImageThreat
     step_size: jax.Array | float = 0.5
     steps: int = 40
     start: str = "noise"
@@ -51,8 +51,11 @@ class Ascent(Search):
         """x f[n,H,W,C] -> x_adv, maximising loss(x_adv[i], *per_example[i]) -> f[] in every example's ball."""
 
         def one(key, x, *rest):
-            return pgd.ascend(key, lambda v: loss(v, *rest), x, self.threat,
-                              steps=self.steps, step_size=self.step_size, start=self.start)
+            def scored(v):
+                found = loss(v, *rest)
+                return found, found
+
+            return ascend(key, scored, x, self.threat, AscentPlan(self.step_size, self.steps, self.start))
 
         each = keys.for_examples(key, jnp.arange(len(x)))
         return jax.lax.stop_gradient(jax.vmap(one)(each, x, *per_example))
@@ -101,15 +104,15 @@ class AttackSearch(Search):
         return AttackSearch(dataclasses.replace(self.attack, threat=threat.at(threat.strength * factor)))
 
 
-def ascent(threat: LpBall, steps: int, step_size: float, start: str) -> Ascent:
+def ascent(threat: ImageThreat, steps: int, step_size: float, start: str) -> Ascent:
     """The checked ascent, for every method that has one."""
-    if start not in pgd.STARTS:
-        raise unknown("start", start, pgd.STARTS)
+    if start not in STARTS:
+        raise unknown("start", start, STARTS)
     number("step_size", step_size, low=0, open_low=True)
     return Ascent(threat.validate(), step_size, integer("steps", steps, low=1), start)
 
 
-def by_attack(name: str, threat: LpBall, steps: int, generator: Generator | str = "") -> AttackSearch:
+def by_attack(name: str, threat: ImageThreat, steps: int, generator: Generator | str = "") -> AttackSearch:
     """The search by a registered attack, or by one that is named package.module:build.
 
     Args:
@@ -119,7 +122,7 @@ def by_attack(name: str, threat: LpBall, steps: int, generator: Generator | str 
     Raises:
         InputError: an unknown attack, an ensemble, an attack in the latent space without its generator.
 
-    >>> by_attack("apgd_ce", LpBall("l2", 1.0), 5).attack.steps
+    >>> by_attack("apgd_ce", attacks.build("pgd").threat, 5).attack.steps
     5
     """
     takes = attacks.takes(name)

@@ -148,7 +148,7 @@ def test_a_certifier_keeps_its_promises(name, key):
             certify.run(certifier, LINEAR, x, y, LpBall(certifier.norms[0], 0.1))
     f = classifiers.from_layers((layers.Flatten(), layers.Dense(jnp.eye(16)[:, :4], jnp.zeros(4))), 4, (4, 4, 1))
     codes = LatentBall(generators.build("affine", key=key), 0.1)
-    with pytest.raises(InputError, match="got the threat latent linf 0.1, wanted an LpBall"):
+    with pytest.raises(InputError, match="got the threat latent linf 0.1, wanted LpBall"):
         certify.run(certifier, f, x, y, codes)
     for norm in {"l1", "l2", "linf"} - set(certifier.norms):
         with pytest.raises(InputError, match=f"norm {norm}, wanted"):

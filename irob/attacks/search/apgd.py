@@ -29,11 +29,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.attacks.pgd import odds
 from irob.attacks.referee import margin
+from irob.attacks.search.ascent import odds
 from irob.core.check import integer
 from irob.core.promises import Attack
-from irob.core.threat import LpBall
+from irob.core.threat import ImageThreat
 from irob.core.types import Classifier, Proposal, value
 from irob.math import balls
 
@@ -138,11 +138,12 @@ def targeted(logits: jax.Array, y: jax.Array, target: jax.Array) -> jax.Array:
     return (logits[target] - logits[y]) / (top[0] - 0.5 * (top[2] + top[3]) + TINY)
 
 
-def start(key: jax.Array, x: jax.Array, threat: LpBall) -> jax.Array:
+def start(key: jax.Array, x: jax.Array, threat: ImageThreat) -> jax.Array:
     """A random point on the sphere, clipped to the box; in l1 noise projected onto the first stage's ball.
 
-    >>> x = start(jax.random.key(0), jnp.full(4, 0.5), LpBall("linf", 0.1))
-    >>> round(float(jnp.max(jnp.abs(x - 0.5))), 4)
+    >>> from irob import attacks
+    >>> x = start(jax.random.key(0), jnp.full(4, 0.5), attacks.build("pgd").threat.at(0.1))  # an l2 ball
+    >>> round(float(jnp.linalg.norm(x - 0.5)), 4)
     0.1
     """
     if threat.norm == "linf":
@@ -150,16 +151,16 @@ def start(key: jax.Array, x: jax.Array, threat: LpBall) -> jax.Array:
         t = t / jnp.max(jnp.abs(t))
     else:
         t = jax.random.normal(key, x.shape, x.dtype)
-        t = threat.normalise(t) if threat.norm == "l2" else t / threat.epsilon
-    return project(x, x + threat.epsilon * t, threat)
+        t = threat.normalise(t) if threat.norm == "l2" else t / threat.strength
+    return project(x, x + threat.strength * t, threat)
 
 
-def project(x: jax.Array, x_adv: jax.Array, threat: LpBall) -> jax.Array:
+def project(x: jax.Array, x_adv: jax.Array, threat: ImageThreat) -> jax.Array:
     """Onto the threat set; in l1, where clipping to the box wastes much of the ball, the nearest point of both."""
     if threat.norm != "l1":
         return threat.project(x, x_adv)
     low, high = threat.bounds
-    return jnp.clip(x + balls.project_l1_box(x_adv - x, threat.epsilon, low - x, high - x), low, high)
+    return jnp.clip(x + balls.project_l1_box(x_adv - x, threat.strength, low - x, high - x), low, high)
 
 
 def sparse(gradient: jax.Array, moved: jax.Array) -> jax.Array:
@@ -176,7 +177,9 @@ def sparse(gradient: jax.Array, moved: jax.Array) -> jax.Array:
     return signs / jnp.maximum(jnp.sum(jnp.abs(signs)), 1.0)
 
 
-def ascend(evaluate, x: jax.Array, x_start: jax.Array, threat: LpBall, steps: int, *, loss_before=0.0) -> jax.Array:
+def ascend(
+    evaluate, x: jax.Array, x_start: jax.Array, threat: ImageThreat, steps: int, *, loss_before=0.0
+) -> jax.Array:
     """One ascent from x_start in the threat set of x, for one example.
 
     Args:
@@ -188,18 +191,20 @@ def ascend(evaluate, x: jax.Array, x_start: jax.Array, threat: LpBall, steps: in
     Returns:
         f[H,W,C], the iterate of largest margin within epsilon.
 
+    >>> from irob import attacks
     >>> def bowl(v):
     ...     return (*[-jnp.sum((v - 0.6) ** 2)] * 2, -2 * (v - 0.6))
-    >>> found = ascend(bowl, jnp.full(2, 0.5), jnp.array([0.45, 0.5]), LpBall("linf", 0.2), 20)
+    >>> ball = attacks.build("pgd").threat.at(0.2)
+    >>> found = ascend(bowl, jnp.full(2, 0.5), jnp.array([0.45, 0.5]), ball, 20)
     >>> bool(jnp.allclose(found, 0.6, atol=1e-2))
     True
     """
     l1 = threat.norm == "l1"
     longest = 1.0 if l1 else 2.0
 
-    def at(plan: Plan) -> LpBall:
+    def at(plan: Plan) -> ImageThreat:
         radius: Any = plan.radius
-        return threat.at(radius * threat.epsilon)
+        return threat.at(radius * threat.strength)
 
     def pick(condition, new, old):
         return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
@@ -240,7 +245,7 @@ def ascend(evaluate, x: jax.Array, x_start: jax.Array, threat: LpBall, steps: in
     def move(s: State, plan: Plan, gradient):
         """The next point.  x_before is the point before a return to the best, as published."""
         ball = at(plan)
-        length = s.step * ball.epsilon
+        length = s.step * ball.strength
         if l1:
             there = project(x, s.x + length * sparse(gradient, s.moved), ball)
         else:
@@ -278,7 +283,7 @@ class APGD(Attack):
     fold_in(key, j).  first: number of the first that `perturb` makes.  runs: how many.
     """
 
-    threat: LpBall
+    threat: ImageThreat
     loss: str
     steps: int
     restarts: int
@@ -321,10 +326,10 @@ class APGD(Attack):
         return Proposal(jax.lax.map(once, jnp.arange(self.runs)))
 
 
-def first_ball(threat: LpBall, steps: int) -> LpBall:
+def first_ball(threat: ImageThreat, steps: int) -> ImageThreat:
     """The ball of the first stage."""
     radius = float(schedule(steps, threat.norm).radius[0])
-    return threat.at(radius * threat.epsilon)
+    return threat.at(radius * threat.strength)
 
 
 def averaged(pair, x: jax.Array, times: int) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -341,7 +346,7 @@ def averaged(pair, x: jax.Array, times: int) -> tuple[jax.Array, jax.Array, jax.
     return jax.tree.map(lambda a: jnp.mean(a, axis=0), out)
 
 
-def build(threat: LpBall, loss: str, *, steps: int, restarts: int, targets: int, eot: int) -> APGD:
+def build(threat: ImageThreat, loss: str, *, steps: int, restarts: int, targets: int, eot: int) -> APGD:
     """The shared constructor of the three attacks.
 
     Args:

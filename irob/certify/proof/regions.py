@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from irob.certify.proof.functionals import Rows, windows
-from irob.core.threat import LpBall
+from irob.core.threat import Threat
 from irob.core.types import value
 from irob.math import rounding
 from irob.math.rounding import UNIT
@@ -38,10 +38,10 @@ class Region:
     epsilon: jax.Array
 
 
-def ball(threat: LpBall, x: jax.Array) -> Region:
+def ball(threat: Threat, x: jax.Array) -> Region:
     """The threat set about x, rounded outwards; no radius is longer than the box."""
     low, high = threat.bounds
-    epsilon = jnp.minimum(jnp.asarray(threat.epsilon, x.dtype), 2.0 * x.size * (high - low)) * (1 + 4 * UNIT) + TINY
+    epsilon = jnp.minimum(jnp.asarray(threat.strength, x.dtype), 2.0 * x.size * (high - low)) * (1 + 4 * UNIT) + TINY
     edge = 4 * UNIT * (jnp.abs(x) + max(abs(low), abs(high)))
     down, up = (jnp.clip(d + edge, 0, epsilon) for d in (x - low, high - x))
     return Region(threat.norm, x, down, up, epsilon)

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from irob.certify.proof import backward, envelope, roundoff
 from irob.certify.proof.envelope import CURVED
 from irob.certify.proof.functionals import Rows
-from irob.core.threat import LpBall
+from irob.core.threat import Threat
 
 RATE = 0.1
 
 
-def margin(given, x: jax.Array, y: jax.Array, threat: LpBall, *, name: str, start, parallel: bool, steps: int,
+def margin(given, x: jax.Array, y: jax.Array, threat: Threat, *, name: str, start, parallel: bool, steps: int,
            how: str, through: bool) -> jax.Array:
     """The smallest lower bound of f_y - f_k over the classes k, one example; -infinity where nothing is proved.
 

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 
 from irob.core.config import option
-from irob.core.threat import LpBall
+from irob.core.threat import ImageThreat
 from irob.core.types import Classifier, Generator, value
 from irob.training import search, settings
 from irob.training.method import Method, Network, mean_cross_entropy
@@ -40,7 +40,7 @@ class Adversarial(Method):
 
 
 def build(
-    threat: LpBall,
+    threat: ImageThreat,
     *,
     steps: int = 40,
     step_size: float = 0.5,
@@ -59,7 +59,8 @@ def build(
             its own step size and start.
         generator: that drew the images, or its name, for an attack in the latent space.
 
-    >>> build(LpBall("l2", 3.0)).search.steps
+    >>> from irob.training.run import plan
+    >>> plan("adv").method.search.steps
     40
 
     Reference: Madry et al., 2018, https://arxiv.org/abs/1706.06083

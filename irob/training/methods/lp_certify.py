@@ -22,7 +22,7 @@ from irob.core.check import InputError, integer, number
 from irob.core.compile import jit
 from irob.core.config import option
 from irob.core.progress import say
-from irob.core.threat import LpBall
+from irob.core.threat import Threat
 from irob.core.types import Classifier, Dataset, value
 from irob.training import settings
 from irob.training.method import Measure, Method, Network, Stage, mean_cross_entropy
@@ -57,7 +57,7 @@ class Settings(settings.Settings):
 class LpCertify(Method):
     """See `build`."""
 
-    threat: LpBall
+    threat: Threat
     first: jax.Array | float
     projections: int = 50
     cascade: int = 1
@@ -87,8 +87,8 @@ class LpCertify(Method):
 
     def ramp(self, factor: jax.Array) -> "LpCertify":
         """The method at a radius between the first and the full one, factor in [0, 1]."""
-        radius = self.first + (self.threat.epsilon - self.first) * factor
-        return dataclasses.replace(self, threat=dataclasses.replace(self.threat, epsilon=radius))
+        radius = self.first + (self.threat.strength - self.first) * factor
+        return dataclasses.replace(self, threat=self.threat.at(radius))
 
     @property
     def measures(self) -> Mapping[str, Measure]:
@@ -111,14 +111,14 @@ class LpCertify(Method):
         right += int((proven & (prediction == left.y)).sum())
         left, rest = select(left, ~proven), select(source, ~constant(trained, source, threat)[0])
         say(f"stage {stage.number}: certified accuracy of the cascade {right / len(stage.test):.4f} at epsilon "
-            f"{float(threat.epsilon):g}; {len(rest)} training images are left")
+            f"{float(threat.strength):g}; {len(rest)} training images are left")
         if stage.number == self.cascade or not len(left):
             return None
         return dataclasses.replace(stage, source=rest, number=stage.number + 1, carried=(left, right))
 
 
 def build(
-    threat: LpBall, *, projections: int = 50, first_epsilon: float = 0.05, cascade: int = 1
+    threat: Threat, *, projections: int = 50, first_epsilon: float = 0.05, cascade: int = 1
 ) -> LpCertify:
     """LP-Certify with the paper's settings.
 
@@ -128,22 +128,23 @@ def build(
         first_epsilon: the radius at which a ramp begins, above 0, in image units; at most the ball's counts.
         cascade: classifiers, each trained on what those before it do not certify.
 
-    >>> build(LpBall("l2", 2.0)).projections
+    >>> from irob.training.run import plan
+    >>> plan("lp_certify").method.projections
     50
 
     Reference: Wong et al., 2018, https://arxiv.org/abs/1805.12514
     """
     dual.require(threat)
-    first = min(number("first epsilon", first_epsilon, low=0, open_low=True), float(threat.epsilon))
+    first = min(number("first epsilon", first_epsilon, low=0, open_low=True), float(threat.strength))
     return LpCertify(threat, first, integer("projections", projections), integer("cascade", cascade, low=1))
 
 
-def certified(classifier: Classifier, data: Labelled, threat: LpBall) -> np.ndarray:
+def certified(classifier: Classifier, data: Labelled, threat: Threat) -> np.ndarray:
     """Whether the exact bound proves that each image's whole ball is classified as its label: bool[n]."""
     return certify.run(certify.build("dual"), classifier, data.x, data.y, threat).certified
 
 
-def constant(classifier: Classifier, data: Labelled, threat: LpBall) -> tuple[np.ndarray, np.ndarray]:
+def constant(classifier: Classifier, data: Labelled, threat: Threat) -> tuple[np.ndarray, np.ndarray]:
     """(whether the exact bound proves one class, be it right or wrong, on each image's ball bool[n], that class)."""
     prediction = batch.stream(lambda _, x: _predicted(classifier, x), data.x, chunk=CHUNK)
     return certified(classifier, dataclasses.replace(data, y=prediction), threat), prediction

@@ -14,7 +14,7 @@ import optax
 
 from irob.core.check import InputError, number
 from irob.core.config import option
-from irob.core.threat import LpBall
+from irob.core.threat import ImageThreat
 from irob.core.types import Classifier, value
 from irob.training import search, settings
 from irob.training.method import Method, Network, mean_cross_entropy
@@ -61,7 +61,7 @@ class Trades(Method):
 
 
 def build(
-    threat: LpBall, *, beta: float = 6.0, steps: int = 40, step_size: float = 0.5, start: str = "noise"
+    threat: ImageThreat, *, beta: float = 6.0, steps: int = 40, step_size: float = 0.5, start: str = "noise"
 ) -> Trades:
     """TRADES with the paper's settings.
 
@@ -70,7 +70,8 @@ def build(
         beta: weight of the divergence, at least 0; 1/lambda of the publication.
         steps, step_size, start: of the inner loop, as in adversarial training; start must not be "zero".
 
-    >>> build(LpBall("l2", 3.0)).beta
+    >>> from irob.training.run import plan
+    >>> plan("trades").method.beta
     6.0
 
     Reference: Zhang et al., 2019, https://arxiv.org/abs/1901.08573

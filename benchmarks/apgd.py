@@ -7,6 +7,7 @@ import torch
 from benchmarks import common, twins
 from irob import attacks, generators
 from irob.core import keys
+from irob.core.batch import Work
 from irob.core.config import option, run
 from irob.core.threat import LpBall
 
@@ -32,7 +33,7 @@ def main(config: Config) -> None:
     robust = {}
 
     def irob():
-        result = attacks.run(attack, keys.from_seed(config.seed), f, x, y, chunk=CHUNK)
+        result = attacks.run(attack, keys.from_seed(config.seed), f, x, y, work=Work(CHUNK))
         robust["irob"] = 1 - float(result.success.mean())
 
     def pytorch():

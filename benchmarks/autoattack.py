@@ -17,6 +17,7 @@ import torch
 from benchmarks import common, twins
 from irob import attacks, classifiers, data
 from irob.core import check, keys
+from irob.core.batch import Work
 from irob.core.config import option, run
 from irob.core.digest import fingerprint
 from irob.core.provenance import provenance
@@ -64,7 +65,7 @@ def main(config: Config) -> None:
     pgd = attacks.build("pgd", threat, restarts=10)
 
     def run_irob(x, y, s):
-        return ~attacks.run(ours, key, f, x, y, label=f"images {s}", chunk=config.block).success
+        return ~attacks.run(ours, key, f, x, y, work=Work(config.block, f"images {s}")).success
 
     def run_reference(x, y, s):
         attack = their(twin, eps=config.epsilon, norm=NORMS[config.norm], seed=config.seed, version=config.version)
@@ -74,7 +75,7 @@ def main(config: Config) -> None:
             return (twin(x_adv).argmax(1) == labels).numpy()
 
     def run_pgd(x, y, s):
-        return ~attacks.run(pgd, key, f, x, y, chunk=config.block).success
+        return ~attacks.run(pgd, key, f, x, y, work=Work(config.block)).success
 
     work = dict(zip(ATTACKS, (run_irob, run_reference, run_pgd)))
     robust: dict[str, list[np.ndarray]] = {name: [] for name in ATTACKS}

@@ -6,6 +6,7 @@ import torch
 from benchmarks import common, twins
 from irob import attacks, generators
 from irob.core import keys
+from irob.core.batch import Work
 from irob.core.config import run
 from irob.core.threat import LpBall
 
@@ -27,7 +28,7 @@ def main(config: common.Config) -> None:
 
     def irob(name, codes, **options):
         attack = attacks.build("in_distribution", ball, generator=source, **options)
-        result = attacks.run(attack, keys.from_seed(config.seed), f, x, y, codes, chunk=count)
+        result = attacks.run(attack, keys.from_seed(config.seed), f, x, y, codes, work=Work(count))
         success[name] = [float(np.mean(result.success & (result.distance <= e))) for e in EPSILONS]
 
     def published(name):

@@ -18,6 +18,7 @@ import torch
 from benchmarks import common, twins
 from irob import attacks, classifiers, generators
 from irob.core import check, keys
+from irob.core.batch import Work
 from irob.core.config import option, run
 from irob.core.provenance import provenance
 from irob.core.threat import LpBall
@@ -96,7 +97,7 @@ def main(config: Config) -> None:
             for part in (slice(0, CHUNK), slice(CHUNK, count)):
                 begin = clock()
                 codes = z[part] if known else None
-                result = attacks.run(attack, keys.from_seed(config.seed), f, x[part], y[part], codes, chunk=CHUNK)
+                result = attacks.run(attack, keys.from_seed(config.seed), f, x[part], y[part], codes, work=Work(CHUNK))
                 seconds = (clock() - begin) / len(result.success)
                 found.append(np.where(result.success, result.distance, np.inf))
             record(name, curve, start, budget, seconds, np.concatenate(found))

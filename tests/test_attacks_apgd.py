@@ -10,6 +10,7 @@ import pytest
 from irob import attacks, classifiers, data
 from irob.attacks.search import apgd
 from irob.attacks.search.ascent import odds
+from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.threat import LpBall
@@ -116,9 +117,9 @@ def test_never_worse_than_pgd_with_ten_restarts(model, key):
     f = classifiers.load(model)
     test = data.load("mnist_gen", "test", seed=3, count=16).take(16)
     threat = LpBall("l2", 2.0)
-    ce = attacks.run(attacks.build("apgd_ce", threat), key, f, test.x, test.y, chunk=16)
-    t = attacks.run(attacks.build("apgd_t", threat, targets=3), key, f, test.x, test.y, chunk=16)
-    pgd = attacks.run(attacks.build("pgd", threat, restarts=10), key, f, test.x, test.y, chunk=16)
+    ce = attacks.run(attacks.build("apgd_ce", threat), key, f, test.x, test.y, work=Work(16))
+    t = attacks.run(attacks.build("apgd_t", threat, targets=3), key, f, test.x, test.y, work=Work(16))
+    pgd = attacks.run(attacks.build("pgd", threat, restarts=10), key, f, test.x, test.y, work=Work(16))
     assert 0 < pgd.success.mean() < 1
     assert (ce.success | t.success).sum() >= pgd.success.sum()
 
@@ -167,10 +168,10 @@ def test_parts_restarts_and_chunks_share_a_program(key):
     f = dataclasses.replace(f, module=counted)
     attack = attacks.build("apgd_t", LpBall("l2", 0.25), steps=5, targets=3)
     parts = attack.parts(5)
-    attacks.run(parts[0], key, f, x, y, chunk=4)
+    attacks.run(parts[0], key, f, x, y, work=Work(4))
     seen.clear()
-    attacks.run(parts[2], key, f, x, y, chunk=4)
-    attacks.run(dataclasses.replace(parts[1], threat=LpBall("l2", 1)), key, f, x[:8], y[:8], chunk=4)
+    attacks.run(parts[2], key, f, x, y, work=Work(4))
+    attacks.run(dataclasses.replace(parts[1], threat=LpBall("l2", 1)), key, f, x[:8], y[:8], work=Work(4))
     assert seen == []
 
 
@@ -179,7 +180,7 @@ def test_result_does_not_depend_on_chunk(order, key):
     f, x = net(), images(13, 0.4)
     y = predict(f, x)
     attack = attacks.build("apgd_ce", LpBall(order, 0.2), steps=8, restarts=2)
-    whole, parts = (attacks.run(attack, key, f, x, y, chunk=c) for c in (13, 5))
+    whole, parts = (attacks.run(attack, key, f, x, y, work=Work(c)) for c in (13, 5))
     np.testing.assert_array_equal(whole.success, parts.success)
     if order == "l2":  # the other steps leap with a sign or a rank, so that rounding shows in single pixels
         np.testing.assert_allclose(whole.x_adv, parts.x_adv, atol=1e-5)

@@ -11,6 +11,7 @@ import pytest
 
 from irob import attacks
 from irob.attacks import autoattack
+from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.threat import LpBall
 from irob.core.types import Classifier
@@ -51,7 +52,7 @@ def test_result_does_not_depend_on_chunk(key):
     f, x = net(2), images(21, 0.4)
     y = predict(f, x)
     attack = attacks.build("autoattack", LpBall("linf", 0.05), version="rand", steps=10)
-    whole, parts = (attacks.run(attack, key, f, x, y, chunk=c) for c in (21, 8))
+    whole, parts = (attacks.run(attack, key, f, x, y, work=Work(c)) for c in (21, 8))
     np.testing.assert_array_equal(whole.broken_by, parts.broken_by)
     np.testing.assert_allclose(whole.x_adv, parts.x_adv, atol=1e-4)
     assert 0 < whole.success.mean() < 1
@@ -71,7 +72,7 @@ def test_few_classes_leave_out_what_cannot_run(key, capsys):
         exact = radii(f, x, y, "linf")
         epsilon = float(np.quantile(exact, 0.5))
         attack = attacks.build("autoattack", LpBall("linf", epsilon), version=version, steps=40, queries=50)
-        result = attacks.run(attack, key, f, x, y, label="few")
+        result = attacks.run(attack, key, f, x, y, work=Work(label="few"))
         said = capsys.readouterr().err
         assert all(note in said for note in attack.notes(classes))
         assert f"few autoattack {version}" in said
@@ -96,6 +97,7 @@ def test_parts_are_the_standard_ones():
 SCRIPT = """
 import sys, time, jax, numpy as np
 from irob import attacks
+from irob.core.batch import Work
 from irob.core.threat import LpBall
 from tests.test_attacks_apgd import images, net, predict
 from irob.attacks import program
@@ -109,7 +111,7 @@ program.chunk = slow
 f, x = net(3), images(24, 0.4)
 y = predict(f, x)
 attack = attacks.build("autoattack", LpBall("linf", 0.06), steps=8, queries=40)
-r = attacks.run(attack, jax.random.key(4), f, x, y, chunk=8, state=sys.argv[1] or None)
+r = attacks.run(attack, jax.random.key(4), f, x, y, work=Work(8), state=sys.argv[1] or None)
 np.savez(sys.argv[3], x_adv=r.x_adv, by=r.broken_by, distance=r.distance, success=r.success, ran=len(ran))
 """
 
@@ -155,7 +157,7 @@ def test_a_state_file_serves_its_own_run_only(tmp_path, key):
         ({"key": jax.random.key(9)}, "key"),
         ({"classifier": net(2, seed=8)}, "weights"),
         ({"x": x * 0.99}, "images"),
-        ({"chunk": 4}, "chunk"),
+        ({"work": Work(4)}, "chunk"),
     ):
         given = {"attack": attack, "key": key, "classifier": f, "x": x, "y": y, **change}
         with pytest.raises(InputError, match=f"of another run \\({what}\\)"):

@@ -7,6 +7,7 @@ import pytest
 
 from irob import attacks
 from irob.attacks.fab import FAB
+from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.threat import LpBall
 from irob.core.types import Classifier
@@ -116,7 +117,7 @@ def test_two_classes_and_chunks(key):
     classifier, x = linear(classes=2), images(11, 0.02)
     y = predict(classifier, x)
     attack = attacks.build("fab_t", LpBall("l2", 1.0), steps=10, restarts=2)
-    whole, parts = (attacks.run(attack, key, classifier, x, y, chunk=c) for c in (11, 4))
+    whole, parts = (attacks.run(attack, key, classifier, x, y, work=Work(c)) for c in (11, 4))
     np.testing.assert_allclose(whole.distance, parts.distance, rtol=1e-4)
     np.testing.assert_allclose(whole.distance, exact(classifier, x, y, "l2"), rtol=0.02)
 

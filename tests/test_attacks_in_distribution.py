@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from irob import attacks
-from irob.attacks.search.inversion import invert
+from irob.attacks.search.inversion import InversionPlan, invert
+from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Generator
@@ -96,7 +97,7 @@ def test_result_is_on_the_manifold_and_in_the_ball(key):
 
 def test_inversion_finds_an_image_without_its_code(key):
     generator, _, _, x, _, truth = problem()
-    z = jax.vmap(lambda v: invert(key, generator, v, 0, restarts=1, steps=200, learning_rate=0.1))(jnp.asarray(x[:8]))
+    z = jax.vmap(lambda v: invert(key, generator, v, 0, InversionPlan(steps=200)))(jnp.asarray(x[:8]))
     drawn = jax.vmap(lambda c: generator(c, 0))(z)
     assert np.linalg.norm((drawn - x[:8]).reshape(8, -1), axis=1).max() < 0.02
     result = attack_with(key, initialisation="inversion", inversion_restarts=1)
@@ -118,7 +119,7 @@ def test_restarts_only_help_and_chunks_do_not_matter(key):
     )
     few = attacks.run(one, key, classifier, x, y, z)
     many = attacks.run(two, key, classifier, x, y, z)
-    parts = attacks.run(two, key, classifier, x, y, z, chunk=7)
+    parts = attacks.run(two, key, classifier, x, y, z, work=Work(7))
     assert np.all(many.success >= few.success)
     both = many.success & few.success
     assert np.all(many.distance[both] <= few.distance[both] + 1e-6)

@@ -9,6 +9,7 @@ import pytest
 from scipy import optimize
 
 from irob import attacks
+from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.threat import LatentBall, LpBall
 from irob.core.types import Classifier, Generator
@@ -50,7 +51,7 @@ def problem():
 def run(key, epsilon=1.0, name="manifold", chunk=None, z=..., **options):
     generator, classifier, codes, x, y, _ = problem()
     attack = attacks.build(name, LpBall("l2", epsilon), generator=generator, **options)
-    return attacks.run(attack, key, classifier, x, y, codes if z is ... else z, chunk=chunk)
+    return attacks.run(attack, key, classifier, x, y, codes if z is ... else z, work=Work(chunk))
 
 
 def test_closed_form(key):

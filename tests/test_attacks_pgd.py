@@ -7,6 +7,7 @@ import pytest
 
 from irob import attacks
 from irob.attacks.search.ascent import ascend, odds
+from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.threat import LpBall
 from irob.core.types import Classifier
@@ -110,7 +111,7 @@ def test_result_does_not_depend_on_chunk(key):
     classifier, x = curved(), images(13, 0.2).clip(0, 1)
     y = predict(classifier, x)
     attack = attacks.build("pgd", LpBall("l2", 0.5), steps=6, restarts=2, loss="margin")
-    whole, parts = (attacks.run(attack, key, classifier, x, y, chunk=c) for c in (13, 5))
+    whole, parts = (attacks.run(attack, key, classifier, x, y, work=Work(c)) for c in (13, 5))
     np.testing.assert_allclose(whole.x_adv, parts.x_adv, atol=1e-5)
     np.testing.assert_array_equal(whole.success, parts.success)
 
@@ -118,10 +119,10 @@ def test_result_does_not_depend_on_chunk(key):
 def test_one_trace_for_chunks_radii_and_weights(key):
     """New weights of the same structure, a new radius and more chunks reuse the compiled program."""
     x, y = images(20), np.zeros(20, np.int32)
-    attacks.run(attacks.build("pgd", LpBall("l2", 0.1), steps=3), key, linear(0), x, y, chunk=5)
+    attacks.run(attacks.build("pgd", LpBall("l2", 0.1), steps=3), key, linear(0), x, y, work=Work(5))
     TRACES.clear()
-    attacks.run(attacks.build("pgd", LpBall("l2", 0.2), steps=3), key, linear(1), x[:15], y[:15], chunk=5)
-    attacks.run(attacks.build("pgd", LpBall("l2", 1), steps=3, step_size=1), key, linear(2), x, y, chunk=5)
+    attacks.run(attacks.build("pgd", LpBall("l2", 0.2), steps=3), key, linear(1), x[:15], y[:15], work=Work(5))
+    attacks.run(attacks.build("pgd", LpBall("l2", 1), steps=3, step_size=1), key, linear(2), x, y, work=Work(5))
     assert TRACES == []
 
 
@@ -129,11 +130,11 @@ def test_another_radius_is_another_leaf(key):
     """`at` gives what building gives, bit for bit, and compiles nothing; a step that was given is kept."""
     x, y = images(10), np.zeros(10, np.int32)
     first = attacks.build("pgd", LpBall("l2", 0.7), steps=3)
-    attacks.run(first, key, linear(0), x, y, chunk=10)
+    attacks.run(first, key, linear(0), x, y, work=Work(10))
     TRACES.clear()
     for radius in (0.1, 0.3):
-        moved = attacks.run(first.at(radius), key, linear(0), x, y, chunk=10)
-        again = attacks.run(attacks.build("pgd", LpBall("l2", radius), steps=3), key, linear(0), x, y, chunk=10)
+        moved = attacks.run(first.at(radius), key, linear(0), x, y, work=Work(10))
+        again = attacks.run(attacks.build("pgd", LpBall("l2", radius), steps=3), key, linear(0), x, y, work=Work(10))
         np.testing.assert_array_equal(moved.x_adv, again.x_adv)
     assert TRACES == []
     assert attacks.build("pgd", LpBall("l2", 0.7), step_size=0.2).at(0.1).step_size == 0.2

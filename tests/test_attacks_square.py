@@ -7,6 +7,7 @@ import pytest
 
 from irob import attacks
 from irob.attacks.square import _moved, _pattern, _sizes, _square, _stripes, _tiles
+from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.threat import LpBall
 from irob.core.types import Classifier
@@ -123,7 +124,7 @@ def test_an_example_rests_after_success_and_does_not_depend_on_its_chunk(key):
     classifier, x = linear(), images(12, 0.02)
     y = predict(classifier, x)
     attack = attacks.build("square", LpBall("linf", 0.02), steps=100)
-    whole, parts = (attacks.run(attack, key, classifier, x, y, chunk=c) for c in (12, 5))
+    whole, parts = (attacks.run(attack, key, classifier, x, y, work=Work(c)) for c in (12, 5))
     np.testing.assert_array_equal(whole.success, parts.success)
     np.testing.assert_allclose(whole.x_adv, parts.x_adv, atol=1e-6)
     longer = attacks.run(attacks.build("square", LpBall("linf", 0.02), steps=200), key, classifier, x, y)

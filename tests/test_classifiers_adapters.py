@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from irob import attacks, classifiers
+from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.threat import LpBall
@@ -121,15 +122,15 @@ def test_attack_on_pytorch_is_the_attack_on_its_twin(key):
     y = np.argmax([oracle(x) for x in X], axis=1).astype(np.int32)
     ball = LpBall("l2", 0.15)
     alone = attacks.build("pgd", ball, steps=5)  # of two restarts that both end on the sphere rounding prefers one
-    one, two = (attacks.run(alone, key, c, X, y, chunk=4) for c in (f, g))
+    one, two = (attacks.run(alone, key, c, X, y, work=Work(4)) for c in (f, g))
     np.testing.assert_allclose(one.x_adv, two.x_adv, atol=1e-4)
     attack = attacks.build("pgd", ball, steps=5, restarts=2)
-    one, two = (attacks.run(attack, key, c, X, y, chunk=4) for c in (f, g))
+    one, two = (attacks.run(attack, key, c, X, y, work=Work(4)) for c in (f, g))
     np.testing.assert_array_equal(one.success, two.success)
     np.testing.assert_allclose(one.distance, two.distance, atol=1e-4)
     sizes = []
     f.module.call.module.register_forward_hook(lambda m, i, o: sizes.append(len(i[0])))
-    attacks.run(attack, key, f, X, y, chunk=4)
+    attacks.run(attack, key, f, X, y, work=Work(4))
     assert min(sizes) == 4 and max(sizes) == 4 * 3  # the referee judges 2 restarts and the clean image of each
 
 

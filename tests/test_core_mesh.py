@@ -15,6 +15,7 @@ import sys
 import jax, jax.numpy as jnp, numpy as np
 from irob import attacks, classifiers, lipschitz
 from irob.core import batch, mesh
+from irob.core.batch import Work
 from irob.core.threat import LpBall
 from irob.core.types import Generator
 
@@ -30,17 +31,18 @@ def look(index, x):
     return x
 assert np.array_equal(batch.stream(look, x, chunk=5), x)
 attack = attacks.build("pgd", LpBall("l2", 0.4), steps=6, restarts=2)
-r = attacks.run(attack, key, f, x, y, chunk=6)
+r = attacks.run(attack, key, f, x, y, work=Work(6))
 out = {"x": r.x_adv, "success": r.success, "traces": attacks.program.chunk.compiled()._cache_size()}
 u = rng.normal(size=(3, 16)).astype(np.float32)
 g = Generator(u, lambda u, z, y: jnp.tanh(z @ u).reshape(4, 4, 1), 3, 1, (4, 4, 1))
-out["constants"] = lipschitz.sampled(key, g, rng.normal(size=(13, 3)), 0, radius=0.5, neighbours=20, chunk=100).value
+z = rng.normal(size=(13, 3))
+out["constants"] = lipschitz.sampled(key, g, z, 0, radius=0.5, neighbours=20, work=Work(100)).value
 if "torch" in sys.argv:
     import torch
     class Net(torch.nn.Module):
         def forward(self, x):
             return torch.tanh((x.flatten(1) - 0.5) @ torch.from_numpy(w)) @ torch.from_numpy(v)
-    out["torch"] = attacks.run(attack, key, classifiers.from_torch(Net(), 4, (8, 8, 1)), x, y, chunk=6).x_adv
+    out["torch"] = attacks.run(attack, key, classifiers.from_torch(Net(), 4, (8, 8, 1)), x, y, work=Work(6)).x_adv
 np.savez(sys.argv[1], seen=[[a, b, *c] for a, b, c in seen], **out)
 """
 

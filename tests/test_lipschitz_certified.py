@@ -10,7 +10,7 @@ from irob.core import layers
 from irob.core.check import InputError
 from irob.core.types import Generator
 from irob.generators import acgan, affine, gan
-from irob.lipschitz import certified, certified_radius, escape_radius, maximised, sampled
+from irob.lipschitz import EscapePlan, certified, certified_radius, escape_radius, maximised, sampled
 from irob.lipschitz.norms import map_norm, norm
 from irob.lipschitz.parts import split
 from irob.lipschitz.slopes import chords
@@ -100,7 +100,7 @@ def test_the_shipped_acgan(key):
         ascent = maximised(key, g, z, y, radius=radius, steps=15, restarts=2).value
         drawn = sampled(key, g, z, y, radius=radius, neighbours=200).value
         assert np.all(drawn <= ascent) and np.all(ascent <= top) and np.all(top <= worst * ascent)
-    found = escape_radius(key, g, z, y, epsilon=1.0, steps=10, restarts=2).upper
+    found = escape_radius(key, g, z, y, epsilon=1.0, plan=EscapePlan(steps=10, restarts=2)).upper
     kept = certified_radius(g, z, y, epsilon=1.0, steps=2)
     assert np.all(0.4 * found <= kept) and np.all(kept <= found)
 

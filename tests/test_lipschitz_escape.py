@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from irob import bounds, lipschitz
+from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.evidence import EvidenceError
 from irob.core.types import Generator
 from irob.generators import affine, sphere
-from irob.lipschitz import escape
+from irob.lipschitz import EscapePlan, escape
 
 
 def has_left(g, found) -> np.ndarray:
@@ -29,7 +30,8 @@ def has_left(g, found) -> np.ndarray:
 def test_affine_is_epsilon_over_sigma(key, epsilon):
     s = np.linspace(0.2, 1.0, 20)
     g = affine.build(key=jax.random.key(5), latent_dim=20, image_shape=(5, 5, 1), singular_values=s)
-    found = lipschitz.escape_radius(key, g, jax.random.normal(key, (3, 20)), 0, epsilon=epsilon, steps=60)
+    z = jax.random.normal(key, (3, 20))
+    found = lipschitz.escape_radius(key, g, z, 0, epsilon=epsilon, plan=EscapePlan(steps=60))
     np.testing.assert_allclose(found.upper, epsilon, rtol=2e-3)
     assert np.all(found.upper >= epsilon * (1 - 1e-6)) and has_left(g, found).all()
 
@@ -70,7 +72,7 @@ def test_nothing_leaves(key, curved):
     z = 2 * jax.random.normal(jax.random.key(1), (3, 6))
     never = lipschitz.escape_radius(key, curved, z, 0, epsilon=0.81)  # the diameter is 0.8
     assert np.isinf(never.upper).all() and np.isnan(never.point).all() and never.lower is None
-    short = lipschitz.escape_radius(key, curved, z, 0, epsilon=0.3, reach=0.1)
+    short = lipschitz.escape_radius(key, curved, z, 0, epsilon=0.3, plan=EscapePlan(reach=0.1))
     assert np.isinf(short.upper).all()
     flat = Generator((), lambda _, z, y: jnp.zeros((1, 1, 2)) + 0 * z.sum(), 2, 1, (1, 1, 2))
     assert np.isinf(lipschitz.escape_radius(key, flat, np.ones((2, 2)), 0, epsilon=0.1).upper).all()
@@ -92,7 +94,7 @@ def waves():
 def test_against_a_dense_search_in_two_dimensions(key, waves, epsilon):
     """A grid of 400 radii x 720 angles; the search is 2 % above the grid's nearest point at most."""
     z = jax.random.normal(jax.random.key(1), (12, 2))
-    found = lipschitz.escape_radius(key, waves, z, 0, epsilon=epsilon, restarts=8)
+    found = lipschitz.escape_radius(key, waves, z, 0, epsilon=epsilon, plan=EscapePlan(restarts=8))
     angle, r = np.meshgrid(np.linspace(0, 2 * np.pi, 720), np.linspace(2.5e-3, 1.0, 400))
     v = jnp.asarray(np.stack([r * np.cos(angle), r * np.sin(angle)], axis=-1).reshape(-1, 2), jnp.float32)
 
@@ -112,13 +114,14 @@ def test_laws_on_a_curved_map(key, waves):
     """Grows with epsilon, is at least epsilon / L for the maximised constant of the ball that it spans, and shares
     its program between all epsilons; chunks do not enter."""
     z = jax.random.normal(jax.random.key(1), (6, 2))
-    radii = [lipschitz.escape_radius(key, waves, z, 0, epsilon=e, restarts=8).upper for e in (0.2, 0.4, 0.8)]
+    plan = EscapePlan(restarts=8)
+    radii = [lipschitz.escape_radius(key, waves, z, 0, epsilon=e, plan=plan).upper for e in (0.2, 0.4, 0.8)]
     before = escape._chunk.compiled()._cache_size()
-    again = lipschitz.escape_radius(key, waves, z, 0, epsilon=0.8, restarts=8, chunk=6).upper
+    again = lipschitz.escape_radius(key, waves, z, 0, epsilon=0.8, plan=plan, work=Work(6)).upper
     assert escape._chunk.compiled()._cache_size() == before
     np.testing.assert_allclose(again, radii[-1], rtol=1e-5)
     assert np.all(np.diff(radii, axis=0) > 0)
-    parts = lipschitz.escape_radius(key, waves, z, 0, epsilon=0.8, restarts=8, chunk=4).upper
+    parts = lipschitz.escape_radius(key, waves, z, 0, epsilon=0.8, plan=plan, work=Work(4)).upper
     np.testing.assert_allclose(parts, radii[-1], rtol=1e-4)
     chords = lipschitz.maximised(key, waves, z, 0, radius=float(radii[-1].max()), restarts=8, steps=60).value
     assert np.all(radii[-1] >= 0.8 / chords * (1 - 0.01))
@@ -137,8 +140,8 @@ def test_certified_below_found(key, monkeypatch):
 
 
 @pytest.mark.parametrize("bad", [
-    {"epsilon": 0.0}, {"epsilon": -1.0}, {"epsilon": np.nan}, {"reach": 0.0}, {"steps": 0}, {"restarts": 0},
-    {"z": np.zeros((2, 5))}, {"y": 1}, {"chunk": 0},
+    {"epsilon": 0.0}, {"epsilon": -1.0}, {"epsilon": np.nan}, {"plan": EscapePlan(reach=0.0)},
+    {"plan": EscapePlan(steps=0)}, {"plan": EscapePlan(restarts=0)}, {"z": np.zeros((2, 5))}, {"y": 1},
 ], ids=str)
 def test_bad_input(key, curved, bad):
     given = {"z": np.ones((2, 6)), "y": 0, "epsilon": 0.5, **bad}

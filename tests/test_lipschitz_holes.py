@@ -9,7 +9,7 @@ from benchmarks import false_lipschitz
 from irob import generators
 from irob.core import layers as L
 from irob.core.check import InputError
-from irob.lipschitz import certified, certified_radius, escape_radius, maximised, norms, sampled
+from irob.lipschitz import EscapePlan, certified, certified_radius, escape_radius, maximised, norms, sampled
 from irob.lipschitz.linear import of
 from irob.lipschitz.slopes import chords
 
@@ -113,7 +113,7 @@ def test_searches_end_on_flat_generators(key):
     g = net(dense(np.eye(2), [-50, -50]), L.ReLU())
     assert maximised(key, g, ORIGIN, 0, radius=0.5, steps=2, restarts=2).value[0] == 0
     assert sampled(key, g, ORIGIN, 0, radius=0.5, neighbours=2).value[0] == 0
-    found = escape_radius(key, g, ORIGIN, 0, epsilon=1.0, steps=2, restarts=2, certify=True)
+    found = escape_radius(key, g, ORIGIN, 0, epsilon=1.0, plan=EscapePlan(steps=2, restarts=2), certify=True)
     assert found.lower[0] <= found.upper[0]
 
 

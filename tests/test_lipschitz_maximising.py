@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from irob import lipschitz
+from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.types import Generator
 from irob.generators import affine, sphere
@@ -61,7 +62,7 @@ def test_sphere_attains_its_constant(curved):
 
 def test_result_does_not_depend_on_chunks(curved):
     g, z, found = curved
-    parts = lipschitz.maximised(jax.random.key(0), g, z, 0, radius=0.5, chunk=3).value
+    parts = lipschitz.maximised(jax.random.key(0), g, z, 0, radius=0.5, work=Work(3)).value
     np.testing.assert_allclose(parts, found, rtol=1e-4)
 
 

@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from irob import lipschitz
 from irob.core.check import InputError
 from irob.generators import affine, sphere
-from irob.lipschitz.radius import smallest_radius
+from irob.lipschitz.radius import RadiusPlan, smallest_radius
 
 CURVES = {
     "constant": lambda r: 5.0, "affine": lambda r: 2.0 + 3 * r, "steep": lambda r: 0.1 + r**3,
@@ -47,10 +47,10 @@ def test_sphere_is_closed_form(key):
     g = sphere.build(key=jax.random.key(5), latent_dim=6, image_shape=(3, 3, 1))
     z = 2 * jax.random.normal(key, (8, 6))
     root = brentq(lambda r: r * sphere.local_lipschitz(z, r).max() - 0.25, 1e-3, 10.0)
-    found = lipschitz.auto_radius(key, g, z, 0, epsilon=0.25, tolerance=1e-3)
+    found = lipschitz.auto_radius(key, g, z, 0, epsilon=0.25, plan=RadiusPlan(tolerance=1e-3))
     assert found.radius == pytest.approx(root, rel=4e-3) and len(found.tried) <= 8
     known = lipschitz.auto_radius(
-        key, g, z, 0, epsilon=0.25, tolerance=1e-3, constants=lambda r: sphere.local_lipschitz(z, r))
+        key, g, z, 0, epsilon=0.25, plan=RadiusPlan(tolerance=1e-3), constants=lambda r: sphere.local_lipschitz(z, r))
     assert root * (1 - 1e-6) <= known.radius <= root * 1.0011
 
 
@@ -61,6 +61,8 @@ def test_bad_input(key):
     with pytest.raises(InputError, match="smaller epsilon"):
         smallest_radius(lambda r: 0.0, 2.0, start=1.0)
     g = affine.build(key=jax.random.key(0))
-    for bad in ({"epsilon": -1.0}, {"delta": 0.0}, {"confidence": 1.0}, {"steps": 0}):
+    with pytest.raises(InputError):
+        lipschitz.auto_radius(key, g, np.zeros((1, 10)), 0, epsilon=-1.0)
+    for bad in ({"delta": 0.0}, {"confidence": 1.0}, {"steps": 0}):
         with pytest.raises(InputError):
-            lipschitz.auto_radius(key, g, np.zeros((1, 10)), 0, **{"epsilon": 1.0, **bad})
+            lipschitz.auto_radius(key, g, np.zeros((1, 10)), 0, epsilon=1.0, plan=RadiusPlan(**bad))

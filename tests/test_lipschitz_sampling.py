@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from irob import lipschitz
+from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.types import Generator
 from irob.generators import affine, sphere
@@ -56,17 +57,17 @@ def test_neighbours_fill_the_ball():
 
 def test_result_does_not_depend_on_chunks(key, bent):
     z = jax.random.normal(jax.random.key(1), (5, 6))
-    whole = lipschitz.sampled(key, bent, z, 1, radius=0.5, neighbours=11, chunk=1000).value
+    whole = lipschitz.sampled(key, bent, z, 1, radius=0.5, neighbours=11, work=Work(1000)).value
     for chunk in (1, 5):
-        got = lipschitz.sampled(key, bent, z, 1, radius=0.5, neighbours=11, chunk=chunk).value
+        got = lipschitz.sampled(key, bent, z, 1, radius=0.5, neighbours=11, work=Work(chunk)).value
         np.testing.assert_allclose(got, whole, rtol=1e-5)
-    first = lipschitz.sampled(key, bent, z[:2], 1, radius=0.5, neighbours=11, chunk=1).value
+    first = lipschitz.sampled(key, bent, z[:2], 1, radius=0.5, neighbours=11, work=Work(1)).value
     np.testing.assert_allclose(first, whole[:2], rtol=1e-5)  # nor on what else is estimated
 
 
 def test_more_neighbours_never_lower_it(key, bent):
     z = jax.random.normal(jax.random.key(1), (4, 6))
-    values = [lipschitz.sampled(key, bent, z, 0, radius=0.5, neighbours=n, chunk=1).value
+    values = [lipschitz.sampled(key, bent, z, 0, radius=0.5, neighbours=n, work=Work(1)).value
               for n in (1, 10, 100)]
     assert np.all(np.diff(values, axis=0) >= -1e-6)
     top = np.array([np.linalg.norm(np.asarray(bent.variables[0]), 2)])  # tanh contracts: a global upper bound
@@ -93,11 +94,11 @@ def test_never_above_the_known_constant_of_the_sphere(key):
 def test_one_compiled_program_serves_all(key, bent):
     """Any number of codes and neighbours, any radius: so its memory cannot depend on them."""
     z = jax.random.normal(jax.random.key(1), (4, 6))
-    lipschitz.sampled(key, bent, z, 0, radius=0.5, neighbours=13, chunk=5)
+    lipschitz.sampled(key, bent, z, 0, radius=0.5, neighbours=13, work=Work(5))
     compiled = sampling._chunk.compiled()
     before = compiled._cache_size()
     for r, n in ((0.1, 5), (3, 500)):
-        lipschitz.sampled(jax.random.key(9), bent, z[:3], 1, radius=r, neighbours=n, chunk=5)
+        lipschitz.sampled(jax.random.key(9), bent, z[:3], 1, radius=r, neighbours=n, work=Work(5))
     assert compiled._cache_size() == before
 
 

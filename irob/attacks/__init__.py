@@ -8,6 +8,7 @@ with `build(threat, **options)`, whose name is the attack's; one that stands els
 or path/to/file.py:build.
 """
 
+import dataclasses
 import inspect
 
 import jax
@@ -15,6 +16,7 @@ import numpy as np
 
 from irob.attacks import program
 from irob.core import batch, check, drawing, keys, memory, mesh, registry
+from irob.core.batch import Work
 from irob.core.promises import Attack, Ensemble
 from irob.core.threat import LpBall, Threat
 from irob.core.types import AttackResult, Classifier
@@ -75,13 +77,12 @@ def require(attack, name: str = "") -> None:
 
 
 def run(
-    attack: Attack | Ensemble, key, classifier: Classifier, x, y, z=None, *, chunk: int | None = None,
-    label: str = "", state=None,
+    attack: Attack | Ensemble, key, classifier: Classifier, x, y, z=None, *, work: Work = Work(), state=None
 ) -> AttackResult:
     """Attacks every example and judges the outcome, in chunks, under float32 matrix products.
 
     One compiled program serves all chunks, restarts, radii, and classifiers of equal structure.  Example i has the
-    key fold_in(key, i), so the result does not depend on `chunk`.
+    key fold_in(key, i), so the result does not depend on chunks.
 
     Args:
         attack: from `build`.
@@ -91,9 +92,8 @@ def run(
         y: i[n] in [0, num_classes).
         z: f[n,d], the codes of x, for attacks in the latent space that start from them: x must be g(z, y) up to the
             rounding of 8-bit or half-precision images.
-        chunk: examples at a time; 128 on the CPU, 1024 for each device elsewhere; fewer where they do not fit.
-            Memory grows with it, not with n.
-        label: shown with the progress; an empty one shows nothing.
+        work: its chunk is examples at a time, by default 128 on the CPU, 1024 for each device elsewhere, and fewer
+            where they do not fit; memory grows with it, not with n.
         state: a file in which an ensemble keeps what is finished, so that a run that was killed goes on from there.
 
     Returns:
@@ -126,9 +126,7 @@ def run(
     if classifier.num_classes < attack.least_classes:
         got, least = classifier.num_classes, attack.least_classes
         raise check.InputError(f"classes: got {got}, the loss wants at least {least}; take apgd_ce or autoattack")
-    if chunk is None:
-        chunk = 128 if jax.default_backend() == "cpu" else 1024 * mesh.count()
-    chunk = check.integer("chunk", chunk, low=1)
+    chunk = work.chunk or (128 if jax.default_backend() == "cpu" else 1024 * mesh.count())
     if attack.needs_generator:
         chunk = memory.fitting(attack.generator, chunk, gradient=True, copies=attack.copies)
     attack, classifier = mesh.everywhere((program.numbers(attack), classifier))  # weights move once, not once a chunk
@@ -140,7 +138,7 @@ def run(
 
     with jax.default_matmul_precision("float32"):
         if isinstance(attack, Ensemble):
-            return attack.run(key, classifier, x, y, z, chunk=chunk, label=label, state=state)
+            return attack.run(key, classifier, x, y, z, work=dataclasses.replace(work, chunk=chunk), state=state)
         if state is not None:
             raise check.InputError("state: got a file for a single attack, wanted none; only an ensemble resumes")
 
@@ -149,4 +147,4 @@ def run(
             program.finite(finite, index)
             return result
 
-        return batch.stream(one, x, y, z, chunk=chunk, label=label)
+        return batch.stream(one, x, y, z, chunk=chunk, label=work.label, start=work.start)

@@ -22,6 +22,7 @@ from irob import attacks
 from irob.attacks import program
 from irob.attacks.resume import opened
 from irob.core import batch, digest, keys
+from irob.core.batch import Work
 from irob.core.check import integer, unknown
 from irob.core.progress import progress, say
 from irob.core.promises import Attack, Ensemble
@@ -99,15 +100,14 @@ class AutoAttack(Ensemble):
         return out
 
     def run(
-        self, key: jax.Array, classifier: Classifier, x: np.ndarray, y: np.ndarray, z=None, *,
-        chunk: int, label: str = "", state=None,
+        self, key: jax.Array, classifier: Classifier, x: np.ndarray, y: np.ndarray, z=None, *, work: Work, state=None
     ) -> AttackResult:
         """All stages on all examples; `attacks.run` has checked the input.  z is not used."""
         stages = self.stages(classifier.num_classes)
-        title = f"{label} autoattack {self.version}" if label else ""
+        title = f"{work.label} autoattack {self.version}" if work.label else ""
         for note in self.notes(classifier.num_classes) if title else ():
             say(f"{title}: {note}")
-        chunk = min(chunk, len(y))
+        chunk = min(work.chunk or len(y), len(y))
         identity = {
             "version": self.version, "steps": self.steps, "queries": self.queries, "norm": self.threat.norm,
             "epsilon": float(self.threat.strength), "bounds": self.threat.bounds, "chunk": chunk,

@@ -30,9 +30,9 @@ import numpy as np
 
 from irob.attacks.referee import margin
 from irob.attacks.search.ascent import odds
-from irob.attacks.search.inversion import METHODS, invert
+from irob.attacks.search.inversion import METHODS, InversionPlan, invert
 from irob.attacks.search.lagrangian import adaptive, binary
-from irob.attacks.search.walk import BLOCK, walk
+from irob.attacks.search.walk import BLOCK, Ground, walk
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.promises import Attack
 from irob.core.threat import ImageThreat, ManifoldBall
@@ -158,16 +158,9 @@ class InDistribution(Attack):
     def perturb(self, key: jax.Array, classifier: Classifier, x: jax.Array, y: jax.Array, *, z=None) -> Proposal:
         """x: f[H,W,C], y: i[], z: f[d] -> x_adv f[restarts,H,W,C] = g(z_adv, y), z_adv f[restarts,d]."""
         if self.initialisation == "inversion":
-            z = invert(
-                jax.random.fold_in(key, 0),
-                self.generator,
-                x,
-                y,
-                restarts=self.inversion_restarts,
-                steps=self.inversion_steps,
-                learning_rate=self.inversion_learning_rate,
-                method=self.inversion,
-            )
+            plan = InversionPlan(
+                self.inversion_restarts, self.inversion_steps, self.inversion, self.inversion_learning_rate)
+            z = invert(jax.random.fold_in(key, 0), self.generator, x, y, plan)
 
         def bounded(z_t):
             return z_t if self.latent_radius is None else balls.project(z_t, self.latent_radius)
@@ -193,17 +186,11 @@ class InDistribution(Attack):
             # The first restart starts from the code itself, so more of them can only help.
             moved = z + jnp.where(r == 0, 0.0, self.noise) * jax.random.normal(jax.random.fold_in(key, r + 1), z.shape)
             if self.search == "metric":
+                ground = Ground(
+                    lambda z_t: self.generator(bounded(z_t), y), goal, lambda image: self.threat.distance(x, image))
                 return walk(
-                    lambda z_t: self.generator(bounded(z_t), y),
-                    goal,
-                    lambda image: self.threat.distance(x, image),
-                    moved,
-                    radius=self.threat.strength,
-                    steps=self.steps,
-                    step_size=self.learning_rate,
-                    damping=self.damping,
-                    origin=margin(classifier(x), y),
-                )[0]
+                    ground, moved, radius=self.threat.strength, steps=self.steps, step_size=self.learning_rate,
+                    damping=self.damping, origin=margin(classifier(x), y))[0]
             if self.search == "adaptive":
                 return adaptive(
                     look, moved, steps=self.steps, learning_rate=self.learning_rate, penalty=self.penalty

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob.attacks.referee import margin
-from irob.attacks.search.inversion import invert
-from irob.attacks.search.walk import BLOCK, refreshed
+from irob.attacks.search.inversion import InversionPlan, invert
+from irob.attacks.search.walk import BLOCK, Ground, refreshed
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.promises import Attack
 from irob.core.threat import ImageThreat, ManifoldBall
@@ -71,8 +71,8 @@ class Manifold(Attack):
     def perturb(self, key: jax.Array, classifier: Classifier, x: jax.Array, y: jax.Array, *, z=None) -> Proposal:
         """x: f[H,W,C], y: i[], z: f[d] -> x_adv f[restarts,H,W,C] = g(z_adv, y), z_adv f[restarts,d]."""
         if self.initialisation == "inversion":
-            r, s = self.inversion_restarts, self.inversion_steps
-            z = invert(jax.random.fold_in(key, 0), self.generator, x, y, restarts=r, steps=s)
+            plan = InversionPlan(self.inversion_restarts, self.inversion_steps)
+            z = invert(jax.random.fold_in(key, 0), self.generator, x, y, plan)
         clean = classifier(x)
         others = jnp.arange(clean.size) != y
         likely = jnp.argsort(jnp.where(others, -clean, jnp.inf))
@@ -90,18 +90,11 @@ class Manifold(Attack):
                 return jnp.where(r == 0, m, logits[target] - logits[y]), m
 
             moved = z + jnp.where(r == 0, 0.0, self.noise) * jax.random.normal(jax.random.fold_in(key, r + 1), z.shape)
+            ground = Ground(
+                lambda z_t: self.generator(bounded(z_t), y), goal, lambda image: self.threat.distance(x, image))
             return refreshed(
-                lambda z_t: self.generator(bounded(z_t), y),
-                goal,
-                lambda image: self.threat.distance(x, image),
-                moved,
-                walks=self.walks,
-                origin=margin(clean, y),
-                radius=REACH * self.threat.strength,
-                steps=self.steps,
-                step_size=self.step_size,
-                damping=self.damping,
-            )[0]
+                ground, moved, walks=self.walks, origin=margin(clean, y), radius=REACH * self.threat.strength,
+                steps=self.steps, step_size=self.step_size, damping=self.damping)[0]
 
         z_adv = jax.vmap(bounded)(jax.lax.map(once, jnp.arange(self.restarts)))
         return Proposal(jax.vmap(lambda code: self.generator(code, y))(z_adv), z_adv)

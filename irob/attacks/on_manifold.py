@@ -23,7 +23,7 @@ import optax
 from irob.attacks.manifold import INITIALISATIONS, require
 from irob.attacks.referee import margin
 from irob.attacks.search.ascent import odds
-from irob.attacks.search.inversion import invert
+from irob.attacks.search.inversion import InversionPlan, invert
 from irob.attacks.search.walk import BLOCK, nearer
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.promises import Attack
@@ -69,8 +69,8 @@ class OnManifold(Attack):
     def perturb(self, key: jax.Array, classifier: Classifier, x: jax.Array, y: jax.Array, *, z=None) -> Proposal:
         """x: f[H,W,C], y: i[], z: f[d] -> x_adv f[restarts,H,W,C] = g(z_adv, y), z_adv f[restarts,d]."""
         if self.initialisation == "inversion":
-            r, s = self.inversion_restarts, self.inversion_steps
-            z = invert(jax.random.fold_in(key, 0), self.generator, x, y, restarts=r, steps=s)
+            plan = InversionPlan(self.inversion_restarts, self.inversion_steps)
+            z = invert(jax.random.fold_in(key, 0), self.generator, x, y, plan)
         rule = optax.scale_by_adam()
 
         eta = self.threat.strength if self.eta is None else self.eta

@@ -10,37 +10,19 @@ triangle linear programme on the same [l, u].
 Reference: Zhang et al., 2018, https://arxiv.org/abs/1811.00866; Xu et al., 2021, https://arxiv.org/abs/2011.13824
 """
 
-import jax
-
-from irob.certify.proof import backward, envelope, slopes
+from irob.certify.proof import backward, envelope
+from irob.certify.proof.slopes import FreeSlopes
 from irob.core.check import integer, unknown
-from irob.core.promises import LayerCertifier
-from irob.core.threat import Threat
 from irob.core.types import value
 
 
 @value("steps", "inner", "through", "chunk")
-class Crown(LayerCertifier):
+class Crown(FreeSlopes):
     """See `build`."""
 
-    steps: int
-    inner: str
-    through: bool
-    chunk: int
-
-    def margin(self, layers, x: jax.Array, y: jax.Array, threat: Threat) -> jax.Array:
-        """Lower bound of min over x' of f_y(x') - max over k != y of f_k(x'), one example.
-
-        Args:
-            layers: from irob.core.layers.of(classifier).
-            x: f[H,W,C] in [0,1].  y: i[].
-
-        Raises:
-            InputError: a layer without lines, by name.
-        """
-        return slopes.margin(
-            layers, x, y, threat, name="crown", start=envelope.adaptive, parallel=False, steps=self.steps,
-            how=self.inner, through=self.through)
+    name = "crown"
+    parallel = False
+    start = staticmethod(envelope.adaptive)
 
 
 def build(*, steps: int = 20, inner: str = "lines", through: bool = False, chunk: int = 4) -> Crown:

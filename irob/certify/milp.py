@@ -30,6 +30,7 @@ from irob.core.evidence import Certificate
 from irob.core.progress import progress
 from irob.core.promises import ModelCertifier
 from irob.core.threat import Threat
+from irob.core.types import value
 from irob.math.rounding import TINY
 
 TOLERANCE = 1e-7  # of HiGHS, for a variable of size 1
@@ -63,13 +64,12 @@ class Milp(ModelCertifier):
         guesses: list[int] = []
         with jax.default_matmul_precision("float32"):
             for image, label_ in progress(list(zip(x, y, strict=True)), total=len(y), label=label):
-                logits, bounds, lower, lost = jax.tree.map(np.asarray, _relaxed(walked, image, label_, ball))
-                if not np.isfinite(logits).all():
+                relaxed = jax.tree.map(np.asarray, _relaxed(walked, image, label_, ball))
+                if not np.isfinite(relaxed.logits).all():
                     raise check.InputError(f"logits: got NaN or infinity on clean image {len(margins)}, wanted finite "
                                            "numbers")
-                margins.append(
-                    minimum(parts, image, int(label_), threat, bounds, lower, lost, self.exact, self.seconds))
-                guesses.append(int(np.argmax(logits)))
+                margins.append(minimum(self, parts, image, int(label_), threat, relaxed))
+                guesses.append(int(np.argmax(relaxed.logits)))
         margin, prediction = np.asarray(margins, np.float64), np.asarray(guesses, np.int32)
         return Certificate(margin, (margin > 0) & (prediction == y), None, prediction, "milp")
 
@@ -102,9 +102,22 @@ def supported(given: tuple[Any, ...], shape: tuple[int, ...]) -> None:
         raise check.InputError(f"milp: got a network of {units} units, wanted at most {LARGEST}; use crown")
 
 
+@value()
+class Relaxed:
+    """What CROWN says of one example.
+
+    logits: f[K].  bounds: (l, u) of every ReLU.  lower: f[K-1], the bound of every other class.
+    lost: f[K], what rounding may cost the logits.
+    """
+
+    logits: Any
+    bounds: list[Any]
+    lower: Any
+    lost: Any
+
+
 @compile.jit
-def _relaxed(walked, x, y, threat):
-    """Logits, [l, u] of every ReLU, CROWN's bound f[K-1] of every other class, and what logits f[K] may lose."""
+def _relaxed(walked, x, y, threat) -> Relaxed:
     region = backward.ball(threat, x)
     bounds, free, losses = backward.inner(walked, region, start=envelope.adaptive)
     sizes = backward.shapes(walked, x)
@@ -115,7 +128,8 @@ def _relaxed(walked, x, y, threat):
     for layer, loss in zip(walked, losses[1:], strict=True):
         lost = lost if isinstance(layer, layers.ReLU) else backward.absolute(layer)(lost)
         lost = 1.01 * lost + (0.0 if loss.each is None else loss.each)
-    return layers.run(walked, x), bounds, backward.lower(rows, walked, sizes, found, region, losses), lost
+    lower = backward.lower(rows, walked, sizes, found, region, losses)
+    return Relaxed(layers.run(walked, x), bounds, lower, lost)
 
 
 def segments(given: tuple[Any, ...], shape: tuple[int, ...]) -> list[tuple[sparse.csr_array, np.ndarray]]:
@@ -145,9 +159,9 @@ def _segments(given, shape):
     return found
 
 
-def minimum(parts, x: np.ndarray, y: int, threat: Threat, bounds, lower: np.ndarray, lost: np.ndarray,
-            exact: int | None, seconds: float) -> float:
+def minimum(certifier: Milp, parts, x: np.ndarray, y: int, threat: Threat, relaxed: Relaxed) -> float:
     """A lower bound of the margin of one example: the smallest of all classes."""
+    bounds, lower, lost = relaxed.bounds, relaxed.lower, relaxed.lost
     lower = np.where(np.isnan(lower), -math.inf, lower).astype(np.float64)
     if not all(np.isfinite(b).all() for pair in bounds for b in pair) or not np.isfinite(lost).all():
         return float(lower.min())
@@ -158,7 +172,7 @@ def minimum(parts, x: np.ndarray, y: int, threat: Threat, bounds, lower: np.ndar
     last = (sparse.csr_array(parts[-1][0].multiply(scales[-1])), parts[-1][1])
     parts, bounds = [*unit, last], [
         tuple(np.asarray(v, np.float64).ravel() / s for v in pair) for pair, s in zip(bounds, scales[1:])]
-    programme = _programme(parts, x, threat, bounds, exact)
+    programme = _programme(parts, x, threat, bounds, certifier.exact)
     matrix, bias = parts[-1]
     classes, best = len(bias), math.inf
     for i in np.argsort(lower):
@@ -166,7 +180,8 @@ def minimum(parts, x: np.ndarray, y: int, threat: Threat, bounds, lower: np.ndar
             break  # the others are larger by CROWN already
         k = (y + 1 + int(i)) % classes
         row = matrix[[y]] - matrix[[k]]
-        proved = programme(row.toarray().ravel(), bias[y] - bias[k], seconds) - float(lost[y]) - float(lost[k])
+        proved = programme(row.toarray().ravel(), bias[y] - bias[k], certifier.seconds)
+        proved -= float(lost[y]) + float(lost[k])
         best = min(best, max(float(lower[i]), proved))
     return best
 

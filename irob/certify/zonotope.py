@@ -14,37 +14,19 @@ taken: under l1 and l2 nothing of the ball is given away.  Layers without such a
 Reference: Singh et al., 2018, "Fast and effective robustness certification"; Balunovic and Vechev, 2020, ICLR.
 """
 
-import jax
-
-from irob.certify.proof import backward, envelope, slopes
+from irob.certify.proof import backward, envelope
+from irob.certify.proof.slopes import FreeSlopes
 from irob.core.check import integer, unknown
-from irob.core.promises import LayerCertifier
-from irob.core.threat import Threat
 from irob.core.types import value
 
 
 @value("steps", "inner", "through", "chunk")
-class Zonotope(LayerCertifier):
+class Zonotope(FreeSlopes):
     """See `build`."""
 
-    steps: int
-    inner: str
-    through: bool
-    chunk: int
-
-    def margin(self, layers, x: jax.Array, y: jax.Array, threat: Threat) -> jax.Array:
-        """Lower bound of min over x' of f_y(x') - max over k != y of f_k(x'), one example.
-
-        Args:
-            layers: from irob.core.layers.of(classifier).
-            x: f[H,W,C] in [0,1].  y: i[].
-
-        Raises:
-            InputError: a layer that zonotopes do not know, by name.
-        """
-        return slopes.margin(
-            layers, x, y, threat, name="zonotope", start=envelope.smallest, parallel=True, steps=self.steps,
-            how=self.inner, through=self.through)
+    name = "zonotope"
+    parallel = True
+    start = staticmethod(envelope.smallest)
 
 
 def build(*, steps: int = 20, inner: str = "lines", through: bool = False, chunk: int = 4) -> Zonotope:

@@ -3,13 +3,38 @@
 Per-example code is written once without a batch axis; these two functions are where it gets one.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
 
 from irob.core import mesh
+from irob.core.check import integer
 from irob.core.progress import progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """How work on many examples is cut, shown and numbered; results do not depend on the chunk.
+
+    chunk: examples at a time, or what else the function says that it counts; None for what is fast and fits.
+    label: shown with the progress; an empty one shows nothing.
+    start: number of the first example, on which its randomness depends: a part of the examples gets what the whole
+        gets.
+
+    >>> Work(chunk=0)
+    Traceback (most recent call last):
+    irob.core.check.InputError: chunk: got 0, wanted at least 1
+    """
+
+    chunk: int | None = None
+    label: str = ""
+    start: int = 0
+
+    def __post_init__(self):
+        if self.chunk is not None:
+            integer("chunk", self.chunk, low=1)
 
 
 def map_examples(function: Callable, *arrays, chunk: int):

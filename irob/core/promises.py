@@ -13,6 +13,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
+from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.evidence import Certificate
 from irob.core.threat import LpBall, Threat
@@ -125,13 +126,13 @@ class Ensemble(Searcher):
 
     @abc.abstractmethod
     def run(
-        self, key: jax.Array, classifier: Classifier, x: np.ndarray, y: np.ndarray, z=None, *, chunk: int,
-        label: str = "", state: pathlib.Path | None = None,
+        self, key: jax.Array, classifier: Classifier, x: np.ndarray, y: np.ndarray, z=None, *, work: Work,
+        state: pathlib.Path | None = None,
     ) -> AttackResult:
         """All attacks on all examples; `attacks.run` has checked the input.
 
         Args:
-            chunk: examples at a time.  label: shown with the progress, if not empty.
+            work: its chunk is given.
             state: a file that keeps what is finished while it works.
         """
 

@@ -21,6 +21,7 @@ from scipy import stats
 from irob import attacks, certify
 from irob.certify import smoothing
 from irob.core import keys, layers, registry
+from irob.core.batch import Work
 from irob.core.check import InputError, integer
 from irob.core.evidence import EvidenceError, Row, Side
 from irob.core.promises import LayerCertifier, ModelCertifier
@@ -258,7 +259,7 @@ def _smoothed(job: _Job, plan: Plan, certifier: smoothing.Smoothing) -> tuple[li
             filled = np.resize(chosen, max(len(chosen), size))
             label = job.says(f"{job.attack.attack} on smoothed ε={epsilon:g}")
             x_adv = attacks.run(attack.at(epsilon), keys.named(job.key, "attack"), surrogate, x[filled], y[filled],
-                                chunk=size, label=label).x_adv
+                                work=Work(size, label)).x_adv
             said = judge.predict(job.classifier, x_adv[:len(chosen)], chunk=plan.chunk)
             return {"wrong": (said != y[chosen]) & (said != smoothing.ABSTAIN)}
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from irob import lipschitz
 from irob.core import check, keys
+from irob.core.batch import Work
 from irob.core.types import Generator
 from irob.evaluation.pieces import Pieces, fingerprint, whole
 
@@ -120,11 +121,12 @@ def measure(
         return lambda k, z, y, label: lipschitz.certified(generator, z, y, radius=radius, label=label).value
 
     def maximised(radius: float) -> Callable:
-        return lambda k, z, y, label: lipschitz.maximised(k, generator, z, y, radius=radius, label=label).value
+        return lambda k, z, y, label: lipschitz.maximised(
+            k, generator, z, y, radius=radius, work=Work(label=label)).value
 
     def sampled(k, z, y, label, directions):
         return lipschitz.sampled(k, generator, z, y, radius=plan.radius, neighbours=plan.neighbours,
-                                 directions=directions, label=label).value
+                                 directions=directions, work=Work(label=label)).value
 
     ball = {"radius": plan.radius}
     constants = {d: blocks(d, plan.sampled, functools.partial(sampled, directions=d), neighbours=plan.neighbours,
@@ -136,7 +138,7 @@ def measure(
     found, kept = {}, {}
     for e in plan.epsilons:
         found[e] = blocks(f"escape {e:g}", plan.ascent, lambda k, z, y, label, e=e: lipschitz.escape_radius(
-            k, generator, z, y, epsilon=e, label=label).upper, epsilon=e)
+            k, generator, z, y, epsilon=e, work=Work(label=label)).upper, epsilon=e)
         if plan.certified:
             pilot = blocks(
                 f"pilot {e:g}", plan.pilot, lambda k, z, y, label, e=e: lipschitz.certified_radius(

@@ -197,11 +197,11 @@ def _constants(
         return lipschitz.certified(generator, z, y, radius=plan.radius, label=label).value
     if directions == "ascent":
         return lipschitz.maximised(
-            key, generator, z, y, radius=plan.radius, steps=STEPS, restarts=RESTARTS, chunk=chunk, label=label,
-            start=start).value
+            key, generator, z, y, radius=plan.radius, steps=STEPS, restarts=RESTARTS,
+            work=batch.Work(chunk, label, start)).value
     return lipschitz.sampled(
-        key, generator, z, y, radius=plan.radius, neighbours=plan.neighbours, directions=directions, chunk=chunk,
-        label=label, start=start).value
+        key, generator, z, y, radius=plan.radius, neighbours=plan.neighbours, directions=directions,
+        work=batch.Work(chunk, label, start)).value
 
 
 def auto(key: jax.Array, generator: Generator, plan: Plan, epsilon: float, *, codes: int = 20, label: str = "") -> Plan:

@@ -170,7 +170,7 @@ def _one(key, classifier, data, chosen, attack, chunk, label, state=None) -> dic
     filled = chosen if isinstance(attack, Ensemble) else np.resize(chosen, max(count, chunk))
     z = data.z[filled] if attack.needs_generator and data.z is not None else None
     result = attacks.run(
-        attack, key, classifier, data.x[filled], data.y[filled], z, chunk=chunk, label=label, state=state)
+        attack, key, classifier, data.x[filled], data.y[filled], z, work=batch.Work(chunk, label), state=state)
     shown = int(np.sum(chosen < SHOWN))
     out = {"success": result.success[:count], "distance": result.distance[:count], "x_adv": result.x_adv[:shown]}
     return out if result.broken_by is None else {**out, "broken_by": result.broken_by[:count]}

@@ -9,6 +9,7 @@ from scipy import special
 
 from irob import lipschitz
 from irob.core import keys
+from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.evidence import Row
 from irob.core.types import Classifier, Dataset, Generator
@@ -80,7 +81,7 @@ def earlier(
     if unconditional is not None:
         z, y = draw(keys.named(key, "unconditional"), unconditional, codes)
         constant = float(np.max(lipschitz.maximised(
-            key, unconditional, z, y, radius=radius, label=f"{label} unconditional" if label else "").value))
+            key, unconditional, z, y, radius=radius, work=Work(label=f"{label} unconditional" if label else "")).value))
     probabilities = None if judge is None else special.softmax(robustness.logits(judge, data.x), axis=-1)
     return comparison_rows(data, epsilons=epsilons, alpha=alpha, theorem=shown, lipschitz=constant,
                            probabilities=probabilities, confidence=confidence)

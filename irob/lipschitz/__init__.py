@@ -10,15 +10,17 @@ Units: image units ([0, 1] pixels, l2) per latent unit; radius in latent standar
 """
 
 from irob.lipschitz.certifying import certified, certified_radius
-from irob.lipschitz.escape import EscapeRadius, escape_radius
+from irob.lipschitz.escape import EscapePlan, EscapeRadius, escape_radius
 from irob.lipschitz.maximising import maximised
 from irob.lipschitz.quantiles import quantile, supported_delta
-from irob.lipschitz.radius import AutoRadius, auto_radius, smallest_radius
+from irob.lipschitz.radius import AutoRadius, RadiusPlan, auto_radius, smallest_radius
 from irob.lipschitz.sampling import sampled
 
 __all__ = [
     "AutoRadius",
+    "EscapePlan",
     "EscapeRadius",
+    "RadiusPlan",
     "auto_radius",
     "certified",
     "certified_radius",

@@ -16,13 +16,12 @@ left counts, the shortest is kept, and bisection along its direction shortens it
 From below, by certificates (irob.lipschitz.certifying): within that distance no point leaves.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from irob.core import batch, check, compile, keys, memory, mesh
+from irob.core.batch import Work
 from irob.core.evidence import EvidenceError
 from irob.core.types import Generator, value
 from irob.lipschitz.sampling import SMALLEST, codes
@@ -54,6 +53,27 @@ class EscapeRadius:
     method: str
 
 
+@value("restarts")
+class EscapePlan:
+    """How hard the shortest way out is looked for.
+
+    steps: iterations at the code, and again of each restart.
+    restarts: ways to start from: along plus and minus the top singular vector of the Jacobian, turned a little more in
+        each further pair; at least 1.
+    reach: longest move that is tried, in latent standard deviations; a Gaussian grows by that much from any share worth
+        the name to all of itself, so that longer moves change no bound.
+    """
+
+    steps: int = 20
+    restarts: int = 4
+    reach: float = 10.0
+
+    def checked(self) -> "EscapePlan":
+        """The plan, or `InputError` for a number out of range."""
+        steps, restarts = check.integer("steps", self.steps, low=1), check.integer("restarts", self.restarts, low=1)
+        return EscapePlan(steps, restarts, check.number("reach", self.reach, low=SMALLEST, high=1e6))
+
+
 def escape_radius(
     key: jax.Array,
     generator: Generator,
@@ -61,12 +81,9 @@ def escape_radius(
     y,
     *,
     epsilon: float,
-    steps: int = 20,
-    restarts: int = 4,
-    reach: float = 10.0,
+    plan: EscapePlan = EscapePlan(),
     certify: bool = False,
-    chunk: int | None = None,
-    label: str = "",
+    work: Work = Work(),
 ) -> EscapeRadius:
     """The shortest latent move found at every code that changes the image by more than epsilon.
 
@@ -75,14 +92,9 @@ def escape_radius(
         generator: g(z: f[d], y: i[]) -> f[H,W,C], differentiable almost everywhere.
         z: f[n,d], codes.  y: i[n], their classes, or one class for all.
         epsilon: l2 distance in image units, positive.
-        steps: iterations at the code, and again of each restart.
-        restarts: ways to start from: along plus and minus the top singular vector of the Jacobian, turned a little
-            more in each further pair; at least 1.
-        reach: longest move that is tried, in latent standard deviations; a Gaussian grows by that much from any
-            share worth the name to all of itself, so that longer moves change no bound.
+        plan: how hard it looks.
         certify: also the certified lower side, for generators whose layers are known; slow, see `certified`.
-        chunk: codes at a time; 32 on the CPU, 1024 elsewhere, or what fits.  The result does not depend on it.
-        label: shown with the progress; an empty one shows nothing.
+        work: its chunk is codes at a time, by default 32 on the CPU, 1024 elsewhere, or what fits.
 
     Returns:
         EscapeRadius.  `upper` is +inf where nothing was found to leave; that proves nothing.
@@ -99,22 +111,21 @@ def escape_radius(
     keys.require(key)
     z, y = codes(generator, z, y)
     epsilon = check.number("epsilon", epsilon, low=0.0, high=1e6, open_low=True)
-    reach = check.number("reach", reach, low=SMALLEST, high=1e6)
-    steps, restarts = check.integer("steps", steps, low=1), check.integer("restarts", restarts, low=1)
-    if chunk is None:
-        most = 32 if jax.default_backend() == "cpu" else 1024
-        chunk = memory.fitting(generator, most, gradient=True, copies=max(1, restarts))
+    plan = plan.checked()
+    chunk = work.chunk or memory.fitting(
+        generator, 32 if jax.default_backend() == "cpu" else 1024, gradient=True, copies=plan.restarts)
     generator = mesh.everywhere(generator)
     with jax.default_matmul_precision("float32"):
         upper, point, finite = batch.stream(
-            lambda index, z, y: _chunk(key, generator, index, z, y, epsilon, reach, steps, restarts),
-            z, y, chunk=check.integer("chunk", chunk, low=1), label=label,
+            lambda index, z, y: _chunk(key, generator, index, z, y, epsilon, plan),
+            z, y, chunk=chunk, label=work.label, start=work.start,
         )
     if not finite.all():
         raise check.InputError(f"generator: got NaN or infinity near code {int(np.argmin(finite))}, "
                                "wanted finite images")
-    lower = _certified(generator, z, y, epsilon, upper, label) if certify else None
-    return EscapeRadius(upper, lower, point, z, y, epsilon, f"shortest way out, {steps} steps, {restarts} restarts")
+    lower = _certified(generator, z, y, epsilon, upper, work.label) if certify else None
+    method = f"shortest way out, {plan.steps} steps, {plan.restarts} restarts"
+    return EscapeRadius(upper, lower, point, z, y, epsilon, method)
 
 
 def _certified(generator: Generator, z, y, epsilon: float, upper: np.ndarray, label: str) -> np.ndarray:
@@ -129,8 +140,8 @@ def _certified(generator: Generator, z, y, epsilon: float, upper: np.ndarray, la
     return np.minimum(lower, upper)
 
 
-@functools.partial(compile.jit, static_argnums=(8,))
-def _chunk(key, generator, index, z, y, epsilon, reach, steps, restarts: int):
+@compile.jit
+def _chunk(key, generator, index, z, y, epsilon, plan: EscapePlan):
     """index: i[c], z: f[c,d], y: i[c] -> (radius f[c], point f[c,d], whether all images were finite bool[c])."""
 
     def one(key, z, y):
@@ -138,9 +149,9 @@ def _chunk(key, generator, index, z, y, epsilon, reach, steps, restarts: int):
             return generator(z, y)
 
         start = jax.random.normal(jax.random.fold_in(key, 0), z.shape)
-        sigma, v = top_singular(g, z, start, steps=steps)
+        sigma, v = top_singular(g, z, start, steps=plan.steps)
         centre = g(z)
-        shortest = SMALLEST * reach
+        shortest = SMALLEST * plan.reach
 
         edge = (1 + MARGIN) * epsilon + NOISE * norm(centre)
 
@@ -148,7 +159,7 @@ def _chunk(key, generator, index, z, y, epsilon, reach, steps, restarts: int):
             """Power and Newton steps from start r = 0, 1, ... -> the nearest point that left, and its distance."""
             turn = unit(jax.random.normal(jax.random.fold_in(key, r + 1), z.shape))
             direction = unit(jnp.where(r % 2 == 0, 1.0, -1.0) * v + 0.5 * (r // 2) * turn)
-            length = jnp.clip(epsilon / jnp.where(sigma > 0, sigma, epsilon), shortest, reach)
+            length = jnp.clip(epsilon / jnp.where(sigma > 0, sigma, epsilon), shortest, plan.reach)
 
             def step(_, carry):
                 direction, length, best, point, finite = carry
@@ -167,12 +178,12 @@ def _chunk(key, generator, index, z, y, epsilon, reach, steps, restarts: int):
                 change = -jnp.log(jnp.where(share > 0, share, 1e-6)) / jnp.clip(slope, 0.25, 4.0)
                 turned = jnp.where(jnp.any(w != 0), unit(w), direction)
                 longer = length * jnp.exp(jnp.clip(change, -0.7, 0.7))
-                return turned, jnp.clip(longer, shortest, reach), best, point, finite
+                return turned, jnp.clip(longer, shortest, plan.reach), best, point, finite
 
             carry = (direction, length, jnp.float32(jnp.inf), z, jnp.bool_(True))
-            return jax.lax.fori_loop(0, steps, step, carry)[2:]
+            return jax.lax.fori_loop(0, plan.steps, step, carry)[2:]
 
-        lengths, points, finite = jax.vmap(search)(jnp.arange(restarts))
+        lengths, points, finite = jax.vmap(search)(jnp.arange(plan.restarts))
         best, point = jnp.min(lengths), points[jnp.argmin(lengths)]
         way = point - z
 

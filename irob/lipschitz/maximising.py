@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob.core import batch, check, compile, keys, memory, mesh
+from irob.core.batch import Work
 from irob.core.evidence import LipschitzEstimate
 from irob.core.types import Generator
 from irob.lipschitz.sampling import SMALLEST, codes
@@ -39,9 +40,7 @@ def maximised(
     radius: float,
     steps: int = 30,
     restarts: int = 4,
-    chunk: int | None = None,
-    label: str = "",
-    start: int = 0,
+    work: Work = Work(),
 ) -> LipschitzEstimate:
     """The steepest chord that power iteration finds at every code: a lower bound on the constant, and a sharp one.
 
@@ -53,9 +52,7 @@ def maximised(
         steps: iterations at the code, and again of each restart.
         restarts: chords to start from: along plus and minus the top singular vector, turned a little more in each
             further pair, at lengths spread over the radius.  0 leaves the largest singular value of the Jacobian.
-        chunk: codes at a time; 32 on the CPU, 1024 elsewhere, or what fits.  The result does not depend on it.
-        label: shown with the progress; an empty one shows nothing.
-        start: number of the first code, whose randomness depends on it: a part of the codes gets what the whole gets.
+        work: its chunk is codes at a time, by default 32 on the CPU, 1024 elsewhere, or what fits.
 
     Returns:
         LipschitzEstimate with value f[n], side "lower".
@@ -72,14 +69,13 @@ def maximised(
     z, y = codes(generator, z, y)
     radius = check.number("radius", radius, low=SMALLEST, high=1e6)
     steps, restarts = check.integer("steps", steps, low=1), check.integer("restarts", restarts)
-    if chunk is None:
-        most = 32 if jax.default_backend() == "cpu" else 1024
-        chunk = memory.fitting(generator, most, gradient=True, copies=max(1, restarts))
+    chunk = work.chunk or memory.fitting(
+        generator, 32 if jax.default_backend() == "cpu" else 1024, gradient=True, copies=max(1, restarts))
     generator = mesh.everywhere(generator)
     with jax.default_matmul_precision("float32"):
         value = batch.stream(
             lambda index, z, y: _chunk(key, generator, index, z, y, radius, steps, restarts),
-            z, y, chunk=check.integer("chunk", chunk, low=1), label=label, start=start,
+            z, y, chunk=chunk, label=work.label, start=work.start,
         )
     if not np.isfinite(value).all():
         raise check.InputError(f"generator: got NaN or infinity near code {int(np.argmin(np.isfinite(value)))}, "

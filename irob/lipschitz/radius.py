@@ -18,6 +18,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from irob.core.batch import Work
 from irob.core.check import InputError, number
 from irob.core.types import Generator
 from irob.lipschitz.maximising import maximised
@@ -33,6 +34,22 @@ class AutoRadius:
     constant: float
     epsilon: float
     tried: tuple[tuple[float, float], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class RadiusPlan:
+    """How the smallest radius is looked for.
+
+    delta, confidence: of the quantile of the constants, in (0, 1).
+    tolerance: relative, of the radius.
+    steps, restarts: as in `maximised`.
+    """
+
+    delta: float = 0.001
+    confidence: float = 0.95
+    tolerance: float = 0.01
+    steps: int = 30
+    restarts: int = 4
 
 
 def smallest_radius(
@@ -87,13 +104,8 @@ def auto_radius(
     *,
     epsilon: float,
     constants: Callable[[float], np.ndarray] | None = None,
-    delta: float = 0.001,
-    confidence: float = 0.95,
-    tolerance: float = 0.01,
-    steps: int = 30,
-    restarts: int = 4,
-    chunk: int | None = None,
-    label: str = "",
+    plan: RadiusPlan = RadiusPlan(),
+    work: Work = Work(),
 ) -> AutoRadius:
     """The smallest r with r L(r) >= epsilon for the constants of these codes, as a rule those of one class.
 
@@ -105,9 +117,8 @@ def auto_radius(
         generator, z, y: as in `maximised`; a hundred codes will do.
         epsilon: in image units, positive.
         constants: r -> f[n], another estimate of the codes' constants, such as `certified`; `maximised` by default.
-        delta, confidence: of the quantile, in (0, 1).
-        tolerance: relative, of the radius.
-        steps, restarts, chunk, label: as in `maximised`.
+        plan: which quantile, and how exactly.
+        work: as in `maximised`.
 
     Raises:
         InputError: as in `maximised`; a generator on which r L(r) does not reach epsilon.
@@ -120,18 +131,18 @@ def auto_radius(
     """
     epsilon = number("epsilon", epsilon, low=0.0, high=1e6, open_low=True)
 
-    def largest(r: float) -> float:
-        if constants is None:
-            found = maximised(
-                key, generator, z, y, radius=r, steps=steps, restarts=restarts, chunk=chunk, label=label).value
-        else:
-            found = constants(r)
-        return quantile(found, 1 - delta, confidence)[0]
+    def quantile_of(found: np.ndarray) -> float:
+        return quantile(found, 1 - plan.delta, plan.confidence)[0]
+
+    def climbed(r: float) -> np.ndarray:
+        return maximised(
+            key, generator, z, y, radius=r, steps=plan.steps, restarts=plan.restarts, work=work).value
 
     # restarts = 0 leaves the Jacobian at the codes, which no radius enters.
-    still = maximised(key, generator, z, y, radius=1.0, steps=steps, restarts=0, chunk=chunk).value
-    at_codes = quantile(still, 1 - delta, confidence)[0]
+    quiet = dataclasses.replace(work, label="")
+    at_codes = quantile_of(maximised(key, generator, z, y, radius=1.0, steps=plan.steps, restarts=0, work=quiet).value)
     if not at_codes > 0:
         raise InputError("generator: got Jacobians that are 0 at the codes, wanted one that moves; radius='auto' "
                          "needs it, so pass a radius")
-    return smallest_radius(largest, epsilon, start=max(epsilon / at_codes, SMALLEST), tolerance=tolerance)
+    return smallest_radius(lambda r: quantile_of((constants or climbed)(r)), epsilon,
+                           start=max(epsilon / at_codes, SMALLEST), tolerance=plan.tolerance)

@@ -13,15 +13,14 @@ Neighbour j of code i has the key fold_in(fold_in(key, i), j), whatever the chun
 Reference: Zhang, Chen, Gu, Evans (2020), Algorithm 1, https://arxiv.org/abs/2003.00378
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from irob.core import batch, check, compile, keys, memory, mesh
+from irob.core.batch import Work
 from irob.core.evidence import LipschitzEstimate
-from irob.core.types import Generator
+from irob.core.types import Generator, value
 
 DIRECTIONS = ("ball", "orthant")
 SMALLEST = 1e-5  # radius; float32 keeps no digit of smaller moves of a code
@@ -36,9 +35,7 @@ def sampled(
     radius: float,
     neighbours: int,
     directions: str = "ball",
-    chunk: int | None = None,
-    label: str = "",
-    start: int = 0,
+    work: Work = Work(),
 ) -> LipschitzEstimate:
     """Algorithm 1 at every code: the largest stretch among random neighbours, a lower bound on the constant.
 
@@ -49,10 +46,8 @@ def sampled(
         radius: of the ball about each code, in latent standard deviations, at least 1e-5.
         neighbours: draws for each code, at least 1.
         directions: "ball" or "orthant".
-        chunk: forward passes at a time; 100 on the CPU (what its caches hold), 8192 elsewhere, or what the memory
-            holds.  It grows with this, not with the numbers of codes and neighbours; the result does not depend on it.
-        label: shown with the progress; an empty one shows nothing.
-        start: number of the first code, whose randomness depends on it: a part of the codes gets what the whole gets.
+        work: its chunk is forward passes at a time, by default 100 on the CPU (what its caches hold), 8192 elsewhere,
+            or what the memory holds; memory grows with it, not with the numbers of codes and neighbours.
 
     Returns:
         LipschitzEstimate with value f[n], side "lower".
@@ -60,7 +55,7 @@ def sampled(
     Raises:
         InputError: wrong shapes, radius too small, unknown directions, a generator that gives NaN.
 
-    >>> from irob.core.types import Generator
+    >>> from irob.core.types import Generator, value
     >>> double = Generator((), lambda _, z, y: 2 * z.reshape(1, 1, 3), 3, 1, (1, 1, 3))
     >>> estimate = sampled(jax.random.key(0), double, jnp.zeros((2, 3)), 0, radius=0.5, neighbours=10)
     >>> estimate.value.round(4).tolist(), estimate.side
@@ -72,16 +67,14 @@ def sampled(
     count = check.integer("neighbours", neighbours, low=1)
     if directions not in DIRECTIONS:
         raise check.unknown("directions", directions, DIRECTIONS)
-    if chunk is None:
-        chunk = memory.fitting(generator, 100 if jax.default_backend() == "cpu" else 8192)
+    chunk = work.chunk or memory.fitting(generator, 100 if jax.default_backend() == "cpu" else 8192)
     # Forward passes at a time = codes at a time x neighbours at a time.
-    passes = min(check.integer("chunk", chunk, low=1), count)
-    rows = max(1, chunk // count)
+    around = Neighbours(radius, count, directions, min(chunk, count))
     generator = mesh.everywhere(generator)
     with jax.default_matmul_precision("float32"):
         value = batch.stream(
-            lambda index, z, y: _chunk(key, generator, index, z, y, radius, count, directions, passes),
-            z, y, chunk=rows, label=label, start=start,
+            lambda index, z, y: _chunk(key, generator, index, z, y, around),
+            z, y, chunk=max(1, chunk // count), label=work.label, start=work.start,
         )
     if not np.isfinite(value).all():
         raise check.InputError(f"generator: got NaN or infinity near code {int(np.argmin(np.isfinite(value)))}, "
@@ -114,15 +107,25 @@ def offset(key: jax.Array, d: int, radius: jax.Array, directions: str) -> jax.Ar
     return radius * u ** (1 / d) * s * jax.lax.rsqrt(jnp.sum(s * s))
 
 
-@functools.partial(compile.jit, static_argnums=(7, 8))
-def _chunk(key, generator, index, z, y, radius, neighbours, directions: str, passes: int):
+@value("directions", "passes")
+class Neighbours:
+    """Neighbours of a code: within which radius, how many, in what directions, and how many at a time."""
+
+    radius: jax.Array | float
+    count: jax.Array | int
+    directions: str
+    passes: int
+
+
+@compile.jit
+def _chunk(key, generator, index, z, y, around: Neighbours):
     """The estimate of each code of a chunk.  index: i[c], z: f[c,d], y: i[c] -> f[c]."""
 
     def one(key, z, y):
         centre = generator(z, y)
 
         def stretch(j):
-            v = offset(jax.random.fold_in(key, j), z.shape[-1], radius, directions)
+            v = offset(jax.random.fold_in(key, j), z.shape[-1], around.radius, around.directions)
             moved = z + v
             # |v| as the generator sees it: after the rounding of z + v, which may swallow a tiny one whole.
             far = jnp.sum((moved - z) ** 2)
@@ -130,10 +133,11 @@ def _chunk(key, generator, index, z, y, radius, neighbours, directions: str, pas
 
         def step(i, largest):
             # The last chunk repeats the last neighbour, which leaves the maximum as it is.
-            j = jnp.minimum(i * passes + jnp.arange(passes), neighbours - 1)
+            j = jnp.minimum(i * around.passes + jnp.arange(around.passes), around.count - 1)
             return jnp.maximum(largest, jnp.max(jax.vmap(stretch)(j)))
 
         # The number of neighbours is a traced bound: one program serves them all.
-        return jnp.sqrt(jax.lax.fori_loop(0, (neighbours + passes - 1) // passes, step, jnp.float32(0)))
+        blocks = (around.count + around.passes - 1) // around.passes
+        return jnp.sqrt(jax.lax.fori_loop(0, blocks, step, jnp.float32(0)))
 
     return jax.vmap(one)(keys.for_examples(key, index), z, y)

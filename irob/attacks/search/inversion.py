@@ -20,12 +20,36 @@ import optax
 
 from irob.attacks.search.walk import BLOCK, columns, nearer
 from irob.core import batch, check, compile, keys, memory
+from irob.core.batch import Work
 from irob.core.types import Generator, value
 
 METHODS = ("gauss_newton", "adam", "gradient")
 WARM = 40  # steps of Adam before the first of Gauss-Newton; on a trained generator, 40 and 6 are nearer than 0 and 25
 FIRST = 0.1  # m at the start
 TRIED = (1.0, 0.1, 10.0, 100.0)
+
+
+@value("restarts", "steps", "method")
+class InversionPlan:
+    """How an image is inverted.
+
+    restarts: random starts z ~ N(0, I).  steps: for each; one of Gauss-Newton draws a Jacobian.
+    method: "gauss_newton", "adam" or "gradient".
+    learning_rate: of Adam, or of the descent of "gradient"; a leaf.
+    """
+
+    restarts: int = 1
+    steps: int = 8
+    method: str = "gauss_newton"
+    learning_rate: jax.Array | float = 0.1
+
+    def checked(self) -> "InversionPlan":
+        """The plan, or `InputError` for an unknown method or a number out of range."""
+        if self.method not in METHODS:
+            raise check.unknown("inversion", self.method, METHODS)
+        check.number("learning_rate", self.learning_rate, low=0.0, open_low=True)
+        restarts, steps = check.integer("restarts", self.restarts, low=1), check.integer("steps", self.steps, low=1)
+        return InversionPlan(restarts, steps, self.method, jnp.float32(self.learning_rate))
 
 
 @value()
@@ -77,24 +101,11 @@ def _descend(image: Callable, x, z, *, steps: int, learning_rate, adam: bool) ->
     return best
 
 
-def invert(
-    key: jax.Array,
-    generator: Generator,
-    x: jax.Array,
-    y: jax.Array,
-    *,
-    restarts: int,
-    steps: int,
-    learning_rate: jax.Array | float = 0.1,
-    method: str = "gauss_newton",
-) -> jax.Array:
+def invert(key: jax.Array, generator: Generator, x: jax.Array, y: jax.Array, plan: InversionPlan) -> jax.Array:
     """The code whose image is nearest to x:  argmin_z |g(z, y) - x|^2  over iterates and restarts, for one example.
 
     Args:
         x: f[H,W,C] in [0,1].  y: i[].
-        restarts: random starts z ~ N(0, I).  steps: for each; one of Gauss-Newton draws a Jacobian.
-        learning_rate: of Adam, or of the descent of "gradient".
-        method: "gauss_newton", "adam" or "gradient".
 
     Returns:
         z f[d].
@@ -102,7 +113,7 @@ def invert(
     >>> import irob.core.types as t
     >>> line = t.Generator(jnp.array([[1.0], [0.0]]), lambda v, z, y: (v @ z).reshape(1, 2, 1), 1, 1, (1, 2, 1))
     >>> x = jnp.array([0.25, 0.0]).reshape(1, 2, 1)
-    >>> z = invert(jax.random.key(0), line, x, 0, restarts=1, steps=8)
+    >>> z = invert(jax.random.key(0), line, x, 0, InversionPlan())
     >>> bool(abs(z[0] - 0.25) < 1e-4)
     True
     """
@@ -112,43 +123,33 @@ def invert(
 
     def once(r):
         z = jax.random.normal(jax.random.fold_in(key, r), (generator.latent_dim,))
-        if method == "gauss_newton":
-            z, _ = _descend(image, x, z, steps=WARM, learning_rate=learning_rate, adam=True)
-            return _newton(image, x, z, steps=steps)
-        return _descend(image, x, z, steps=steps, learning_rate=learning_rate, adam=method == "adam")
+        if plan.method == "gauss_newton":
+            z, _ = _descend(image, x, z, steps=WARM, learning_rate=plan.learning_rate, adam=True)
+            return _newton(image, x, z, steps=plan.steps)
+        return _descend(
+            image, x, z, steps=plan.steps, learning_rate=plan.learning_rate, adam=plan.method == "adam")
 
-    codes, squares = jax.lax.map(once, jnp.arange(restarts))
+    codes, squares = jax.lax.map(once, jnp.arange(plan.restarts))
     return codes[jnp.argmin(squares)]
 
 
-@compile.jit(static_argnames=("restarts", "steps", "method"))
-def _chunk(key, generator, learning_rate, index, x, y, *, restarts, steps, method):
+@compile.jit
+def _chunk(key, generator, plan, index, x, y):
     def one(key, x, y):
-        z = invert(key, generator, x, y, restarts=restarts, steps=steps, learning_rate=learning_rate, method=method)
+        z = invert(key, generator, x, y, plan)
         return Inversion(z, jnp.sqrt(jnp.sum((generator(z, y) - x) ** 2)))
 
     return jax.vmap(one)(keys.for_examples(key, index), x, y)
 
 
 def run(
-    key: jax.Array,
-    generator: Generator,
-    x,
-    y,
-    *,
-    method: str = "gauss_newton",
-    restarts: int = 1,
-    steps: int = 8,
-    learning_rate: float = 0.1,
-    chunk: int | None = None,
-    label: str = "",
+    key: jax.Array, generator: Generator, x, y, plan: InversionPlan = InversionPlan(), *, work: Work = Work()
 ) -> Inversion:
     """The codes of many images, and the distances reached: how much of each image the generator can draw.
 
     Args:
         x: f[n,H,W,C] in [0,1], from anywhere.  y: i[n] in [0, num_classes of the generator).
-        method, restarts, steps, learning_rate: see `invert`.
-        chunk: examples at a time; the result does not depend on it.
+        work: its chunk is examples at a time, by default 128.
 
     Raises:
         InputError: an unknown method, a number out of range, images that the generator does not draw.
@@ -163,13 +164,8 @@ def run(
     check.images(x, y, num_classes=generator.num_classes)
     if tuple(np.shape(x)[1:]) != tuple(generator.image_shape):
         raise check.InputError(f"images: got {np.shape(x)[1:]}, the generator draws {tuple(generator.image_shape)}")
-    if method not in METHODS:
-        raise check.unknown("inversion", method, METHODS)
-    restarts, steps = check.integer("restarts", restarts, low=1), check.integer("steps", steps, low=1)
-    rate = jnp.float32(check.number("learning_rate", learning_rate, low=0.0, open_low=True))
-    chunk = check.integer("chunk", 128 if chunk is None else chunk, low=1)
-    chunk = memory.fitting(generator, chunk, gradient=True, copies=BLOCK)
+    plan = plan.checked()
+    chunk = memory.fitting(generator, work.chunk or 128, gradient=True, copies=BLOCK)
     return batch.stream(
-        lambda index, x, y: _chunk(key, generator, rate, index, x, y, restarts=restarts, steps=steps, method=method),
-        np.asarray(x, np.float32), np.asarray(y, np.int32), chunk=chunk, label=label,
-    )
+        lambda index, x, y: _chunk(key, generator, plan, index, x, y),
+        np.asarray(x, np.float32), np.asarray(y, np.int32), chunk=chunk, label=work.label, start=work.start)

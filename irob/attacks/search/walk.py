@@ -15,6 +15,7 @@ the start crosses 0, or a little below d; a failure on the sphere widens it agai
 space).  So the walk looks for the nearest success.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -58,10 +59,22 @@ def whitening(function: Callable, z: jax.Array, damping: jax.Array | float) -> j
     return jax.scipy.linalg.solve_triangular(lower, jnp.eye(d, dtype=z.dtype), lower=True).T
 
 
+@dataclasses.dataclass(frozen=True)
+class Ground:
+    """What a walk goes on.
+
+    draw: z f[d] -> image.
+    goal: image -> (f[] to climb, margin f[]: positive where misclassified).
+    distance: image -> f[].
+    """
+
+    draw: Callable
+    goal: Callable
+    distance: Callable
+
+
 def walk(
-    draw: Callable,
-    goal: Callable,
-    distance: Callable,
+    ground: Ground,
     z: jax.Array,
     *,
     radius: jax.Array | float,
@@ -74,9 +87,6 @@ def walk(
     """The nearest success on the walk from z, as (code, distance); (z, known) if there was none nearer; one example.
 
     Args:
-        draw: z f[d] -> image.
-        goal: image -> (f[] to climb, margin f[]: positive where misclassified).
-        distance: image -> f[].
         z: f[d], the start.
         radius: epsilon, image units.
         steps: images drawn.  step_size: the first one's length as a share of T; it falls to a tenth as a cosine.
@@ -84,21 +94,21 @@ def walk(
         origin: f[], the margin at distance 0, where the chord begins.
         known: distance of the success at z, if z is one.
 
-    >>> flat, d = walk(lambda z: z, lambda x: (x[0] - 1, x[0] - 1), jnp.linalg.norm, jnp.array([0.1, 0.5]),
-    ...                radius=3.0, steps=40, step_size=0.2, damping=0.01, origin=-1.0)
+    >>> ground = Ground(lambda z: z, lambda x: (x[0] - 1, x[0] - 1), jnp.linalg.norm)
+    >>> flat, d = walk(ground, jnp.array([0.1, 0.5]), radius=3.0, steps=40, step_size=0.2, damping=0.01, origin=-1.0)
     >>> bool(1 < d < 1.05), bool(jnp.isclose(jnp.linalg.norm(flat), d))
     (True, True)
     """
-    w = whitening(draw, z, damping)
+    w = whitening(ground.draw, z, damping)
 
     def reached(d, sphere):
         return jnp.clip((d - (1 - BAND) * sphere) / (BAND * sphere), 0.0, 1.0)
 
     def step(carry, t):
         u, radius_t, best = carry
-        image, pull = jax.vjp(lambda u: draw(z + w @ u), u)
-        _, climb, m = jax.vjp(goal, image, has_aux=True)
-        d, outwards = jax.value_and_grad(distance)(image)
+        image, pull = jax.vjp(lambda u: ground.draw(z + w @ u), u)
+        _, climb, m = jax.vjp(ground.goal, image, has_aux=True)
+        d, outwards = jax.value_and_grad(ground.distance)(image)
         (to_m, to_d) = jax.vmap(lambda c: pull(c)[0])(jnp.stack([climb(jnp.ones_like(d))[0], outwards]))
         best = nearer(best, u, d, m > 0)
 
@@ -123,15 +133,7 @@ def walk(
 
 
 def refreshed(
-    draw: Callable,
-    goal: Callable,
-    distance: Callable,
-    z: jax.Array,
-    *,
-    walks: int,
-    origin: jax.Array,
-    known: jax.Array | float = jnp.inf,
-    **options,
+    ground: Ground, z: jax.Array, *, walks: int, origin: jax.Array, known: jax.Array | float = jnp.inf, **options
 ) -> tuple[jax.Array, jax.Array]:
     """`walks` walks, each from the nearest success so far and in the metric there; as `walk`, never farther than it.
 
@@ -139,7 +141,7 @@ def refreshed(
     """
 
     def once(carry, _):
-        return walk(draw, goal, distance, carry[0], origin=origin, known=carry[1], **options), None
+        return walk(ground, carry[0], origin=origin, known=carry[1], **options), None
 
     start = (z, jnp.asarray(known, z.dtype))
     return jax.lax.scan(once, start, length=walks)[0]

@@ -5,65 +5,95 @@ too.
 """
 
 import functools
+from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from irob.certify.proof import backward, envelope, roundoff
 from irob.certify.proof.envelope import CURVED
 from irob.certify.proof.functionals import Rows
+from irob.core.promises import LayerCertifier
 from irob.core.threat import Threat
+from irob.core.types import value
 
 RATE = 0.1
 
 
-def margin(given, x: jax.Array, y: jax.Array, threat: Threat, *, name: str, start, parallel: bool, steps: int,
-           how: str, through: bool) -> jax.Array:
-    """The smallest lower bound of f_y - f_k over the classes k, one example; -infinity where nothing is proved.
+@value("steps", "inner", "through", "chunk")
+class FreeSlopes(LayerCertifier):
+    """A certifier by lines with free slopes, what CROWN and zonotopes have in common.
 
-    name: of the certifier, for what it says.  start: (layer, l, u) -> first free numbers.
-    through: the free numbers of hidden units' own bounds move too, one set for all classes.
+    steps: of gradient ascent on the slopes.  inner: how hidden units are bounded, one of `backward.INNER`.
+    through: the slopes of hidden units' own bounds move too, one set for all classes.
     """
-    given = roundoff.single(given)
-    envelope.supported(given, name)
-    roundoff.require(given, backward.shapes(given, x), name)
-    with jax.default_matmul_precision("float32"):
-        return roundoff.proved(_margin(given, x, y, threat, start, parallel, steps, how, through))
 
+    steps: int
+    inner: str
+    through: bool
+    chunk: int
 
-def _margin(given, x, y, threat, start, parallel, steps, how, through):
-    region = backward.ball(threat, x)
-    sizes = backward.shapes(given, x)
-    curved = [layer for layer in given if isinstance(layer, CURVED)]
-    (classes,) = sizes[-1]
-    wanted = backward.differences(classes, y)
-    boxes = functools.partial(backward.inner, given, region, start=start, parallel=parallel, how=how)
+    name = ""
+    """Of the certifier, for what it says."""
 
-    def value(free, bounds, losses, coefficients):
-        found = [envelope.lines(a, b[0], b[1], f, parallel) for a, b, f in zip(curved, bounds, free, strict=True)]
-        return backward.lower(Rows(coefficients[None], (classes,)), given, sizes, found, region, losses)[0]
+    parallel = False
+    """Whether a layer lies between two parallel lines, so that one slope serves both."""
 
-    bounds, free, losses = boxes()
-    plain = backward.from_boxes(Rows(wanted, (classes,)), given, region, bounds)
-    if not curved:
-        return jnp.min(plain)
-    if through and steps:
-        def whole(free):
-            inner, _, lost = boxes(free)
-            values = jax.vmap(lambda c: value(free, inner, lost, c))(wanted)
-            return jnp.min(values), (inner, lost)
+    start: ClassVar[Callable]
+    """(layer, l, u) -> the first free slopes."""
 
-        _, (best, (bounds, losses)) = ascend(whole, free, steps)
-        plain = backward.better(plain, best)
-        free = [start(a, *b) for a, b in zip(curved, bounds, strict=True)]
+    def margin(self, layers, x: jax.Array, y: jax.Array, threat: Threat) -> jax.Array:
+        """Lower bound of min over x' of f_y(x') - max over k != y of f_k(x'), one example; -infinity for no proof.
 
-    def one(coefficients):
-        def goal(free):
-            return value(free, bounds, losses, coefficients), ()
+        Args:
+            layers: from irob.core.layers.of(classifier).
+            x: f[H,W,C] in [0,1].  y: i[].
 
-        return ascend(goal, free, steps)[1][0]
+        Raises:
+            InputError: a layer that has no lines, by name.
+        """
+        given = roundoff.single(layers)
+        envelope.supported(given, self.name)
+        roundoff.require(given, backward.shapes(given, x), self.name)
+        with jax.default_matmul_precision("float32"):
+            return roundoff.proved(self._smallest(given, x, y, threat))
 
-    return jnp.min(backward.better(plain, jax.vmap(one)(wanted)))
+    def _smallest(self, given, x, y, threat):
+        region = backward.ball(threat, x)
+        sizes = backward.shapes(given, x)
+        curved = [layer for layer in given if isinstance(layer, CURVED)]
+        (classes,) = sizes[-1]
+        wanted = backward.differences(classes, y)
+        boxes = functools.partial(
+            backward.inner, given, region, start=self.start, parallel=self.parallel, how=self.inner)
+
+        def bound(free, bounds, losses, coefficients):
+            found = [envelope.lines(a, *b, f, self.parallel) for a, b, f in zip(curved, bounds, free, strict=True)]
+            return backward.lower(Rows(coefficients[None], (classes,)), given, sizes, found, region, losses)[0]
+
+        bounds, free, losses = boxes()
+        plain = backward.from_boxes(Rows(wanted, (classes,)), given, region, bounds)
+        if not curved:
+            return jnp.min(plain)
+        if self.through and self.steps:
+            def whole(free):
+                inner, _, lost = boxes(free)
+                values = jax.vmap(lambda c: bound(free, inner, lost, c))(wanted)
+                return jnp.min(values), (inner, lost)
+
+            _, (best, (bounds, losses)) = ascend(whole, free, self.steps)
+            plain = backward.better(plain, best)
+            free = [self.start(a, *b) for a, b in zip(curved, bounds, strict=True)]
+
+        def one(coefficients):
+            def goal(free):
+                return bound(free, bounds, losses, coefficients), ()
+
+            return ascend(goal, free, self.steps)[1][0]
+
+        return jnp.min(backward.better(plain, jax.vmap(one)(wanted)))
 
 
 def ascend(goal, free: list[jax.Array], steps: int):
@@ -76,21 +106,16 @@ def ascend(goal, free: list[jax.Array], steps: int):
     if not steps:
         return first
 
-    def step(carry, i):
-        free, mean, square, best = carry
+    # A quarter of the rate at the end: free numbers that swing about an optimum come to rest.
+    rule = optax.adam(optax.linear_schedule(RATE, RATE / 4, steps), eps=1e-12)
+
+    def step(carry, _):
+        free, state, best = carry
         (found, extra), gradient = jax.value_and_grad(goal, has_aux=True)(free)
         best = keep((free, (found, extra)), best)
-        mean = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, mean, gradient)
-        square = jax.tree.map(lambda s, g: 0.999 * s + 0.001 * g * g, square, gradient)
-        # A quarter of the rate at the end: free numbers that swing about an optimum come to rest.
-        rate = RATE * (1 - 0.75 * i / steps)
+        updates, state = rule.update(jax.tree.map(jnp.negative, gradient), state)
+        free = jax.tree.map(lambda f, u: jnp.clip(f + u, 0.0, 1.0), free, updates)
+        return (free, state, best), None
 
-        def move(f, m, s):
-            direction = m / (1 - 0.9 ** (i + 1)) / (jnp.sqrt(s / (1 - 0.999 ** (i + 1))) + 1e-12)
-            return jnp.clip(f + rate * direction, 0.0, 1.0)
-
-        return (jax.tree.map(move, free, mean, square), mean, square, best), None
-
-    zero = jax.tree.map(jnp.zeros_like, free)
-    (free, _, _, best), _ = jax.lax.scan(step, (free, zero, zero, first), jnp.arange(steps, dtype=jnp.float32))
+    (free, _, best), _ = jax.lax.scan(step, (free, rule.init(free), first), length=steps)
     return keep((free, goal(free)), best)

@@ -45,11 +45,9 @@ def main(config: Config) -> None:
     from irob.evaluation import pieces
     from irob.training.models import witness
 
-    if config.family not in ("overall", "per_class"):
-        raise check.unknown("family", config.family, ("overall", "per_class"))
     plan = witness.Plan(
         config.alpha, tuple(config.epsilon), tuple(w for w in config.widths if w), config.rows, config.own,
-        config.epochs, config.batch_size, config.learning_rate, config.sharpness)
+        config.epochs, config.batch_size, config.learning_rate, config.sharpness, config.family)
     key, generator = keys.from_seed(config.seed), generators.load(config.generator)
     workdir = check.writable_folder(config.workdir or f"out/train/witness_{config.family}")
     out = check.writable_folder(config.out or workdir / "witness")
@@ -68,7 +66,7 @@ def main(config: Config) -> None:
     trained = []
     for c in chosen:
         found = witness.train(
-            keys.named(key, f"class {c}"), generator, plan, error_class=c, family=config.family,
+            keys.named(key, f"class {c}"), generator, plan, error_class=c,
             workdir=workdir / f"class_{c}", resume=config.resume, label=f"witness, class {c}")
         trained.append(one_lipschitz.export(found))
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *trained)

@@ -33,6 +33,7 @@ from irob.math.orthogonal import polish, tangent
 from irob.training.fit import fit
 from irob.training.models.bank import bank, kept
 
+FAMILIES = ("overall", "per_class")
 WINDOW = 0.1  # of scores about the threshold that carry its gradient
 
 
@@ -40,7 +41,8 @@ WINDOW = 0.1  # of scores about the threshold that carry its gradient
 class Plan:
     """What is minimised and how.
 
-    alpha: measure of the error region.  epsilons: in image units, weighted alike.  widths: of hidden layers; none
+    alpha: measure of the error region.  family: "overall": alpha in total; "per_class": alpha in its class.
+    epsilons: in image units, weighted alike.  widths: of hidden layers; none
     gives half-spaces.  rows: of the bank.  own: images of the error class in a row, beside one of the others.
     epochs: passes.  batch_size: rows in a step.  learning_rate: peak of Adam; falls as a cosine.  sharpness: width of
     the sigmoid in image units.
@@ -55,18 +57,22 @@ class Plan:
     batch_size: int = 512
     learning_rate: float = 1e-2
     sharpness: float = 0.3
+    family: str = "overall"
 
     def __post_init__(self):
+        if self.family not in FAMILIES:
+            raise check.unknown("family", self.family, FAMILIES)
         if not 0 < check.number("alpha", self.alpha) < 1:
             raise InputError(f"alpha: got {self.alpha:g}, wanted a number in (0, 1)")
         if not self.epsilons:
             raise InputError("epsilon: got none, wanted at least one")
-        for name in ("epsilons", "learning_rate", "sharpness"):
-            for v in np.ravel(getattr(self, name)):
-                check.number(name.replace("_", " "), v, low=0, open_low=True)
+        for v in self.epsilons:
+            check.number("epsilons", v, low=0, open_low=True)
+        for name in ("learning_rate", "sharpness"):
+            check.number(name.replace("_", " "), vars(self)[name], low=0, open_low=True)
         one_lipschitz.even(self.widths)
         for name in ("rows", "own", "epochs", "batch_size"):
-            check.integer(name.replace("_", " "), getattr(self, name), low=1)
+            check.integer(name.replace("_", " "), vars(self)[name], low=1)
 
 
 def threshold(h: jax.Array, share: float) -> jax.Array:
@@ -101,13 +107,12 @@ def make_step(plan: Plan, tx, share: float, prior: float):
     return step
 
 
-def train(key: jax.Array, generator: Generator, plan: Plan, *, error_class: int | None, family: str = "overall",
-          priors=None, workdir, resume: bool = False, label: str = "witness") -> Any:
+def train(key: jax.Array, generator: Generator, plan: Plan, *, error_class: int | None, priors=None,
+          workdir, resume: bool = False, label: str = "witness") -> Any:
     """Trains one score and returns its layers, orthogonal to float32 rounding.
 
     Args:
         error_class: where E lies; None for all classes together.
-        family: "overall": E has measure alpha in total; "per_class": measure alpha in its class.
         workdir, resume: as in `fit`; the bank is kept there as well.
 
     Raises:
@@ -121,7 +126,7 @@ def train(key: jax.Array, generator: Generator, plan: Plan, *, error_class: int 
         here = np.eye(count)[error_class]
         prior = float(p[error_class])
         rest = np.where(here, 0, p) / (1 - prior)
-        share = plan.alpha / prior if family == "overall" else plan.alpha
+        share = plan.alpha / prior if plan.family == "overall" else plan.alpha
         if share >= 1:
             raise InputError(f"error class {error_class}: got alpha {plan.alpha:g}, wanted less than its prior "
                              f"{prior:g}; let errors lie in all classes with --error-class all")
@@ -136,7 +141,7 @@ def train(key: jax.Array, generator: Generator, plan: Plan, *, error_class: int 
     state = fit(keys.named(key, "fit"), {"layers": layers, "optimiser": tx.init(layers)},
                 make_step(plan, tx, share, prior), data, epochs=plan.epochs, batch_size=plan.batch_size,
                 workdir=folder, resume=resume, keep=2, label=label,
-                config={**dataclasses.asdict(plan), "error_class": error_class, "family": family})
+                config={**dataclasses.asdict(plan), "error_class": error_class})
     return state["layers"]
 
 

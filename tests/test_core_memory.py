@@ -7,7 +7,6 @@ import pytest
 from irob.core import memory
 from irob.core.check import InputError
 from irob.core.types import Generator
-from irob.generators import biggan
 
 
 def test_sizes_are_read():
@@ -19,32 +18,41 @@ def test_sizes_are_read():
             memory.parse(text)
 
 
-def test_what_is_alive_is_counted():
-    weights = jnp.ones((100, 100))
+def dense(width: int, wrap=lambda layer: layer) -> Generator:
+    """Eight layers of so many units, each of 400 bytes for a width of 100."""
+    def apply(weights, z, y):
+        for _ in range(8):
+            z = wrap(lambda z: jnp.tanh(weights @ z))(z)
+        return z.reshape(1, 1, -1)
 
-    def chain(x):  # f[100]: two arrays of 400 bytes are alive at a time; the gradient may need all four
-        return jnp.sin(jnp.cos(jnp.tanh(x)))
-
-    assert memory.needed(chain, jnp.zeros(100)) == 800
-    assert memory.needed(chain, jnp.zeros(100), gradient=True) == 1600
-    # What does not depend on the example is not counted, however large.
-    assert memory.needed(lambda x: (weights @ weights.T) @ x, jnp.zeros(100)) == 800
-    # A call is as large as what is inside.
-    assert memory.needed(jax.jit(chain), jnp.zeros(100)) == 800
-    assert memory.needed(jax.jit(chain), jnp.zeros(100), gradient=True) == 1600
+    return Generator(jnp.ones((width, width)), apply, width, 1, (1, 1, width))
 
 
-def test_remat_needs_less_for_a_gradient():
-    def deep(x, wrap):
-        for _ in range(4):
-            x = wrap(lambda x: jnp.sin(jnp.cos(jnp.tanh(jnp.exp(x)))))(x)
-        return x
+def bytes_of(g: Generator, gradient=False) -> int:
+    return memory.needed(g, jnp.zeros(g.latent_dim), jnp.zeros((), jnp.int32), gradient=gradient)
 
-    kept = memory.needed(lambda x: deep(x, lambda f: f), jnp.zeros(100), gradient=True)
-    again = memory.needed(lambda x: deep(x, jax.checkpoint), jnp.zeros(100), gradient=True)
-    assert kept == 400 * 17
-    assert again < 0.6 * kept
-    assert again >= 400 * 8  # the four results, and the inside of one
+
+def test_what_an_example_adds_is_counted_and_weights_are_not():
+    """Code, label and image stay; of the layers between, two at a time, or for the way back all eight."""
+    for width in (100, 200):
+        size = 4 * width
+        assert 2 * size <= bytes_of(dense(width)) <= 5 * size
+        assert 8 * size <= bytes_of(dense(width), gradient=True) <= 15 * size
+
+
+def test_a_prediction_from_few_examples_holds_for_many():
+    g, many = dense(100), jnp.zeros((64, 100))
+    said = jax.jit(jax.vmap(g, in_axes=(0, None))).lower(many, 0).compile().memory_analysis()
+    found = said.argument_size_in_bytes + said.output_size_in_bytes + said.temp_size_in_bytes
+    assert found - g.variables.nbytes == pytest.approx(64 * bytes_of(g), rel=0.1)
+
+
+def test_a_model_of_equal_structure_is_not_compiled_again():
+    g = dense(50)
+    bytes_of(g)
+    before = memory._compiled.cache_info().misses
+    assert bytes_of(Generator(2 * g.variables, g.module, 50, 1, (1, 1, 50))) > 0
+    assert memory._compiled.cache_info().misses == before
 
 
 def test_a_chunk_fills_half_of_what_weights_leave():
@@ -61,11 +69,7 @@ def test_a_chunk_fills_half_of_what_weights_leave():
 
 
 def test_wider_and_differentiated_needs_more():
-    def zero(width):
-        shapes = jax.eval_shape(lambda: biggan.build(key=jax.random.key(0), width=width).variables)
-        return biggan.build(jax.tree.map(lambda s: jnp.zeros(s.shape), shapes), width=width)
-
-    small, wide = zero(1), zero(2)
-    budget = 2**25
+    small, wide, budget = dense(100), dense(200), 2**20
     assert memory.chunk(wide, budget) < memory.chunk(small, budget) <= 1000
     assert memory.chunk(small, budget, gradient=True) < memory.chunk(small, budget)
+    assert memory.chunk(small, 2**40) == 1000

@@ -149,15 +149,8 @@ def fitting(classifier: Classifier, shape: tuple[int, ...], chunk: int | None) -
     """Noisy copies at a time: what is fast, or fewer where the memory does not hold them."""
     if chunk is None:
         chunk = 256 if jax.default_backend() == "cpu" else 4096
-    needed = memory.needed(lambda x: _logits(classifier, x), jnp.zeros(shape))
-    holds = int(memory.SHARE * memory.available() / max(1, needed))
-    return max(1, min(integer("chunk", chunk, low=1), holds))
-
-
-@jax.jit
-def _logits(classifier, x):
-    """Never compiled; a trace that JAX keeps, so that `fitting` takes 2 ms, not 13, after its first call."""
-    return classifier(x)
+    most = integer("chunk", chunk, low=1)
+    return max(1, memory.together(classifier, jnp.zeros(shape), budget=memory.available(), most=most))
 
 
 def _together(n: int, most: int) -> int:

@@ -1,9 +1,8 @@
 """How many examples at a time: from a budget in bytes to a chunk, one place for every stream.
 
-What an example needs is read off the program before it is compiled: the largest sum of arrays that are alive at
-once, or, for a gradient, the sum of all arrays that the way back may need.  Arrays that do not depend on the example,
-as weights, are not counted.  XLA fuses, so less is stored; a convolution has scratch space of its own, so half of
-the budget is left alone.
+What an example needs is read off the compiled program: XLA says how many bytes it plans for two numbers of examples,
+and the difference is what further ones take; weights, which all share, drop out.  A convolution has scratch space of
+its own, and an attack holds more than its generator, so half of the budget is left alone.
 
 Results do not depend on the chunk.  A door sets the budget once, `with limited("8GiB"):`; without one it is what the
 device has.
@@ -11,10 +10,12 @@ device has.
 
 import contextlib
 import contextvars
+import functools
 import math
 import os
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ from irob.core.types import Generator
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 SHARE = 0.5  # of the budget that arrays may fill
+FEW = 4  # examples in the smaller of two programs that are compared
 FALLBACK = 4 * 2**30
 _budget: contextvars.ContextVar[int | None] = contextvars.ContextVar("memory budget", default=None)
 
@@ -73,14 +75,26 @@ def available() -> int:
         return FALLBACK
 
 
-def needed(function: Callable, *example, gradient: bool = False) -> int:
-    """Bytes that one more example takes in function(*example), forward or with its gradient.
+def needed(model: Callable, *example, gradient: bool = False) -> int:
+    """Bytes that one more example takes in model(*example), forward or with the gradient by the first argument.
 
-    >>> needed(lambda x: jnp.tanh(2 * x), jnp.zeros(100))
+    model: a callable pytree such as a Generator or a Classifier, whose arrays all examples share; only shapes are
+    looked at, and a model of equal structure is not compiled again.
+
+    >>> needed(jax.tree_util.Partial(lambda x: jnp.tanh(2 * x)), jnp.zeros(100))
     800
     """
-    closed = jax.make_jaxpr(function)(*example)
-    return _walk(closed.jaxpr, [True] * len(closed.jaxpr.invars), gradient)[0]
+    shape = _shape(model, example)
+    few, many = (_compiled(*shape, count, gradient) for count in (FEW, 2 * FEW))
+    return max(1, (many - few) // FEW)
+
+
+def together(model: Callable, *example, budget: int, most: int, gradient: bool = False) -> int:
+    """How many examples at a time, of `most`, have room in a share of the budget in bytes; 0 if not even one has."""
+    # An example keeps no more than what it reads and writes, which is known before the program is compiled.
+    if most * _moved(*_shape(model, example), gradient) <= SHARE * budget:
+        return most
+    return min(most, int(SHARE * budget / needed(model, *example, gradient=gradient)))
 
 
 def chunk(generator: Generator, budget: int | None = None, *, gradient: bool = False, most: int = 1000) -> int:
@@ -100,12 +114,12 @@ def chunk(generator: Generator, budget: int | None = None, *, gradient: bool = F
     """
     weights = sum(int(np.size(a)) * jnp.result_type(a).itemsize for a in jax.tree.leaves(generator.variables))
     budget = available() if budget is None else budget
-    one = max(1, needed(generator, jnp.zeros(generator.latent_dim), jnp.zeros((), jnp.int32), gradient=gradient))
-    count = int(SHARE * (budget - weights) / one)
-    if count < 1 and budget - weights < one:
+    example = jnp.zeros(generator.latent_dim), jnp.zeros((), jnp.int32)
+    count = together(generator, *example, budget=budget - weights, most=most, gradient=gradient)
+    if count < 1 and budget - weights < (one := needed(generator, *example, gradient=gradient)):
         raise InputError(f"memory: got {budget / 2**20:.0f} MiB, wanted at least "
                          f"{(weights + one) / 2**20:.0f} MiB for the weights and one image; give more with --memory")
-    return max(1, min(count, most))
+    return max(1, count)
 
 
 def fitting(generator: Generator, most: int, *, gradient: bool = False, copies: int = 1) -> int:
@@ -126,47 +140,35 @@ def fitting(generator: Generator, most: int, *, gradient: bool = False, copies: 
     return most if holds >= most else 2 ** (max(1, holds).bit_length() - 1)
 
 
-def _size(v) -> int:
-    shape, kind = getattr(v.aval, "shape", ()), getattr(v.aval, "dtype", None)
-    return int(np.prod(shape)) * np.dtype(kind).itemsize if kind is not None and kind.kind in "fiub" else 0
+def _shape(model, example) -> tuple[Any, tuple[Any, ...]]:
+    """What decides the program: the structure, and the shapes and types of the leaves."""
+    leaves, structure = jax.tree.flatten((model, example))
+    return structure, tuple((np.shape(a), jnp.result_type(a)) for a in leaves)
 
 
-def _inner(eqn) -> list:
-    """The programs inside an equation."""
-    found = [p for v in eqn.params.values() for p in (v if isinstance(v, (tuple, list)) else (v,))]
-    jaxprs = [getattr(p, "jaxpr", p) for p in found]
-    return [j for j in jaxprs if hasattr(j, "eqns")]
+def _lowered(structure, leaves, count: int, gradient: bool):
+    """The program of so many examples, before it is compiled."""
+    model, example = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves])
+
+    def one(model, first, *rest):
+        if not gradient:
+            return model(first, *rest)
+        out, pull = jax.vjp(lambda first: model(first, *rest), first)
+        return out, pull(out)
+
+    many = [jax.ShapeDtypeStruct((count, *e.shape), e.dtype) for e in example]
+    return jax.jit(jax.vmap(one, in_axes=(None, *[0] * len(many)))).lower(model, *many)
 
 
-def _walk(jaxpr, tainted: list[bool], gradient: bool) -> tuple[int, list[bool]]:
-    """(bytes, which outputs depend on the example) of a program whose tainted inputs depend on it."""
-    depends = {v for v, t in zip(jaxpr.invars, tainted) if t}
-    last = {v: i for i, eqn in enumerate(jaxpr.eqns) for v in eqn.invars if not hasattr(v, "val")}
-    last |= {v: len(jaxpr.eqns) for v in jaxpr.outvars if not hasattr(v, "val")}
-    alive: dict = {v: _size(v) for v in depends}
-    peak = total = sum(alive.values())
-    extra_peak = 0
-    for i, eqn in enumerate(jaxpr.eqns):
-        mine = [not hasattr(v, "val") and v in depends for v in eqn.invars]
-        again = "checkpoint" in eqn.primitive.name or "remat" in eqn.primitive.name  # computed again on the way back
-        if not any(mine):
-            continue
-        inside = 0
-        for inner in _inner(eqn)[:1]:
-            given = mine[-len(inner.invars):] if len(inner.invars) <= len(mine) else [True] * len(inner.invars)
-            inside = _walk(inner, given, gradient)[0]
-            inputs = sum(_size(v) for v, t in zip(eqn.invars, mine) if t)
-            inside = max(0, inside - inputs)
-            if gradient and not again:
-                total, inside = total + inside, 0
-        extra_peak = max(extra_peak, inside)
-        made = {v: _size(v) for v in eqn.outvars}
-        depends |= made.keys()
-        peak = max(peak, sum(alive.values()) + max(inside, sum(made.values())))  # inside are the results too
-        alive |= made
-        if again or not _inner(eqn):
-            total += sum(made.values())
-        for v in [v for v in alive if last.get(v, -1) <= i]:
-            del alive[v]
-    outputs = [not hasattr(v, "val") and v in depends for v in jaxpr.outvars]
-    return (total + extra_peak if gradient else peak), outputs
+@functools.lru_cache(64)
+def _moved(structure, leaves, gradient: bool) -> float:
+    """Bytes that one example reads and writes, weights included."""
+    return _lowered(structure, leaves, 1, gradient).cost_analysis().get("bytes accessed", math.inf)
+
+
+@functools.lru_cache(64)
+def _compiled(structure, leaves, count: int, gradient: bool) -> int:
+    """Bytes of the arguments, results and intermediate arrays of so many examples."""
+    found = _lowered(structure, leaves, count, gradient).compile().memory_analysis()
+    return (found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+            - found.alias_size_in_bytes)

@@ -27,9 +27,8 @@ def names(package: str, function: str = "build") -> tuple[str, ...]:
     """The modules of a package that define `function` at top level, sorted."""
     spec = importlib.util.find_spec(package)
     folders = list(spec.submodule_search_locations or []) if spec else []
-    files = [f for folder in folders for f in pathlib.Path(folder).glob("*.py")]
-    public = [f for f in files if not f.stem.startswith("_")]
-    return tuple(sorted(f.stem for f in public if f"\ndef {function}(" in f.read_text(encoding="utf-8")))
+    files = [f for folder in folders for f in pathlib.Path(folder).glob("[!_]*.py")]
+    return tuple(sorted(f.stem for f in files if f"\ndef {function}(" in f.read_text(encoding="utf-8")))
 
 
 def module(package: str, name: str, *, kind: str, function: str = "build") -> types.ModuleType:

@@ -62,7 +62,7 @@ def save(folder, generator: Generator, *, half: bool = False, options: dict | No
     """
     if options is None and generator.name in names():
         room = registry.module("irob.generators", generator.name, kind="generator")
-        options = room.options(generator) if hasattr(room, "options") else {}
+        options = room.options(generator) if generator.name in registry.names("irob.generators", "options") else {}
     config = {"kind": "generator", "architecture": generator.name, "options": options or {}, "recipe": recipe}
     return weights.save(folder, generator.variables, config, half=half)
 

@@ -60,14 +60,12 @@ class Plan:
     learning_rate: float = 7e-3
 
     def __post_init__(self):
-        for name in ("epsilon", "softness", "sharpness", "learning_rate"):
-            check.number(name.replace("_", " "), getattr(self, name), low=0, open_low=True)
+        check.numbers(self, "epsilon", "softness", "sharpness", "learning_rate", low=0, open_low=True)
         check.number("boundedness", self.boundedness, low=0, high=1)
         if not self.widths:
             raise InputError("widths: got none, wanted at least one hidden layer")
         one_lipschitz.even(self.widths)
-        for name in ("rows", "epochs", "batch_size"):
-            check.integer(name.replace("_", " "), getattr(self, name), low=1)
+        check.integers(self, "rows", "epochs", "batch_size", low=1)
 
 
 def radii(logits: jax.Array, y: jax.Array) -> jax.Array:

@@ -110,7 +110,7 @@ _NUMBERS = ("learning_rate", "damping", "penalty", "noise", "inversion_learning_
     "protocol",
 )
 class InDistribution(Attack):
-    """The attack; see `build`."""
+    """A search for the nearest misclassified image of a generator; `build` explains its fields."""
 
     threat: ManifoldBall
     learning_rate: jax.Array | float

@@ -42,7 +42,7 @@ def require(generator: Generator, x: np.ndarray, z: np.ndarray | None, *, invers
 
 @value("initialisation", "steps", "walks", "restarts", "inversion_restarts", "inversion_steps", "latent_radius")
 class Manifold(Attack):
-    """The attack; see `build`."""
+    """Walks on the image manifold; `build` explains its fields."""
 
     threat: ManifoldBall
     step_size: jax.Array | float

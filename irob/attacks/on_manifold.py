@@ -37,7 +37,7 @@ KEEP = ("first", "nearest")
 
 @value("latent_norm", "keep", "initialisation", "steps", "restarts", "inversion_restarts", "inversion_steps")
 class OnManifold(Attack):
-    """The attack; see `build`.  eta: None where the threat is a latent ball, which has its own."""
+    """Adam ascent in a ball of codes; `build` explains its fields.  eta: None where the threat is a latent ball."""
 
     threat: Threat
     eta: jax.Array | float | None

@@ -31,12 +31,12 @@ from irob.math.operator_norm import UNIT, gamma, lengths
 
 @dataclasses.dataclass(frozen=True)
 class Lipschitz(ModelCertifier):
-    """See `build`."""
+    """Certificates by global Lipschitz constants."""
 
     chunk = 1000
 
     def run(self, classifier: Classifier, x, y, threat: Threat, *, chunk: int | None = None, label: str = ""):
-        """As `certify.run`, on the host, with the certified radius of every example.
+        """Certifies every example on the host, with its certified radius; arguments as of `certify.run`.
 
         Returns:
             Certificate of numpy arrays in float64.  margin: the lower bound over the ball.  radius: in the threat's

@@ -39,7 +39,7 @@ LARGEST = 20_000  # units
 
 @dataclasses.dataclass(frozen=True)
 class Milp(ModelCertifier):
-    """See `build`."""
+    """The exact minimum by mixed-integer programming; `build` explains its fields."""
 
     exact: int | None
     seconds: float
@@ -48,7 +48,7 @@ class Milp(ModelCertifier):
     otherwise = "crown takes l2, which is not linear"
 
     def run(self, classifier, x, y, threat: Threat, *, chunk=None, label: str = "") -> Certificate:
-        """As `certify.run`; `chunk` changes nothing.
+        """Certifies one example after the other; arguments as of `certify.run`, and `chunk` changes nothing.
 
         Raises:
             InputError: a layer that is neither affine nor ReLU; a network too large; logits that are not finite.

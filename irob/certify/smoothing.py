@@ -39,7 +39,7 @@ CALL = 16384  # forward passes in one call from the host, about
 
 @value("samples", "selection", "confidence", "convert")
 class Smoothing(ModelCertifier):
-    """The certifier; see `build`."""
+    """Randomized smoothing; `build` explains its fields."""
 
     key: jax.Array | None
     sigma: jax.Array | float

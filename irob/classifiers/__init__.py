@@ -76,8 +76,7 @@ def load(name_or_path) -> Classifier:
     options = config.get("options", {})
     wanted = jax.eval_shape(
         lambda: build(name, config["num_classes"], shape, key=jax.random.key(0), **options).variables)
-    flat = {"/".join(str(p.key) for p in path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(wanted)[0]}
-    weights.match(weights.flatten(variables), flat, source=str(folder))
+    weights.match(weights.flatten(variables), weights.flatten(wanted), source=str(folder))
     return build(name, config["num_classes"], shape, variables=jax.tree.map(jnp.asarray, variables), **options)
 
 

@@ -89,7 +89,7 @@ def _conv(x, kernel, stride, sides):
 
 @_conv.defjvp
 def _conv_jvp(stride, sides, primals, tangents):
-    """The same derivative, written so that its transpose, the gradient, is a convolution with an HWIO kernel.
+    """The derivative of `_conv`, written so that the gradient is a convolution with an HWIO kernel.
 
     JAX transposes a convolution by reading the kernel as HWOI.  XLA's CPU back end has a fast path for HWIO alone,
     and rewrites other layouts to it only outside of loops: inside one, as in PGD, the same gradient took 590 ms
@@ -329,7 +329,7 @@ class Clip:
 
 @value("shape")
 class Reshape:
-    """The same numbers in another shape, last axis fastest."""
+    """An array in another shape, last axis fastest."""
 
     shape: tuple[int, ...]
 
@@ -355,7 +355,7 @@ def run(layers: tuple[Any, ...], x: jax.Array) -> jax.Array:
 
 
 class OfClass:
-    """The `module` of a generator made from layers: g(z, y) runs those of class y.
+    """The `module` of a generator made from layers: g(z, y) runs the layers of class y.
 
     variables: one tuple of layers whose arrays have the classes as their first axis, or, for `shared`, as they are.
     """

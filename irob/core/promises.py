@@ -79,11 +79,11 @@ class Searcher(Promise):
 
     @property
     def generator(self) -> Generator:
-        """That of the threat."""
+        """The generator of the threat."""
         return self.threat.generator
 
     def at(self, strength: jax.Array | float) -> Self:
-        """The same attack at another strength of its threat; it is not built again, and no program is compiled again.
+        """This attack at another strength of its threat; nothing is built or compiled again.
 
         What scales with the strength, such as a step, is scaled by the attack's own `at`.
         """
@@ -121,7 +121,7 @@ class Ensemble(Searcher):
 
     @property
     def black_boxes(self) -> tuple[str, ...]:
-        """Those of `names` that do not differentiate the classifier."""
+        """Members of `names` that do not differentiate the classifier."""
         return ()
 
     @abc.abstractmethod

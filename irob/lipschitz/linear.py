@@ -53,7 +53,7 @@ class Linear:
 
     @functools.cached_property
     def gamma(self) -> float:
-        """Of the rounding of one product, in either direction."""
+        """The constant of the rounding of one product, with W or its transpose."""
         return gamma(max(self.kernel.size // max(1, n) for n in self.kernel.shape[-2:]) if self.kernel.ndim > 1 else 1)
 
     @functools.cached_property
@@ -62,7 +62,7 @@ class Linear:
         return self.changed(np.abs(self.kernel))
 
     def changed(self, kernel: np.ndarray) -> "Linear":
-        """The same with another kernel."""
+        """The map with another kernel."""
         return dataclasses.replace(self, kernel=kernel)
 
     @property

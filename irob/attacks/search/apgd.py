@@ -129,7 +129,7 @@ def dlr(logits: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def targeted(logits: jax.Array, y: jax.Array, target: jax.Array) -> jax.Array:
-    """The same towards one class: positive where its logit is above that of y.
+    """The difference of logits ratio towards one class: positive where its logit is above that of y.
 
     >>> round(float(targeted(jnp.array([0.0, 4.0, 2.0, 0.0]), 1, 2)), 3)  # -(4 - 2) / (4 - 0)
     -0.5
@@ -164,7 +164,7 @@ def project(x: jax.Array, x_adv: jax.Array, threat: ImageThreat) -> jax.Array:
 
 
 def sparse(gradient: jax.Array, moved: jax.Array) -> jax.Array:
-    """The l1 step: equal moves, |d|_1 = 1, along the k largest entries of the gradient, two thirds of those moved.
+    """The l1 step: equal moves, |d|_1 = 1, along the k largest entries of the gradient, k two thirds of `moved`.
 
     k is rounded down, so that it reaches 1; the published code rounds up, and from two coordinates never finds one.
 
@@ -277,7 +277,7 @@ def ascend(
 
 @value("loss", "steps", "restarts", "targets", "eot", "runs")
 class APGD(Attack):
-    """The attack; see `build` of apgd_ce, apgd_dlr and apgd_t.
+    """Auto-PGD with one of three losses; `build` of apgd_ce, apgd_dlr and apgd_t explains its fields.
 
     Its ascents are numbered: number j is restart j mod restarts towards target j div restarts, with the key
     fold_in(key, j).  first: number of the first that `perturb` makes.  runs: how many.

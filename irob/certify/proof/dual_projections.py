@@ -83,8 +83,10 @@ class Vectors:
 
 
 def drawn(distribution, key: jax.Array, i: int, shape: tuple[int, ...]) -> jax.Array:
-    """The random vectors of ReLU layer i, 0 for the ball's, one by one: out of a loop XLA keeps them, while those of
-    one call it would draw again for every image that they are multiplied with."""
+    """The random vectors of ReLU layer i, 0 for the ball's, drawn one by one.
+
+    XLA keeps the results of a loop; the results of one call it would draw again for every image that is multiplied.
+    """""
     each = jax.random.split(jax.random.fold_in(key, i), shape[0])
     return jax.lax.map(lambda k: distribution(k, shape[1:]), each)
 

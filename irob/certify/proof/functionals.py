@@ -188,7 +188,7 @@ def _transposed(y, kernel, stride, pads, shape):
 
 @_transposed.defjvp
 def _transposed_jvp(stride, pads, shape, primals, tangents):
-    """The same derivative, that by the kernel as one matrix product and shifted sums.
+    """The derivative of a transposed convolution; that by the kernel is one matrix product and shifted sums.
 
     Its transpose, the gradient of the kernel, is then a matrix product too: XLA's own of the convolution above takes
     25 ms for 10 images 7x7x32, this one 0.7.

@@ -28,7 +28,7 @@ class Settings(settings.Settings):
 
 @value()
 class Smooth(Method):
-    """See `build`."""
+    """Gaussian augmentation; `build` explains its fields."""
 
     sigma: jax.Array | float
 

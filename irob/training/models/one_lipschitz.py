@@ -42,7 +42,7 @@ LOOK = 2000  # images that are looked at after every epoch
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is minimised and how.
+    """How a 1-Lipschitz network is trained: what is minimised, and the steps.
 
     epsilon: the radius that is aimed at, l2, image units.  widths: of hidden layers, even.  softness, sharpness: first
     and last tau, in image units.  boundedness: last q in [0, 1].  rows: of the bank.  epochs: passes.  batch_size:

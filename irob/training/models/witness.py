@@ -39,7 +39,7 @@ WINDOW = 0.1  # of scores about the threshold that carry its gradient
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is minimised and how.
+    """How a witness is trained: what is minimised, and the steps.
 
     alpha: measure of the error region.  family: "overall": alpha in total; "per_class": alpha in its class.
     epsilons: in image units, weighted alike.  widths: of hidden layers; none

@@ -99,7 +99,7 @@ class Classifiers(Section):
     def check(self, plan: ReportPlan, sizes: Sizes) -> None:
         """Classifiers that were named must be there."""
         for name in plan.models:
-            users.make(name) if registry.is_outside(name) else classifiers.resolve(name)
+            registry.made(name, kind="classifier") if registry.is_outside(name) else classifiers.resolve(name)
 
     def measure(self, context: Context, sizes: Sizes) -> Findings:
         """Every classifier, then every checkpoint."""
@@ -141,7 +141,7 @@ class Classifiers(Section):
         elif not names:
             names, notes = present([f"{plan.dataset}_{m}" for m in METHODS], "classifier")
         shape = context.test.image_shape
-        return {name: users.load(name, users.make(name), shape) if registry.is_outside(name)
+        return {name: users.load(name, registry.made(name, kind="classifier"), shape) if registry.is_outside(name)
                 else classifiers.load(name) for name in names}, notes
 
     def blocks(self, rows: Sequence[Row], pictures: Mapping[str, Any]) -> list[Block]:

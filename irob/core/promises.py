@@ -171,11 +171,11 @@ class ModelCertifier(Certifier):
 
     @abc.abstractmethod
     def run(
-        self, classifier: Classifier, x, y, threat: Threat, *, chunk: int | None = None, label: str = ""
+        self, classifier: Classifier, x, y, threat: Threat, *, work: Work = Work()
     ) -> Certificate:
         """The certificates of all examples.
 
         Args:
             x: f[n,H,W,C] in [0,1].  y: i[n].
-            chunk: examples at a time, or what else the certifier counts.  label: of the progress.
+            work: its chunk is examples at a time, or what else the certifier counts.
         """

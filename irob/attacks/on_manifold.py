@@ -20,10 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from irob.attacks.manifold import INITIALISATIONS, require
 from irob.attacks.referee import margin
 from irob.attacks.search.ascent import odds
-from irob.attacks.search.inversion import InversionPlan, invert
+from irob.attacks.search.inversion import INITIALISATIONS, InversionPlan, invert, require
 from irob.attacks.search.walk import BLOCK, nearer
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.promises import Attack
@@ -54,7 +53,7 @@ class OnManifold(Attack):
 
     @property
     def needs_codes(self) -> bool:  # type: ignore[override]
-        """Unless the images are inverted."""
+        """Whether it starts from the codes: unless the images are inverted."""
         return self.initialisation == "code"
 
     @property

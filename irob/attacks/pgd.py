@@ -48,7 +48,7 @@ class PGD(Attack):
     scaled: jax.Array | bool = False
 
     def at(self, strength: jax.Array | float) -> "PGD":
-        """At another radius, with the step that belongs to it."""
+        """This attack at another radius, with the step that belongs to it."""
         step_size = REACH * strength / self.steps if self.scaled else self.step_size
         return dataclasses.replace(self, threat=self.threat.at(strength), step_size=step_size)
 

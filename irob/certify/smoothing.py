@@ -87,8 +87,7 @@ class Smoothing(ModelCertifier):
             classifier: logits of one image.
             x: f[n,H,W,C] in [0,1].  y: i[n] in [0, num_classes).
             threat: the ball; l2, or with `convert` any.
-            work: its chunk is noisy copies at a time, by default 256 on the CPU, 4096 elsewhere, and fewer where they do
-                not fit.
+            work: its chunk is noisy copies at a time, by default 256 on the CPU, 4096 elsewhere, or what fits.
 
         Returns:
             Certificate of numpy arrays.  margin: a lower bound over the ball of Pr[y] - max_k Pr[k] under noise,

@@ -47,7 +47,7 @@ class Linear:
 
     @functools.cached_property
     def name(self) -> tuple:
-        """Equal for equal maps only."""
+        """A name that is equal for equal maps only."""
         digest = hashlib.sha256(np.ascontiguousarray(self.kernel).data).digest()
         return (digest, self.kernel.shape, self.shape_in, self.shape_out, self.stride, self.pads, self.turned)
 

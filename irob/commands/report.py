@@ -18,8 +18,8 @@ class Config:
     dataset: str = option("", "data set whose test images are classified; default: the one that --generator draws")
     resize: str = option("", "to 32x32 (BigGAN): area (default), nearest (as published) or bilinear")
     data_dir: str = option("", "folder of the data set's files, for real data")
-    sections: list[str] = option([], "what to measure: label (label robustness, both sides), classifiers (Table 3), limits "
-                                 "(error-region robustness), samples, constants (Tables 1, 2), or one's own "
+    sections: list[str] = option([], "what to measure: label (label robustness, both sides), classifiers (Table 3), "
+                                 "limits (error-region robustness), samples, constants (Tables 1, 2), or one's own "
                                  "package.module:build; default: all, of ImageNet10 without label and limits")
     alpha: float | None = option(None, "natural risk of the limits; default: the paper's, 0.015, for ImageNet10 0.15")
     confidence: float = option(0.95, "of every certified end of a limit")

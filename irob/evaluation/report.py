@@ -86,7 +86,8 @@ def _outcome(context: Context, sizes: Mapping[str, Any], found: Mapping[str, Fin
     record = provenance(
         seed=plan.seed, matmul_precision="float32", preset=plan.preset, sizes={n: _plain(s) for n, s in sizes.items()},
         generator=plan.generator, dataset=plan.dataset, weights=used, omitted=omitted,
-        seconds=dict(context.clock.seconds), **{"pieces reused": context.pieces.reused, "pieces computed": context.pieces.computed})
+        seconds=dict(context.clock.seconds),
+        **{"pieces reused": context.pieces.reused, "pieces computed": context.pieces.computed})
     report = Report(tuple(rows), record)
     report.check()
     warnings = (w for f in found.values() for w in f.warnings)

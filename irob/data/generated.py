@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtri
 
-from irob.core import batch, check, drawing, keys, memory, registry
+from irob.core import batch, check, drawing, keys, laws, memory, registry
 from irob.core.check import InputError, unknown
 from irob.core.compile import jit
 from irob.core.types import Dataset, Generator
@@ -65,8 +65,7 @@ def images(
 
     chunk: default 1000, or what the memory holds.
     """
-    if generator.latent != "normal":
-        raise InputError(f"generator: got latent {generator.latent!r}, wanted 'normal' to draw codes for it")
+    laws.require(generator.latent)
     x = drawing.images(generator, z, y, chunk=chunk, label=label)
     check.images(x)
     return x

@@ -106,7 +106,7 @@ def bracket(
         Rows of quantity "bracket width": detail says which end is certified.
 
     Raises:
-        InputError: values out of range, a generator whose latent is not Gaussian.
+        InputError: values out of range, a generator whose latent law is not known.
     """
     keys.require(key)
     count = max(1, generator.num_classes)

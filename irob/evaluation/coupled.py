@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core import batch, keys, mesh, weights
+from irob.core import batch, keys, laws, mesh, weights
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.types import Generator, value
@@ -98,11 +98,10 @@ def draw(key: jax.Array, generator: Generator, codes: Coupling, count: int, *, s
     An image depends on the key and its own number alone; start and count are multiples of the number of classes.
 
     Raises:
-        InputError: a generator whose latent is not Gaussian.
+        InputError: a generator whose latent law is not known.
     """
     keys.require(key)
-    if generator.latent != "normal":
-        raise InputError(f"generator: got latent {generator.latent!r}, wanted 'normal' to draw codes for it")
+    laws.require(generator.latent)
     classes, model = len(codes.leaders), mesh.everywhere((generator, codes))
     with jax.default_matmul_precision("float32"):
         x = batch.stream(lambda index, _: _rounds(*model, keys.for_examples(key, index)),

@@ -99,7 +99,7 @@ def of_generator(
         dataset: its name in the rows.  label: for progress.  detail: more to stand in the rows.
 
     Raises:
-        InputError: see `irob.bounds.label_limit`; a generator whose latent is not Gaussian; a judge that confirms
+        InputError: see `irob.bounds.label_limit`; a generator whose latent law is not known; a judge that confirms
             fewer than one image in a hundred.
     """
     keys.require(key)

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob.classifiers import one_lipschitz
-from irob.core import batch, check, keys, memory, mesh, weights
+from irob.core import batch, check, keys, laws, memory, mesh, weights
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.types import Generator, value
@@ -203,12 +203,10 @@ def draw(key: jax.Array, generator: Generator, count: int, what: Any, *, priors=
     Image i (from `start` on) depends on the key and i.  what: a pytree that is called with x f[H,W,C], per example.
 
     Raises:
-        InputError: a generator whose latent is not Gaussian.
+        InputError: a generator whose latent law is not known.
     """
     keys.require(key)
-    if generator.latent != "normal":
-        raise InputError(f"generator: got latent {generator.latent!r}, wanted 'normal': a witness is held against "
-                         "bounds for Gaussian codes")
+    laws.require(generator.latent)
     p = jnp.asarray(check.priors(priors, max(1, generator.num_classes)), jnp.float32)
     chunk = memory.fitting(generator, chunk or 1000)
     generator, what = mesh.everywhere((generator, what))

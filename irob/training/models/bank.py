@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core import batch, keys
-from irob.core.check import InputError
+from irob.core import batch, keys, laws
 from irob.core.compile import jit
 from irob.core.types import Generator
 
@@ -20,8 +19,7 @@ CHUNK = 1000
 
 def bank(key: jax.Array, generator: Generator, count: int, probabilities, *, label: str = "") -> np.ndarray:
     """Images u8[count, pixels] of fresh codes, labels drawn with the given probabilities f[K]."""
-    if generator.latent != "normal":
-        raise InputError(f"generator: got latent {generator.latent!r}, wanted 'normal' to draw codes for it")
+    laws.require(generator.latent)
     p, generator = jnp.asarray(probabilities, jnp.float32), jax.device_put(generator)
     return batch.stream(lambda index, _: _pixels(generator, p, keys.for_examples(key, index)),
                         np.empty(count, np.bool_), chunk=CHUNK, label=label)

@@ -1,6 +1,6 @@
-"""Every bound here speaks of Gaussian codes; a generator of another latent distribution has to be one of them in disguise.
+"""Every bound here speaks of Gaussian codes; those of another law have to be made of them.
 
-A law of irob.core.laws is: its map from normal codes is a part of the generator, whose constants include it.
+Those of a law of irob.core.laws are: its map from normal codes is a part of the generator, whose constants include it.
 """
 
 from irob.core.check import InputError
@@ -31,6 +31,6 @@ def gaussian_latent(latent: Law | str, assume: bool = False) -> tuple[str, ...]:
     if not isinstance(latent, Unknown):
         return ()
     if not assume:
-        raise InputError(f"latent codes: got {latent.name!r}, wanted 'normal' or a law of irob.core.laws, since the bound "
-                         "rests on Gaussian isoperimetry; pass assume=True to record the assumption instead")
+        raise InputError(f"latent codes: got {latent.name!r}, wanted 'normal' or a law of irob.core.laws, since "
+                         "the bound rests on Gaussian isoperimetry; pass assume=True to record the assumption instead")
     return (f"latent codes are {latent.name!r} and are taken for N(0, I), which the theorem asks for: no bound",)

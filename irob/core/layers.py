@@ -439,7 +439,8 @@ def _misfit(layer: Any, shape: tuple[int, ...]) -> str:
 def of_generator(generator: Generator, y: int) -> tuple[Any, ...]:
     """The explicit layers of component y of a generator, from the normal code f[d] to the image, stages included.
 
-    A latent law that is not the standard one is the first of them.  Its module lists them by `to_layers(variables, y)`, and so does each stage by `to_layers()`.
+    A latent law that is not the standard one is the first of them.  Its module lists the others by
+    `to_layers(variables, y)`, and so does each stage by `to_layers()`.
 
     Raises:
         InputError: the generator or a stage is an opaque function.

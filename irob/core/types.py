@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob.core import laws
+from irob.core.check import InputError
 from irob.core.laws import Law
 
 PyTree = Any
@@ -59,7 +60,7 @@ def _apply(module: Any, variables: PyTree, *example) -> jax.Array:
 
 @value("module", "latent_dim", "num_classes", "image_shape", "stages", "latent", "name", "label_of")
 class Generator:
-    """A conditional generative model g(z, y), the map from its latent law and every stage (rescaling, resizing) included.
+    """A conditional generative model g(z, y), the map from its latent law and every stage (such as resizing) included.
 
     Codes z are standard normal, whatever the law: it turns them into those that the module takes (irob.core.laws).
 
@@ -88,6 +89,12 @@ class Generator:
     def components(self) -> int:
         """How many maps g(., y) there are: the labels, unless `label_of` lists more; 1 without labels."""
         return len(self.label_of) or max(1, self.num_classes)
+
+    def alike(self, what: str) -> None:
+        """Raises `InputError` where labels have several components: what knows of an image its label alone."""
+        if self.label_of:
+            raise InputError(f"generator: got {self.components} components of {self.num_classes} labels; {what} knows "
+                             "the label of an image, not its component, and wants as many components as labels")
 
     def labels(self, y):
         """The labels i[...] of components i[...]."""

@@ -79,7 +79,7 @@ def load(name_or_path, generator: Generator) -> Coupling:
     if config.get("kind") != KIND:
         raise InputError(f"{folder}: got {config.get('kind')!r}, wanted a coupling; train one with train.coupling")
     return coupling({int(c): w for c, w in tree.items()}, {int(c): v for c, v in config["leaders"].items()},
-                    latent_dim=generator.latent_dim, num_classes=max(1, generator.num_classes), name=folder.name)
+                    latent_dim=generator.latent_dim, num_classes=generator.components, name=folder.name)
 
 
 def shipped(generator: Generator) -> str | None:
@@ -106,7 +106,7 @@ def draw(key: jax.Array, generator: Generator, codes: Coupling, count: int, *, s
     with jax.default_matmul_precision("float32"):
         x = batch.stream(lambda index, _: _rounds(*model, keys.for_examples(key, index)),
                          np.empty(count // classes, np.bool_), chunk=CHUNK, label=label, start=start // classes)
-    return x.reshape(-1, *x.shape[2:]), np.arange(count, dtype=np.int32) % classes
+    return x.reshape(-1, *x.shape[2:]), generator.labels(np.arange(count, dtype=np.int32) % classes)
 
 
 @jit

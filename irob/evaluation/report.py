@@ -78,10 +78,10 @@ class Clock:
 
 
 def grid(key: jax.Array, generator: Generator, rows: int = GRID) -> np.ndarray:
-    """Figure 1: images f[rows, classes, H, W, C], every one a fresh draw."""
-    y = np.tile(np.arange(generator.num_classes, dtype=np.int32), rows)
+    """Figure 1: images f[rows, components, H, W, C], every one a fresh draw."""
+    y = np.tile(np.arange(generator.components, dtype=np.int32), rows)
     z = jax.random.normal(key, (len(y), generator.latent_dim))
-    return generated.images(generator, np.asarray(z), y).reshape(rows, generator.num_classes, *generator.image_shape)
+    return generated.images(generator, np.asarray(z), y).reshape(rows, generator.components, *generator.image_shape)
 
 
 def present(names: Sequence[str], kind: str, omitted: list[str]) -> list[str]:
@@ -400,7 +400,7 @@ def bound_rows(
         found = tables.select(rows, tables.LIPSCHITZ, model=name, protocol=protocol)
         values = {r.detail["class"] or 0: r.value for r in found}
         out += limits.limit_rows(
-            values, alphas=alphas, radius=preset.radius, delta=preset.delta,
+            values, label_of=generators[name].label_of, alphas=alphas, radius=preset.radius, delta=preset.delta,
             confidence=math.prod(r.detail["confidence"] ** r.detail["trials"] for r in found), **common)
         for r in (r for other in others for r in tables.select(rows, tables.LIPSCHITZ, model=other, protocol=protocol)):
             out += limits.fawzi_rows(r.value, classes=max(2, generators[name].num_classes), **common)

@@ -18,7 +18,7 @@ CHUNK = 1000
 
 
 def bank(key: jax.Array, generator: Generator, count: int, probabilities, *, label: str = "") -> np.ndarray:
-    """Images u8[count, pixels] of fresh codes, labels drawn with the given probabilities f[K]."""
+    """Images u8[count, pixels] of fresh codes, components drawn with the given probabilities f[K]."""
     laws.require(generator.latent)
     p, generator = jnp.asarray(probabilities, jnp.float32), jax.device_put(generator)
     return batch.stream(lambda index, _: _pixels(generator, p, keys.for_examples(key, index)),
@@ -26,7 +26,7 @@ def bank(key: jax.Array, generator: Generator, count: int, probabilities, *, lab
 
 
 def labels(key: jax.Array, count: int, probabilities) -> np.ndarray:
-    """The labels i[count] of the bank that `bank` draws with the same key and probabilities."""
+    """The components i[count] of the bank that `bank` draws with the same key and probabilities."""
     p = jnp.asarray(probabilities, jnp.float32)
     return np.asarray(_labels(p, keys.for_examples(key, jnp.arange(count))))
 

@@ -46,7 +46,7 @@ def train(
         InputError: classes that do not exist or are the same, a generator whose latent law is not known.
     """
     keys.require(key)
-    classes = range(max(1, generator.num_classes))
+    classes = range(generator.components)
     if leader == follower or leader not in classes or follower not in classes:
         raise InputError(f"pair: got {leader}-{follower}, wanted two different classes from 0 to {classes[-1]}")
     laws.require(generator.latent)

@@ -144,7 +144,7 @@ def with_confidence(
     p = check_priors(priors, len(growth))
     present, count = np.flatnonzero(p > 0), len(p)
     growth, p = [growth[i] for i in present], p[present]
-    kept = family if isinstance(family, str) else tuple(int(family[i]) for i in present)
+    kept = family if isinstance(family, str) else tuple(np.asarray(family)[present].tolist())
     risk, of_alpha, notes = _risk(alpha, confidence)
     of_delta = 1 - (1 - confidence) / (1 if of_alpha == 1 else 2)
 

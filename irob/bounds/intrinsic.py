@@ -148,7 +148,8 @@ def _upper(alpha, radius: np.ndarray, per_class: np.ndarray, priors, delta, fami
     """The bound at expansions radius: f[..., K or 1]; `per_class` says how many classes the constants speak of."""
     check_family(family)
     alpha, delta = _share("alpha", alpha), _delta(delta)
-    p = _classes(np.zeros(1 if isinstance(family, str) else len(family)), per_class, priors)
+    count = len(family) if len(per_class) == 1 and not isinstance(family, str) else 1
+    p = _classes(np.zeros(count), per_class, priors)
     alpha = np.broadcast_to(alpha, np.broadcast_shapes(alpha.shape, radius.shape[:-1]))
     radius = np.broadcast_to(radius, (*alpha.shape, len(p)))
     if isinstance(family, str) and family == "per_class":

@@ -159,7 +159,8 @@ def bracket(
         for family, alpha in chosen:
             rows += latent_witness.latent_rows(
                 keys.named(key, "latent"), generator, alpha=alpha, epsilons=epsilons, family=family,
-                priors=of_components, count=latent, dataset=dataset, label=f"{label}, latent half-space" if label else "")
+                priors=of_components, count=latent, dataset=dataset,
+                label=f"{label}, latent half-space" if label else "")
     return rows + widths(rows, upper)
 
 

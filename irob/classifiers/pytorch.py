@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.classifiers.adapters import fitted, one_line
+from irob.classifiers.fitted import fitted, one_line
 from irob.core.check import InputError, integer
 from irob.core.types import Classifier
 

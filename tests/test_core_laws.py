@@ -87,7 +87,7 @@ def test_a_limit_of_uniform_codes_is_that_of_the_composed_generator():
 def test_a_law_known_by_name_alone_draws_no_codes():
     g = Generator((), lambda _, z, y: z.reshape(SHAPE), 2, 1, SHAPE, latent="sphere")
     assert g(jnp.ones(2), 0).ravel().tolist() == [1, 1]
-    with pytest.raises(InputError, match="sphere.*wanted one that irob can draw"):
+    with pytest.raises(InputError, match="sphere.*wanted one that is made of a normal code"):
         laws.require(g.latent)
     for wrong in ({"law": "cauchy"}, {"law": "uniform", "c": 1}):
         with pytest.raises(InputError, match="wanted a law"):

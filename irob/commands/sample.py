@@ -15,7 +15,7 @@ ROWS = 10
 class Config:
     """Writes generated images as .npz (x, y, z), which --dataset npz --data-dir FILE.npz reads, and as a PNG grid."""
 
-    generator: str = option("acgan_mnist", "shipped name or folder of the generator")
+    generator: str = option("acgan_mnist", "shipped name or folder of the generator, or my.py:name of your own")
     out: str = option("out/sample", "FILE.npz, with FILE.png beside it, or a folder for samples.npz and samples.png")
     samples: int = option(100, "images in all")
     labels: str = option("turns", "turns: 0, 1, 2, ... in turn; uniform: drawn at random, as mnist_gen has them")

@@ -227,5 +227,5 @@ def law(given: "Law | str | dict") -> Law:
 def require(latent: Law) -> None:
     """Raises `InputError` unless codes of this law can be drawn."""
     if not latent.known:
-        raise InputError(f"generator: got the latent law {latent}, wanted one that irob can draw, "
-                         "such as Normal(), Uniform(low, high) or Truncated(c)")
+        raise InputError(f"generator: got the latent law {latent}, wanted one that is made of a normal "
+                         "code: Normal(), Uniform(low, high) or Truncated(c)")

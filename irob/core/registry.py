@@ -91,8 +91,8 @@ def source(name: str, *, kind: str) -> str:
     """A digest of the file where a function outside irob stands, "" for a registered name; for the identity of work."""
     if ":" not in name:
         return ""
-    where = outside(name, kind=kind).__module__
-    file = vars(sys.modules[where]).get("__file__")
+    where = name.rpartition(":")[0]
+    file = vars(_module(where, f"{kind} {name!r}")).get("__file__")
     return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest() if file else where
 
 

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from irob import bounds, classifiers, generators
-from irob.core import keys, weights
+from irob.core import keys, registry, weights
 from irob.core.check import InputError, unknown
 from irob.core.evidence import Report, Row
 from irob.core.progress import say
@@ -36,6 +36,7 @@ from irob.evaluation import (
     robustness,
     sides,
     trained,
+    users,
 )
 from irob.evaluation import certified as certifying
 from irob.evaluation.pieces import Pieces
@@ -89,7 +90,8 @@ def present(names: Sequence[str], kind: str, omitted: list[str]) -> list[str]:
     out = []
     for name in names:
         try:
-            weights.resolve(name)
+            if not registry.is_outside(name):
+                weights.resolve(name)
         except InputError:
             omitted.append(f"{kind} {name}: its weights are not shipped yet; this run says nothing about it.")
         else:
@@ -141,7 +143,7 @@ def run(
     clock, pieces = Clock(), Pieces(folder, resume)
     dataset, source = attack.drawn(dataset, generator, resize)
     assumed = bounds.gaussian_latent(source.latent, assume_gaussian)
-    source = dataclasses.replace(source, latent=bounds.GAUSSIAN)
+    source = dataclasses.replace(source, latent=bounds.GAUSSIAN) if assumed else source
     omitted += assumed
     names = list(models)
     if "classifiers" not in sections:
@@ -151,7 +153,7 @@ def run(
                               folder=folder.parent / "classifiers", pieces=pieces, seed=seed)
     elif not names:
         names = present([f"{dataset}_{m}" for m in METHODS], "classifier", omitted)
-    loaded = {name: classifiers.load(name) for name in names}
+    loaded = {name: users.named(name, source.image_shape) for name in names}
     along: dict[str, Classifier] = {}
     # Figure 2 follows the robust training methods, as the paper's does.
     for name in [n for n in names if published.method(n)] or names:
@@ -165,19 +167,23 @@ def run(
     count = max(preset.natural, preset.trials * max(a.images for a in preset.attacks))
     test = clock.section(
         "test images", attack.load, dataset, count, generator=source, data_dir=data_dir, seed=seed)
+    if tuple(test.image_shape) != tuple(source.image_shape):
+        raise InputError(f"data set {dataset!r}: got images {tuple(test.image_shape)}, wanted {tuple(source.image_shape)} "
+                         f"as the generator {generator!r} draws them")
     warnings: list[str] = []
     rows, pictures = measure(
         keys.from_seed(seed), preset, generators={generator: source} | {n: generators.load(n) for n in other},
         models=loaded, checkpoints=along, test=test, pieces=pieces, clock=clock, omitted=omitted, warnings=warnings,
         judge=judge_of(test, omitted), sections=sections)
-    used = {name: sha256(weights.resolve(name)) for name in [generator, *other]}
+    used = {name: weights.checksum(name) for name in [generator, *other]}
     if "limits" in sections:
         found, shown = limited(
             preset, source, test, rows, name=generator, unconditional=unconditional, certified=certified, seed=seed,
             alpha=alpha, confidence=confidence, pieces=pieces, clock=clock, omitted=omitted)
         rows += found
-        used |= {name: sha256(weights.resolve(name)) for name in shown}
-    used |= {name: sha256(classifiers.resolve(name)) for name in [*loaded, *along]}
+        used |= {name: weights.checksum(name) for name in shown}
+    used |= {name: weights.checksum(name if registry.is_outside(name) else classifiers.resolve(name))
+             for name in [*loaded, *along]}
     record = provenance(
         seed=seed, matmul_precision="float32", preset=dataclasses.asdict(preset), generator=generator,
         dataset=dataset, weights=used, omitted=omitted,
@@ -341,11 +347,6 @@ def intended(judge: Classifier, data: Dataset, name: str) -> Row:
         data.name, name, "none", tables.INTENDED, float(right.mean()), "exact", False, JUDGE, low, high, len(right))
 
 
-def sha256(folder: pathlib.Path) -> str:
-    """The checksum that stands beside the weights of a folder."""
-    return str(json.loads((folder / weights.CONFIG).read_text(encoding="utf-8"))["sha256"])
-
-
 def pairs(clean: np.ndarray, outcomes: Sequence[robustness.Outcome]) -> dict[str, np.ndarray]:
     """Clean and adversarial images at the largest epsilon, of examples on which every attack succeeded if possible."""
     shown = min(o.x_adv.shape[1] for o in outcomes)
@@ -361,6 +362,8 @@ def before_the_end(name: str) -> list[str]:
 
     Where training started from other weights, the checkpoints are those of the training before.
     """
+    if registry.is_outside(name):
+        return []
     recipe = json.loads((classifiers.resolve(name) / weights.CONFIG).read_text(encoding="utf-8")).get("recipe", {})
     last = None if recipe.get("init") else str(recipe.get("epochs"))
     return [epoch for epoch in classifiers.checkpoints(name) if epoch != last]

@@ -19,6 +19,11 @@ from irob.core.types import Classifier
 PROBES = 8
 
 
+def named(spec: str, image_shape: tuple[int, ...]) -> Classifier:
+    """A classifier by any name: a shipped one, a folder, or a user's factory for images of this shape."""
+    return load(spec, make(spec), image_shape) if registry.is_outside(spec) else classifiers.load(spec)
+
+
 def make(spec: str) -> Any:
     """What the factory returns.
 

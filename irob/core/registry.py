@@ -91,8 +91,10 @@ def source(name: str, *, kind: str) -> str:
     """A digest of the file where a function outside irob stands, "" for a registered name; for the identity of work."""
     if ":" not in name:
         return ""
-    where = name.rpartition(":")[0]
-    file = vars(_module(where, f"{kind} {name!r}")).get("__file__")
+    found, where = outside(name, kind=kind), name.rpartition(":")[0]
+    defined = isinstance(found, types.FunctionType | type)  # a value knows only where its class is defined
+    made = sys.modules[found.__module__] if defined else _module(where, f"{kind} {name!r}")
+    file = vars(made).get("__file__")
     return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest() if file else where
 
 

@@ -168,8 +168,8 @@ def run(
     test = clock.section(
         "test images", attack.load, dataset, count, generator=source, data_dir=data_dir, seed=seed)
     if tuple(test.image_shape) != tuple(source.image_shape):
-        raise InputError(f"data set {dataset!r}: got images {tuple(test.image_shape)}, wanted {tuple(source.image_shape)} "
-                         f"as the generator {generator!r} draws them")
+        raise InputError(f"data set {dataset!r}: got images {tuple(test.image_shape)}, wanted "
+                         f"{tuple(source.image_shape)} as the generator {generator!r} draws them")
     warnings: list[str] = []
     rows, pictures = measure(
         keys.from_seed(seed), preset, generators={generator: source} | {n: generators.load(n) for n in other},

@@ -28,6 +28,7 @@ from irob.data import generated
 from irob.evaluation import (
     attack,
     certify,
+    codes,
     doubts,
     estimate,
     label_limit,
@@ -295,6 +296,9 @@ def limited(
     key = keys.from_seed(seed)
     risks = [limits.Risk(alpha, "as in the paper" if alpha == published.settings(test.name).alpha else "as asked for")]
     risks += [r for r in [limits.measured_risk(rows)] if r]
+    if not codes.certifiable(source):
+        omitted.append(f"certified constants of {name}: its layers are not known, so its limit is an estimate; "
+                       "list them with generators.from_layers.")
     second = present([certified], "certified generator", omitted) if certified and certified != name else []
     out = clock.section(f"label limit of {name}", labels, key, source, preset, dataset=test.name,
                         confidence=confidence, pieces=pieces)

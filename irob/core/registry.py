@@ -19,7 +19,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 
-from irob.core.check import InputError, unknown
+from irob.core.check import InputError, one_line, unknown
 
 
 @functools.cache
@@ -106,8 +106,7 @@ def said(what: str) -> Iterator[None]:
     except InputError:
         raise
     except (Exception, SystemExit) as e:
-        lines = str(e).strip().splitlines()
-        raise InputError(f"{what}: {type(e).__name__}{': ' + lines[0] if lines else ''}") from e
+        raise InputError(f"{what}: {one_line(e)}") from e
 
 
 def _module(where: str, what: str) -> types.ModuleType:

@@ -88,6 +88,28 @@ def test_equinox_takes_one_code():
     np.testing.assert_allclose(g(Z[0], 2)[..., 0], net(Z[0], 2)[0], atol=1e-6)
 
 
+def test_pytorch_is_traced():
+    pytest.importorskip("torchax")
+    torch = pytest.importorskip("torch")
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.deconv = torch.nn.Embedding(3, 4), torch.nn.ConvTranspose2d(4, 1, 4, 2, 1)
+
+        def forward(self, z, y):
+            return torch.sigmoid(self.deconv((z + self.embed(y))[:, :, None, None]))
+
+    net = Net().eval()
+    g = generators.wrap(net, latent_dim=4, num_classes=3, latent=Uniform(-1.0, 1.0))
+    u = torch.from_numpy(np.array(g.latent(jnp.asarray(Z))))
+    wanted = net(u, torch.from_numpy(Y)).detach().numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(jax.vmap(g)(Z, Y), wanted, atol=1e-5)
+    assert g.image_shape == (2, 2, 1)
+    with pytest.raises(InputError, match="generator: the PyTorch module cannot be taken"):
+        generators.wrap(net, latent_dim=5, num_classes=3)
+
+
 @pytest.mark.parametrize(("model", "options", "message"), [
     (lambda z, y: z.reshape(2, 2), {}, r"got an image of shape \(2, 2\), wanted \(height, width, channels\)"),
     (lambda z, y: jax.nn.sigmoid(z).reshape(2, 2, 1), {"image_shape": (4, 4, 1)}, r"\(2, 2, 1\), wanted \(4, 4"),

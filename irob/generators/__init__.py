@@ -112,6 +112,7 @@ def from_function(
     >>> g(jnp.ones(2), 0).tolist()
     [[[0.5, 0.5]]]
     """
+    integer("latent_dim", latent_dim, low=1)
     made = Generator(variables, apply, latent_dim, num_classes, tuple(image_shape), latent=laws.law(latent))
     return wrapping.checked(made, bounds, boxless=True)
 

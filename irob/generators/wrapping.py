@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core import drawing, laws, models, registry
+from irob.core import drawing, laws, models, pytorch, registry
 from irob.core.check import InputError, integer, unknown
 from irob.core.laws import Law
 from irob.core.types import Generator
@@ -70,37 +70,50 @@ def wrap(model, *, latent_dim: int, num_classes: int, image_shape: Sequence[int]
     """
     if isinstance(model, tuple) and len(model) == 2 and models.is_a(model[0], "flax.linen"):
         model, variables = model
-    call, variables, own = _recognised(model, variables)
-    layout = layout or own
-    if layout not in LAYOUTS:
+    if layout and layout not in LAYOUTS:
         raise unknown("layout", layout, LAYOUTS)
-    made = Generator(variables, Wrapped(call, layout), latent_dim, num_classes, (), latent=laws.law(latent),
-                     label_of=() if label_of is None else tuple(int(v) for v in label_of))
+    made = Generator((), None, integer("latent_dim", latent_dim, low=1), integer("num_classes", num_classes, low=1), (),
+                     latent=laws.law(latent), label_of=() if label_of is None else tuple(int(v) for v in label_of))
+    variables, module = _recognised(model, variables, layout, made)
+    made = dataclasses.replace(made, variables=variables, module=module)
     found = shape(made)
     if len(found) != 3:
         raise InputError(f"generator: got an image of shape {found}, wanted (height, width, channels)")
     return checked(dataclasses.replace(made, image_shape=found if image_shape is None else tuple(image_shape)))
 
 
-def _recognised(model, variables) -> tuple[Callable[..., Any], Any, str]:
-    """(call, variables, layout) of a model."""
-    if models.is_a(model, "flax.linen"):
-        return *models.linen(model, variables, "generator"), "NHWC"
-    if models.is_a(model, "flax.nnx"):
-        return *models.nnx(model), "NHWC"
-    if models.is_a(model, "equinox"):
-        return *models.equinox(model), "CHW"
+def _recognised(model, variables, layout: str, like: Generator) -> tuple[Any, Wrapped]:
+    """(variables, module) of a model.  like: of the same codes and components, on which PyTorch is compared with."""
     if models.is_a(model, "torch.nn"):
-        return *registry.room("classifiers.pytorch").function(model), "NCHW"
-    if callable(model) and not isinstance(model, type):
-        return *models.plain(model, variables), "HWC"
-    raise InputError(f"generator: got {type(model).__name__}, wanted a Linen, NNX, Equinox or PyTorch module, "
-                     "or a function g(z, y)")
+        z, y = probes(like, 2)
+        try:
+            with registry.said("it fails on two codes"):
+                found, traced = pytorch.as_function(model, like.latent(z), y, batched=layout[:1] in ("", "N"))
+        except InputError as e:
+            raise InputError(f"generator: the PyTorch module cannot be taken: {e}") from None
+        return found, Wrapped(traced, layout.removeprefix("N") or "CHW")  # irob's own vmap is the batch
+    if models.is_a(model, "flax.linen"):
+        (call, variables), own = models.linen(model, variables, "generator"), "NHWC"
+    elif models.is_a(model, "flax.nnx"):
+        (call, variables), own = models.nnx(model), "NHWC"
+    elif models.is_a(model, "equinox"):
+        (call, variables), own = models.equinox(model), "CHW"
+    elif callable(model) and not isinstance(model, type):
+        (call, variables), own = models.plain(model, variables), "HWC"
+    else:
+        raise InputError(f"generator: got {type(model).__name__}, wanted a Linen, NNX, Equinox or PyTorch module, "
+                         "or a function g(z, y)")
+    return variables, Wrapped(call, layout or own)
+
+
+def probes(generator: Generator, count: int) -> tuple[jax.Array, jax.Array]:
+    """Fixed codes f[count,d] and components i[count] in turn."""
+    z = np.random.default_rng(0).normal(size=(count, generator.latent_dim)).astype(np.float32)
+    return jnp.asarray(z), jnp.arange(count, dtype=jnp.int32) % generator.components
 
 
 def shape(generator: Generator) -> tuple[int, ...]:
     """The shape of one image; whatever goes wrong inside the model becomes one line."""
-    integer("latent_dim", generator.latent_dim, low=1)
     with registry.said("generator: the model fails on a code"):
         return tuple(jax.eval_shape(
             generator, jax.ShapeDtypeStruct((generator.latent_dim,), jnp.float32),
@@ -149,6 +162,5 @@ def own(spec: str, found: Callable) -> Generator:
         checked(made)
     except InputError as e:
         raise InputError(f"generator {spec!r}: {e}") from None
-    z = np.random.default_rng(0).normal(size=(PROBES, made.latent_dim)).astype(np.float32)
-    drawn = drawing.images(made, z, np.arange(PROBES, dtype=np.int32) % made.components, chunk=PROBES)
+    drawn = drawing.images(made, *probes(made, PROBES), chunk=PROBES)
     return dataclasses.replace(made, name=f"{spec} {hashlib.sha256(drawn.tobytes()).hexdigest()[:16]}")

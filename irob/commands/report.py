@@ -51,7 +51,7 @@ def main(config: Config) -> None:
     for name, value in (("alpha", alpha), ("confidence", config.confidence)):
         if not 0 < number(name, value) < 1:
             raise InputError(f"{name}: got {value:g}, wanted a number in (0, 1)")
-    if config.unconditional != Config.unconditional:  # a default may be missing, one that was asked for may not
+    if config.unconditional not in ("", Config.unconditional):  # a default may be missing, one that was asked for not
         weights.checksum(config.unconditional)
     if config.certified and config.certified != Config.certified:
         weights.checksum(config.certified)

@@ -15,7 +15,7 @@ import pytest
 
 from irob import generators
 from irob.core.check import InputError
-from irob.core.laws import Normal
+from irob.core.latents import Normal
 from irob.generators import biggan, importers
 from irob.generators.importers import _biggan, _layouts, biggan128, biggan_pytorch, biggan_tfhub, download
 

@@ -1,10 +1,10 @@
 """Every bound here speaks of Gaussian codes; those of another law have to be made of them.
 
-Those of a law of irob.core.laws are: its map from normal codes is a part of the generator, whose constants include it.
+Those of a law of irob.core.latents are: its map from normal codes is a part of the generator, and so of its constants.
 """
 
 from irob.core.check import InputError
-from irob.core.laws import STANDARD, Law, Unknown, law
+from irob.core.latents import STANDARD, Law, Unknown, law
 
 GAUSSIAN = STANDARD
 
@@ -31,6 +31,6 @@ def gaussian_latent(latent: Law | str, assume: bool = False) -> tuple[str, ...]:
     if not isinstance(latent, Unknown):
         return ()
     if not assume:
-        raise InputError(f"latent codes: got {latent.name!r}, wanted 'normal' or a law of irob.core.laws, since "
+        raise InputError(f"latent codes: got {latent.name!r}, wanted 'normal' or a law of irob.core.latents, since "
                          "the bound rests on Gaussian isoperimetry; pass assume=True to record the assumption instead")
     return (f"latent codes are {latent.name!r} and are taken for N(0, I), which the theorem asks for: no bound",)

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core import laws
+from irob.core import latents
 from irob.core.check import InputError
-from irob.core.laws import Law
+from irob.core.latents import Law
 
 PyTree = Any
 
@@ -62,7 +62,7 @@ def _apply(module: Any, variables: PyTree, *example) -> jax.Array:
 class Generator:
     """A conditional generative model g(z, y), the map from its latent law and every stage (such as resizing) included.
 
-    Codes z are standard normal, whatever the law: it turns them into those that the module takes (irob.core.laws).
+    Codes z are standard normal, whatever the law: it turns them into those that the module takes (irob.core.latents).
 
     variables: the weights.  module: a Linen module, or a function apply(variables, u, y), u of the latent law.
     num_classes: labels.  stages: functions of an image, applied in order after the module (static, compared by value).
@@ -77,13 +77,13 @@ class Generator:
     num_classes: int
     image_shape: tuple[int, ...]
     stages: tuple[Callable[[jax.Array], jax.Array], ...] = ()
-    latent: Law = laws.STANDARD
+    latent: Law = latents.STANDARD
     name: str = ""
     label_of: tuple[int, ...] = ()
 
     def __post_init__(self):
         if isinstance(self.latent, str):
-            object.__setattr__(self, "latent", laws.law(self.latent))
+            object.__setattr__(self, "latent", latents.law(self.latent))
 
     @property
     def components(self) -> int:

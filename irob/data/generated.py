@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtri
 
-from irob.core import batch, check, drawing, keys, laws, memory, registry
+from irob.core import batch, check, drawing, keys, latents, memory, registry
 from irob.core.check import InputError, unknown
 from irob.core.compile import jit
 from irob.core.types import Dataset, Generator
@@ -65,7 +65,7 @@ def images(
 
     chunk: default 1000, or what the memory holds.
     """
-    laws.require(generator.latent)
+    latents.require(generator.latent)
     x = drawing.images(generator, z, y, chunk=chunk, label=label)
     check.images(x)
     return x

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core import batch, keys, laws, mesh, weights
+from irob.core import batch, keys, latents, mesh, weights
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.types import Generator, value
@@ -101,7 +101,7 @@ def draw(key: jax.Array, generator: Generator, codes: Coupling, count: int, *, s
         InputError: a generator whose latent law is not known.
     """
     keys.require(key)
-    laws.require(generator.latent)
+    latents.require(generator.latent)
     classes, model = len(codes.leaders), mesh.everywhere((generator, codes))
     with jax.default_matmul_precision("float32"):
         x = batch.stream(lambda index, _: _rounds(*model, keys.for_examples(key, index)),

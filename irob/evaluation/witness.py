@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob.classifiers import one_lipschitz
-from irob.core import batch, check, keys, laws, memory, mesh, weights
+from irob.core import batch, check, keys, latents, memory, mesh, weights
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.types import Generator, value
@@ -208,7 +208,7 @@ def draw(key: jax.Array, generator: Generator, count: int, what: Any, *, priors=
         InputError: a generator whose latent law is not known.
     """
     keys.require(key)
-    laws.require(generator.latent)
+    latents.require(generator.latent)
     p = jnp.asarray(check.priors(priors, generator.components), jnp.float32)
     chunk = memory.fitting(generator, chunk or 1000)
     generator, what = mesh.everywhere((generator, what))

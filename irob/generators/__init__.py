@@ -16,10 +16,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from irob.core import laws, registry, weights
+from irob.core import latents, registry, weights
 from irob.core import layers as explicit
 from irob.core.check import InputError, integer
-from irob.core.laws import Law, Normal, Truncated, Uniform
+from irob.core.latents import Law, Normal, Truncated, Uniform
 from irob.core.types import Generator
 from irob.generators import wrapping
 from irob.generators.wrapping import wrap
@@ -64,7 +64,7 @@ def load(name_or_path) -> Generator:
     wanted = jax.eval_shape(lambda: build(name, key=jax.random.key(0), **options).variables)
     weights.match(weights.flatten(variables), _flat_shapes(wanted), source=str(folder))
     made = build(name, jax.tree.map(jnp.asarray, variables), **options)
-    made = dataclasses.replace(made, latent=laws.law(config.get("latent", made.latent)))
+    made = dataclasses.replace(made, latent=latents.law(config.get("latent", made.latent)))
     finer = tuple(config.get("label_of", ()))
     return dataclasses.replace(made, label_of=finer, num_classes=max(finer) + 1) if finer else made
 
@@ -94,7 +94,7 @@ def save(folder, generator: Generator, *, half: bool = False, options: dict | No
 
 def from_function(
     apply: Callable, variables, latent_dim: int, num_classes: int, image_shape: tuple[int, ...], *,
-    bounds: tuple[float, float] | None = (0.0, 1.0), latent: Law | str = laws.STANDARD,
+    bounds: tuple[float, float] | None = (0.0, 1.0), latent: Law | str = latents.STANDARD,
 ) -> Generator:
     """A generator of the user's own: apply(variables, z: f[d], y: i[]) -> f[H,W,C] in [0,1], one example.
 
@@ -113,12 +113,12 @@ def from_function(
     [[[0.5, 0.5]]]
     """
     integer("latent_dim", latent_dim, low=1)
-    made = Generator(variables, apply, latent_dim, num_classes, tuple(image_shape), latent=laws.law(latent))
+    made = Generator(variables, apply, latent_dim, num_classes, tuple(image_shape), latent=latents.law(latent))
     return wrapping.checked(made, bounds, boxless=True)
 
 
 def from_layers(layers, *, latent_dim: int, num_classes: int, image_shape: tuple[int, ...],
-                latent: Law | str = laws.STANDARD) -> Generator:
+                latent: Law | str = latents.STANDARD) -> Generator:
     """A generator of the user's own from explicit layers (irob.core.layers), from the code to the image.
 
     What `irob.lipschitz.certified` and `certified_radius` bound: a generator whose layers are known.
@@ -153,7 +153,7 @@ def from_layers(layers, *, latent_dim: int, num_classes: int, image_shape: tuple
             raise InputError("layers: got classes with different layers, wanted the same kinds, settings and shapes")
     variables = jax.tree.map(lambda *a: jnp.stack(a), *tuples) if each else tuples[0]
     module = explicit.BY_CLASS if each else explicit.SHARED
-    return Generator(variables, module, latent_dim, num_classes, tuple(image_shape), latent=laws.law(latent))
+    return Generator(variables, module, latent_dim, num_classes, tuple(image_shape), latent=latents.law(latent))
 
 
 def _form(layers) -> tuple:

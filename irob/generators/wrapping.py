@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core import drawing, laws, models, pytorch, registry
+from irob.core import drawing, latents, models, pytorch, registry
 from irob.core.check import InputError, integer, unknown
-from irob.core.laws import Law
+from irob.core.latents import Law
 from irob.core.types import Generator
 
 LAYOUTS = ("HWC", "CHW", "NHWC", "NCHW")
@@ -45,7 +45,7 @@ class Wrapped:
 
 
 def wrap(model, *, latent_dim: int, num_classes: int, image_shape: Sequence[int] | None = None,
-         latent: Law | str = laws.STANDARD, label_of: Sequence[int] | None = None, variables=None,
+         latent: Law | str = latents.STANDARD, label_of: Sequence[int] | None = None, variables=None,
          layout: str = "") -> Generator:
     """Whatever draws images as a `Generator`, in inference mode.
 
@@ -73,7 +73,7 @@ def wrap(model, *, latent_dim: int, num_classes: int, image_shape: Sequence[int]
     if layout and layout not in LAYOUTS:
         raise unknown("layout", layout, LAYOUTS)
     made = Generator((), None, integer("latent_dim", latent_dim, low=1), integer("num_classes", num_classes, low=1), (),
-                     latent=laws.law(latent), label_of=() if label_of is None else tuple(int(v) for v in label_of))
+                     latent=latents.law(latent), label_of=() if label_of is None else tuple(int(v) for v in label_of))
     variables, module = _recognised(model, variables, layout, made)
     made = dataclasses.replace(made, variables=variables, module=module)
     found = shape(made)
@@ -92,18 +92,19 @@ def _recognised(model, variables, layout: str, like: Generator) -> tuple[Any, Wr
         except InputError as e:
             raise InputError(f"generator: the PyTorch module cannot be taken: {e}") from None
         return found, Wrapped(traced, layout.removeprefix("N") or "CHW")  # irob's own vmap is the batch
+    made: tuple[Callable[..., Any], Any]
     if models.is_a(model, "flax.linen"):
-        (call, variables), own = models.linen(model, variables, "generator"), "NHWC"
+        made, own = models.linen(model, variables, "generator"), "NHWC"
     elif models.is_a(model, "flax.nnx"):
-        (call, variables), own = models.nnx(model), "NHWC"
+        made, own = models.nnx(model), "NHWC"
     elif models.is_a(model, "equinox"):
-        (call, variables), own = models.equinox(model), "CHW"
+        made, own = models.equinox(model), "CHW"
     elif callable(model) and not isinstance(model, type):
-        (call, variables), own = models.plain(model, variables), "HWC"
+        made, own = models.plain(model, variables), "HWC"
     else:
         raise InputError(f"generator: got {type(model).__name__}, wanted a Linen, NNX, Equinox or PyTorch module, "
                          "or a function g(z, y)")
-    return variables, Wrapped(call, layout or own)
+    return made[1], Wrapped(made[0], layout or own)
 
 
 def probes(generator: Generator, count: int) -> tuple[jax.Array, jax.Array]:

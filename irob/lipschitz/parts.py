@@ -14,7 +14,7 @@ import numpy as np
 
 from irob.core import layers
 from irob.core.check import InputError
-from irob.core.laws import CLOSE, Law
+from irob.core.latents import CLOSE, Law
 from irob.lipschitz import linear
 from irob.lipschitz.linear import TINY, UNIT, Linear
 from irob.lipschitz.norms import SLACK

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from irob.core import layers
-from irob.core.laws import CLOSE, Law
+from irob.core.latents import CLOSE, Law
 from irob.lipschitz.linear import TINY, UNIT
 
 WIDER = 8 * UNIT  # three operations on numbers up to 1, and more

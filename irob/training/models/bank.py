@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core import batch, keys, laws
+from irob.core import batch, keys, latents
 from irob.core.compile import jit
 from irob.core.types import Generator
 
@@ -19,7 +19,7 @@ CHUNK = 1000
 
 def bank(key: jax.Array, generator: Generator, count: int, probabilities, *, label: str = "") -> np.ndarray:
     """Images u8[count, pixels] of fresh codes, components drawn with the given probabilities f[K]."""
-    laws.require(generator.latent)
+    latents.require(generator.latent)
     p, generator = jnp.asarray(probabilities, jnp.float32), jax.device_put(generator)
     return batch.stream(lambda index, _: _pixels(generator, p, keys.for_examples(key, index)),
                         np.empty(count, np.bool_), chunk=CHUNK, label=label)

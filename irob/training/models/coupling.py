@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from irob.core import check, keys, laws
+from irob.core import check, keys, latents
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.progress import progress
@@ -49,7 +49,7 @@ def train(
     classes = range(generator.components)
     if leader == follower or leader not in classes or follower not in classes:
         raise InputError(f"pair: got {leader}-{follower}, wanted two different classes from 0 to {classes[-1]}")
-    laws.require(generator.latent)
+    latents.require(generator.latent)
     tx = optax.adam(optax.cosine_decay_schedule(plan.learning_rate, plan.steps))
     w = jnp.zeros((generator.latent_dim, generator.latent_dim))
     state = w, tx.init(w)

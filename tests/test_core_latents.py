@@ -10,16 +10,16 @@ import pytest
 from scipy import stats
 
 from irob import bounds, generators, lipschitz
-from irob.core import laws, layers
+from irob.core import latents, layers
 from irob.core.check import InputError
 from irob.core.types import Generator
 from irob.lipschitz.slopes import chords
 
 LAWS = {
-    "normal": (laws.Normal(1.0, 3.0), stats.norm(1, 3)),
-    "uniform": (laws.Uniform(-10.0, 5.0), stats.uniform(-10, 15)),
-    "truncated": (laws.Truncated(0.7), stats.truncnorm(-0.7, 0.7)),
-    "hardly truncated": (laws.Truncated(6.0), stats.truncnorm(-6, 6)),
+    "normal": (latents.Normal(1.0, 3.0), stats.norm(1, 3)),
+    "uniform": (latents.Uniform(-10.0, 5.0), stats.uniform(-10, 15)),
+    "truncated": (latents.Truncated(0.7), stats.truncnorm(-0.7, 0.7)),
+    "hardly truncated": (latents.Truncated(6.0), stats.truncnorm(-6, 6)),
 }
 EACH = pytest.mark.parametrize(("law", "scipys"), LAWS.values(), ids=LAWS)
 SHAPE = (1, 1, 2)
@@ -38,7 +38,7 @@ def test_the_map_carries_the_normal_law_to_this_one(law, scipys):
     np.testing.assert_allclose(np.minimum(scipys.cdf(u), scipys.sf(u)), stats.norm.cdf(-np.abs(z)), rtol=1e-6)
     np.testing.assert_allclose(law.gaussian(u)[60:-60], z[60:-60], atol=1e-9)
     np.testing.assert_allclose(law(jnp.asarray(z, jnp.float32)), u, atol=2e-6 * max(1, np.abs(u).max()))
-    assert laws.law(law.record()) == law
+    assert latents.law(law.record()) == law
 
 
 @EACH
@@ -63,7 +63,7 @@ def test_chords_are_enclosed(law, scipys):
 
 def test_uniform_codes_have_the_constant_of_the_quantile_map(key):
     """g(u) = u on [0,1]^d: (2 pi)^(-1/2) in z, nearly attained at z = 0 and nowhere exceeded."""
-    g, known = identity(laws.Uniform(0.0, 1.0)), 1 / math.sqrt(2 * math.pi)
+    g, known = identity(latents.Uniform(0.0, 1.0)), 1 / math.sqrt(2 * math.pi)
     z = np.random.default_rng(1).normal(size=(20, 2)).astype(np.float32)
     z[0] = 0
     below = lipschitz.sampled(key, g, z, 0, radius=0.05, neighbours=50).value
@@ -88,10 +88,10 @@ def test_a_law_known_by_name_alone_draws_no_codes():
     g = Generator((), lambda _, z, y: z.reshape(SHAPE), 2, 1, SHAPE, latent="sphere")
     assert g(jnp.ones(2), 0).ravel().tolist() == [1, 1]
     with pytest.raises(InputError, match="sphere.*wanted one that is made of a normal code"):
-        laws.require(g.latent)
+        latents.require(g.latent)
     for wrong in ({"law": "cauchy"}, {"law": "uniform", "c": 1}):
         with pytest.raises(InputError, match="wanted a law"):
-            laws.law(wrong)
-    for make in (lambda: laws.Uniform(1.0, 1.0), lambda: laws.Truncated(0.0), lambda: laws.Normal(math.inf)):
+            latents.law(wrong)
+    for make in (lambda: latents.Uniform(1.0, 1.0), lambda: latents.Truncated(0.0), lambda: latents.Normal(math.inf)):
         with pytest.raises(InputError):
             make()

@@ -19,11 +19,6 @@ from irob.core.types import Classifier
 PROBES = 8
 
 
-def named(spec: str, image_shape: tuple[int, ...]) -> Classifier:
-    """A classifier by any name: a shipped one, a folder, or a user's factory for images of this shape."""
-    return load(spec, make(spec), image_shape) if registry.is_outside(spec) else classifiers.load(spec)
-
-
 def make(spec: str) -> Any:
     """What the factory returns.
 
@@ -59,3 +54,8 @@ def load(spec: str, made: Any, image_shape: tuple[int, ...]) -> Classifier:
                          f"wanted ({f.num_classes},)")
     digest = hashlib.sha256(logits.tobytes()).hexdigest()[:16]
     return Classifier(f.variables, f.module, f.num_classes, tuple(image_shape), f.layers, f"{spec} {digest}")
+
+
+def named(spec: str, image_shape: tuple[int, ...]) -> Classifier:
+    """A classifier by any name: a shipped one, a folder, or a user's factory for images of this shape."""
+    return load(spec, make(spec), image_shape) if registry.is_outside(spec) else classifiers.load(spec)

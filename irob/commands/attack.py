@@ -21,8 +21,9 @@ class Config:
     dataset: str = option("", "data set whose test images are attacked; default: the one that --generator draws")
     data_dir: str = option("", "folder of the data set's files, for real data")
     images: str = option("", "your own images: an .npz file of x, y and optionally z, the codes "
-                         "by which --generator drew these x, in the place of --dataset")
-    generator: str = option("acgan_mnist", "shipped name or folder of the generator, for generated data and codes")
+                         "(normal ones) by which --generator drew these x, in the place of --dataset")
+    generator: str = option("acgan_mnist", "shipped name or folder of the generator, or my.py:name of your own, "
+                            "for generated data and codes")
     resize: str = option("", "to 32x32 (BigGAN): area (default), nearest (as published) or bilinear")
     attack: list[str] = option(["pgd"], "attacks, such as pgd, autoattack, manifold; NAME:paper for the published "
                                "procedure of in_distribution and pgd")

@@ -12,10 +12,13 @@ class Config:
 
     preset: str = option("quick", "size of the report: quick (minutes), standard (about an hour), paper")
     out: str = option("out/report", "folder for report.html, report.json, tables, figures and unfinished pieces")
-    generator: str = option("acgan_mnist", "shipped name or folder of the conditional generator")
+    generator: str = option("acgan_mnist", "shipped name or folder of the conditional generator, or "
+                            "my.py:name of your own")
     unconditional: str = option("gan_mnist", "shipped name or folder of the unconditional generator to compare with")
-    classifier: list[str] = option([], "shipped names or folders; default: those shipped for the data set")
-    dataset: str = option("", "data set whose test images are classified; default: the one that --generator draws")
+    classifier: list[str] = option([], "shipped names or folders, or my.py:name of your own; default: those "
+                                   "shipped for the data set")
+    dataset: str = option("", "data set whose test images are classified, by name or as FILE.npz; default: the one "
+                          "that --generator draws")
     resize: str = option("", "to 32x32 (BigGAN): area (default), nearest (as published) or bilinear")
     data_dir: str = option("", "folder of the data set's files, for real data")
     sections: list[str] = option([], "what to measure: label (label robustness, both sides), classifiers (Table 3), "
@@ -48,6 +51,16 @@ def main(config: Config) -> None:
     for name, value in (("alpha", alpha), ("confidence", config.confidence)):
         if not 0 < number(name, value) < 1:
             raise InputError(f"{name}: got {value:g}, wanted a number in (0, 1)")
+<<<<<<< HEAD
+=======
+    if config.unconditional not in ("", Config.unconditional):  # a default may be missing, one that was asked for not
+        weights.checksum(config.unconditional)
+    if config.certified and config.certified != Config.certified:
+        weights.checksum(config.certified)
+    for name in config.sections:
+        if name not in report.SECTIONS:
+            raise unknown("section", name, report.SECTIONS)
+>>>>>>> laws
     # The default ones to compare with are of generated MNIST.
     others = {name: value if dataset == "mnist_gen" or value != getattr(Config, name) else ""
               for name in ("unconditional", "certified") for value in [getattr(config, name)]}

@@ -32,6 +32,12 @@ def unknown(kind: str, name: object, available: Iterable[str]) -> InputError:
     return InputError(f"unknown {kind} {name!r}:{hint} Available: {', '.join(names)}")
 
 
+def one_line(error: BaseException) -> str:
+    """The kind and the first line of an error."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
 def number(name: str, value, *, low=-math.inf, high=math.inf, open_low=False) -> float:
     """`value` as a float in [low, high] (or (low, high]); raises `InputError` for anything else, NaN included."""
     try:

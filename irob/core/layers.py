@@ -448,9 +448,10 @@ class Layered(typing.Protocol):
 
 
 def of_generator(generator: Generator, y: int) -> tuple[Any, ...]:
-    """The explicit layers of class y of a generator, from the code f[d] to the image, stages included.
+    """The explicit layers of component y of a generator, from the normal code f[d] to the image, stages included.
 
-    Its module lists them by `to_layers(variables, y)`, and so does each stage by `to_layers()`.
+    A latent law that is not the standard one is the first of them.  Its module lists the others by
+    `to_layers(variables, y)`, and so does each stage by `to_layers()`.
 
     Raises:
         InputError: the generator or a stage is an opaque function.
@@ -461,7 +462,8 @@ def of_generator(generator: Generator, y: int) -> tuple[Any, ...]:
             raise InputError(f"generator: got {name}, which lists no layers; wanted a module and stages with to_layers")
     parts = generator.module.to_layers(generator.variables, y)
     stages: tuple[Any, ...] = generator.stages
-    return (*parts, *(layer for stage in stages for layer in stage.to_layers()))
+    first = () if generator.latent.standard or not generator.latent.known else (generator.latent,)
+    return (*first, *parts, *(layer for stage in stages for layer in stage.to_layers()))
 
 
 def of(classifier: Classifier) -> tuple[Any, ...]:

@@ -98,6 +98,8 @@ class Threat(abc.ABC):
 
 def _checked(threat: Any, strength: Any) -> None:
     """Checks the static fields, and the strength if it is a number; the bounds become floats."""
+    if isinstance(threat, CodeThreat) and isinstance(threat.generator, Generator):
+        threat.generator.alike(f"the threat {threat.name}")
     if threat.norm not in norms.NORMS:
         raise unknown("norm", threat.norm, norms.NORMS)
     low, high = (float(b) for b in threat.bounds)

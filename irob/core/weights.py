@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
+from irob.core import registry
 from irob.core.check import InputError, write_atomically
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
@@ -105,6 +106,13 @@ def load(folder) -> tuple[dict[str, Any], dict[str, Any]]:
             f"{folder / WEIGHTS}: damaged or exchanged: got {len(data)} bytes with SHA-256 {got}, wanted {wanted}"
         )
     return unflatten(tensors(data, str(folder / WEIGHTS))), config
+
+
+def checksum(name_or_path) -> str:
+    """The SHA-256 that stands beside the weights of a name or folder; of a name outside irob that of its file."""
+    if registry.is_outside(str(name_or_path)):
+        return registry.source(str(name_or_path), kind="model")
+    return str(json.loads((resolve(name_or_path) / CONFIG).read_text(encoding="utf-8"))["sha256"])
 
 
 def resolve(name_or_path) -> pathlib.Path:

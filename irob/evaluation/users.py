@@ -42,3 +42,8 @@ def load(spec: str, made: Any, image_shape: tuple[int, ...]) -> Classifier:
                          f"wanted ({f.num_classes},)")
     digest = hashlib.sha256(logits.tobytes()).hexdigest()[:16]
     return Classifier(f.variables, f.module, f.num_classes, tuple(image_shape), f.layers, f"{spec} {digest}")
+
+
+def named(spec: str, image_shape: tuple[int, ...]) -> Classifier:
+    """A classifier by any name: a shipped one, a folder, or a user's factory for images of this shape."""
+    return load(spec, make(spec), image_shape) if registry.is_outside(spec) else classifiers.load(spec)

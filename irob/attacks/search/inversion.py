@@ -160,8 +160,14 @@ def run(
     """The codes of many images, and the distances reached: how much of each image the generator can draw.
 
     Args:
+<<<<<<< HEAD:irob/attacks/search/inversion.py
         x: f[n,H,W,C] in [0,1], from anywhere.  y: i[n] in [0, num_classes of the generator).
         work: its chunk is examples at a time, by default 128.
+=======
+        x: f[n,H,W,C] in [0,1], from anywhere.  y: i[n], components of the generator.
+        method, restarts, steps, learning_rate: see `invert`.
+        chunk: examples at a time; the result does not depend on it.
+>>>>>>> laws:irob/attacks/inversion.py
 
     Raises:
         InputError: an unknown method, a number out of range, images that the generator does not draw.
@@ -173,7 +179,7 @@ def run(
     True
     """
     keys.require(key)
-    check.images(x, y, num_classes=generator.num_classes)
+    check.images(x, y, num_classes=generator.components)
     if tuple(np.shape(x)[1:]) != tuple(generator.image_shape):
         raise check.InputError(f"images: got {np.shape(x)[1:]}, the generator draws {tuple(generator.image_shape)}")
     plan = plan.checked()

@@ -51,7 +51,7 @@ def main(config: Config) -> None:
     key, generator = keys.from_seed(config.seed), generators.load(config.generator)
     workdir = check.writable_folder(config.workdir or f"out/train/witness_{config.family}")
     out = check.writable_folder(config.out or workdir / "witness")
-    classes, begin = max(1, generator.num_classes), time.monotonic()
+    classes, begin = generator.components, time.monotonic()
     chosen: list[int | None] = list(range(classes))
     if config.family == "overall":
         if config.error_class == "auto":

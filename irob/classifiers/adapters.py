@@ -18,10 +18,7 @@ import jax.numpy as jnp
 
 from irob.classifiers.fitted import fitted
 from irob.classifiers.pytorch import from_torch
-<<<<<<< HEAD
-=======
 from irob.core import models
->>>>>>> laws
 from irob.core.check import InputError, unknown
 from irob.core.types import Classifier
 
@@ -29,49 +26,6 @@ AVERAGES = ("logits", "probabilities")
 
 
 @dataclasses.dataclass(frozen=True)
-<<<<<<< HEAD
-class _Linen:
-    module: Any
-    arguments: tuple[tuple[str, Any], ...]
-
-    def __call__(self, variables, x):
-        return self.module.apply(variables, x, **dict(self.arguments))
-
-
-@dataclasses.dataclass(frozen=True)
-class _NNX:
-    graph: Any
-
-    def __call__(self, state, x):
-        from flax import nnx
-
-        return nnx.merge(self.graph, state)(x)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Equinox:
-    static: Any
-    stateful: bool
-
-    def __call__(self, variables, x):
-        import equinox as eqx
-
-        arrays, state = variables
-        model = eqx.combine(arrays, self.static)
-        return model(x, state)[0] if self.stateful else model(x)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Plain:
-    function: Callable
-
-    def __call__(self, _, x):
-        return self.function(x)
-
-
-@dataclasses.dataclass(frozen=True)
-=======
->>>>>>> laws
 class _Mean:
     """The average of members; the members, which are pytrees, stand in the place of variables."""
 
@@ -221,12 +175,3 @@ def _function(variables) -> Callable:
 
     make.__name__ = "from_callable"
     return make
-<<<<<<< HEAD
-
-
-def _is(model, package: str, kind: str) -> bool:
-    """isinstance without an import: a model of a package exists only where the package has been imported."""
-    return package in sys.modules and isinstance(model, vars(sys.modules[package])[kind])
-
-=======
->>>>>>> laws

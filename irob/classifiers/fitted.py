@@ -12,11 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-<<<<<<< HEAD
-from irob.core.check import InputError, integer, unknown
-=======
 from irob.core.check import InputError, integer, one_line, unknown
->>>>>>> laws
 from irob.core.types import Classifier
 
 LAYOUTS = ("HWC", "CHW", "NHWC", "NCHW")
@@ -87,15 +83,6 @@ def shape_of(function: Callable, variables: Any, image_shape: tuple[int, ...]) -
     return tuple(out.shape)
 
 
-<<<<<<< HEAD
-def one_line(error: BaseException) -> str:
-    """The kind and the first line of an error."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
-
-
-=======
->>>>>>> laws
 def _statistics(name: str, values, channels: int | None) -> tuple[float, ...]:
     if values is None:
         return ()

@@ -24,15 +24,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-<<<<<<< HEAD
-from irob.classifiers.fitted import fitted, one_line
-from irob.core.check import InputError, integer
-=======
 from irob.classifiers.fitted import fitted
 from irob.core import pytorch
 from irob.core.check import InputError, integer, one_line
 from irob.core.progress import say
->>>>>>> laws
 from irob.core.types import Classifier
 
 

@@ -75,11 +75,7 @@ def main(config: Config) -> None:
             key, generator, plan, dataset=dataset, name=config.generator, pieces=pieces, label=config.generator)
     record = provenance(
         seed=config.seed, settings=dataclasses.asdict(config), matmul_precision="float32", peak_memory_mib=peak_mib(),
-<<<<<<< HEAD
-        weights={config.generator: weights.sha256(weights.resolve(config.generator))})
-=======
         weights={config.generator: weights.checksum(config.generator)})
->>>>>>> laws
     report = Report(found.rows, record)
     report.check()
     arrays = io.BytesIO()

@@ -72,11 +72,7 @@ def main(config: Config) -> None:
         judge = dataclasses.replace(classifiers.load(config.judge), name=config.judge) if config.judge else None
         given = coupled.shipped(generator) if config.coupling == "auto" else config.coupling
         coupling = coupled.load(given, generator) if given else None
-<<<<<<< HEAD
-        used = {v: weights.sha256(weights.resolve(v)) for v in (config.generator, config.judge, given) if v}
-=======
         used = {v: weights.checksum(v) for v in (config.generator, config.judge, given) if v}
->>>>>>> laws
     folder = writable_folder(config.out)
     pieces = Pieces(folder / "pieces", config.resume)
     with memory.limited(config.memory):

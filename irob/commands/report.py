@@ -51,16 +51,6 @@ def main(config: Config) -> None:
     for name, value in (("alpha", alpha), ("confidence", config.confidence)):
         if not 0 < number(name, value) < 1:
             raise InputError(f"{name}: got {value:g}, wanted a number in (0, 1)")
-<<<<<<< HEAD
-=======
-    if config.unconditional not in ("", Config.unconditional):  # a default may be missing, one that was asked for not
-        weights.checksum(config.unconditional)
-    if config.certified and config.certified != Config.certified:
-        weights.checksum(config.certified)
-    for name in config.sections:
-        if name not in report.SECTIONS:
-            raise unknown("section", name, report.SECTIONS)
->>>>>>> laws
     # The default ones to compare with are of generated MNIST.
     others = {name: value if dataset == "mnist_gen" or value != getattr(Config, name) else ""
               for name in ("unconditional", "certified") for value in [getattr(config, name)]}

@@ -128,8 +128,3 @@ def resolve(name_or_path) -> pathlib.Path:
     if path.is_absolute() or len(path.parts) > 1:
         raise InputError(f"weights {str(name_or_path)!r}: no such folder; shipped are {', '.join(sorted(shipped))}")
     raise unknown("weights", str(name_or_path), shipped)
-
-
-def sha256(folder: pathlib.Path) -> str:
-    """The checksum that stands beside the weights of a folder, for provenance."""
-    return str(json.loads((folder / CONFIG).read_text(encoding="utf-8"))["sha256"])

@@ -86,13 +86,9 @@ def narrowed(name: str, generator: Generator, resize: str | None = None) -> Gene
     Raises:
       InputError: an unknown name; --resize where nothing is brought to another size.
     """
-<<<<<<< HEAD
+    name = "npz" if name.endswith(".npz") else name
     room = registry.module(__name__, name, kind="data set")
     if name in registry.names(__name__, "narrowed"):
-=======
-    room = registry.module(__name__, "npz" if name.endswith(".npz") else name, kind="data set")
-    if hasattr(room, "narrowed"):
->>>>>>> laws
         return room.narrowed(generator, resize or None)
     if resize:
         raise InputError(f"data set {name!r} takes no resize: its images are as the generator draws them")

@@ -21,12 +21,8 @@ import jax
 import numpy as np
 
 from irob import lipschitz
-<<<<<<< HEAD
-from irob.core import check, keys
-from irob.core.batch import Work
-=======
 from irob.core import check, keys, layers
->>>>>>> laws
+from irob.core.batch import Work
 from irob.core.types import Generator
 from irob.evaluation.pieces import Pieces, fingerprint, whole
 from irob.lipschitz.parts import split

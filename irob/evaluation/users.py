@@ -46,4 +46,6 @@ def load(spec: str, made: Any, image_shape: tuple[int, ...]) -> Classifier:
 
 def named(spec: str, image_shape: tuple[int, ...]) -> Classifier:
     """A classifier by any name: a shipped one, a folder, or a user's factory for images of this shape."""
-    return load(spec, make(spec), image_shape) if registry.is_outside(spec) else classifiers.load(spec)
+    if not registry.is_outside(spec):
+        return classifiers.load(spec)
+    return load(spec, registry.made(spec, kind="classifier"), image_shape)

@@ -62,16 +62,11 @@ def load(name_or_path) -> Generator:
         raise InputError(f"{folder}: got {config.get('kind')} {name!r}, wanted a generator of {', '.join(names())}")
     options = config.get("options", {})
     wanted = jax.eval_shape(lambda: build(name, key=jax.random.key(0), **options).variables)
-<<<<<<< HEAD
     weights.match(weights.flatten(variables), weights.flatten(wanted), source=str(folder))
-    return build(name, jax.tree.map(jnp.asarray, variables), **options)
-=======
-    weights.match(weights.flatten(variables), _flat_shapes(wanted), source=str(folder))
     made = build(name, jax.tree.map(jnp.asarray, variables), **options)
     made = dataclasses.replace(made, latent=latents.law(config.get("latent", made.latent)))
     finer = tuple(config.get("label_of", ()))
     return dataclasses.replace(made, label_of=finer, num_classes=max(finer) + 1) if finer else made
->>>>>>> laws
 
 
 def save(folder, generator: Generator, *, half: bool = False, options: dict | None = None, **recipe):
@@ -87,18 +82,13 @@ def save(folder, generator: Generator, *, half: bool = False, options: dict | No
                          "name your own as FILE.py:FUNCTION, a function that returns it")
     if options is None:
         room = registry.module("irob.generators", generator.name, kind="generator")
-<<<<<<< HEAD
         options = room.options(generator) if generator.name in registry.names("irob.generators", "options") else {}
-    config = {"kind": "generator", "architecture": generator.name, "options": options or {}, "recipe": recipe}
-=======
-        options = room.options(generator) if hasattr(room, "options") else {}
     config: dict[str, Any] = {
         "kind": "generator", "architecture": generator.name, "options": options or {}, "recipe": recipe}
     if not generator.latent.standard:
         config["latent"] = generator.latent.record()
     if generator.label_of:
         config["label_of"] = list(generator.label_of)
->>>>>>> laws
     return weights.save(folder, generator.variables, config, half=half)
 
 

@@ -160,14 +160,8 @@ def run(
     """The codes of many images, and the distances reached: how much of each image the generator can draw.
 
     Args:
-<<<<<<< HEAD:irob/attacks/search/inversion.py
-        x: f[n,H,W,C] in [0,1], from anywhere.  y: i[n] in [0, num_classes of the generator).
-        work: its chunk is examples at a time, by default 128.
-=======
         x: f[n,H,W,C] in [0,1], from anywhere.  y: i[n], components of the generator.
-        method, restarts, steps, learning_rate: see `invert`.
-        chunk: examples at a time; the result does not depend on it.
->>>>>>> laws:irob/attacks/inversion.py
+        work: its chunk is examples at a time, by default 128.
 
     Raises:
         InputError: an unknown method, a number out of range, images that the generator does not draw.

@@ -97,6 +97,7 @@ def run(
     dataset: "" is the one that the generator draws.  resize: how its images are brought to another size, see
     `data.narrowed`.  folder: where finished pieces are kept, so that a run that was killed goes on.
     """
+    norm = LpBall(norm, 1.0).norm
     if not epsilon:
         raise InputError("epsilon: got none, wanted at least one radius")
     radii = sorted({number("epsilon", e, low=0.0, high=np.finfo(np.float32).max) for e in epsilon})

@@ -124,7 +124,7 @@ def run(
     """
     radii = sorted({number("epsilon", e, low=0.0, high=float(np.finfo(np.float32).max), open_low=True)
                     for e in epsilon})
-    LpBall(norm, 1.0)
+    norm = LpBall(norm, 1.0).norm
     integer("samples", samples, low=1)
     key = keys.from_seed(seed)
     (fool,) = attacking.plans([attack], [samples], "default", {"steps": steps, "restarts": restarts})

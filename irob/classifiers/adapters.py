@@ -212,6 +212,7 @@ def _recognised(model, variables) -> tuple[Callable, tuple]:
                              "wanted variables=, or the pair (module, variables)")
         return from_linen, (model, variables)
     for package, kind, make in (("flax.nnx", "Module", from_nnx), ("torch.nn", "Module", from_torch),
+                                ("torch.export", "ExportedProgram", from_torch),
                                 ("equinox", "Module", from_equinox)):
         if _is(model, package, kind):
             return make, (model,)

@@ -54,7 +54,11 @@ def as_function(module, *inputs, batched: bool = True) -> tuple[dict[str, jax.Ar
     Raises:
         InputError: torchax is not installed, cannot trace the module, or what it made differs from PyTorch.
     """
-    own = copy.deepcopy(module).eval().cpu()
+    import torch
+
+    own = copy.deepcopy(module).cpu()
+    if not isinstance(own, torch.fx.GraphModule):  # an exported program cannot change its mode any more
+        own.eval()
     kind = dtype_of(own)
     dtype = jnp.dtype(str(kind).removeprefix("torch."))
     if dtype != jax.dtypes.canonicalize_dtype(dtype):

@@ -158,7 +158,7 @@ def _leaky(step, given) -> Any:
 def _operation(name: str, step, image: _Image, given) -> _Image:
     """The image after an operation that is a layer, a part of one, or moves numbers about."""
     first = isinstance(given[0], _Image)
-    other = None if len(given) < 2 else np.asarray(given[1] if first else given[0])
+    other = np.asarray(given[first]) if len(given) == 2 else np.zeros(())
     if name in MOVES and step.outvars[0].aval.size == image.order.size:
         return image.then(image.shape, np.asarray(step.primitive.bind(image.order, **step.params)))
     if name == "convert_element_type" and step.params["new_dtype"] == jnp.float32:
@@ -166,13 +166,12 @@ def _operation(name: str, step, image: _Image, given) -> _Image:
     if name in ("add", "sub", "mul", "div", "neg") and (first or name != "div"):
         if step.outvars[0].aval.shape != image.order.shape:
             raise InputError(f"layers: got {name} that repeats the image")
-        by, plus = (-1.0 if name == "neg" or (name == "sub" and not first) else 1.0), 0.0
-        if name in ("add", "sub"):
-            plus = -other if name == "sub" and first else other
-        elif name != "neg":
-            by = other if name == "mul" else 1 / other
-        return _scaled(image, image.placed(by), image.placed(plus))
-    if name == "max" and other is not None and not np.any(other):
+        by = other if name == "mul" else 1 / other if name == "div" else np.ones(())
+        plus = other if name in ("add", "sub") else np.zeros(())
+        if name == "neg" or (name == "sub" and not first):
+            by = -by
+        return _scaled(image, image.placed(by), image.placed(-plus if name == "sub" and first else plus))
+    if name == "max" and not np.any(other):
         return image.then(image.shape, image.order, layers.ReLU())
     if name == "tanh":
         return image.then(image.shape, image.order, layers.Tanh())
@@ -191,17 +190,16 @@ def _operation(name: str, step, image: _Image, given) -> _Image:
 def _scaled(image: _Image, gain, bias) -> _Image:
     """gain * x + bias, put into the layer before where that is affine, and left out where it changes nothing."""
     *before, last = image.layers or (None,)
-    if isinstance(last, layers.Conv) and not gain.ndim == bias.ndim == 1:
-        last = None
-    if isinstance(last, layers.Dense | layers.Conv):
-        made = dataclasses.replace(last, kernel=last.kernel * gain, bias=last.bias * gain + bias)
-    elif isinstance(last, layers.Scale):
-        made = layers.Scale(last.gain * gain, last.bias * gain + bias)
+    if isinstance(last, layers.Dense) or (isinstance(last, layers.Conv) and gain.ndim == bias.ndim == 1):
+        made = (dataclasses.replace(last, kernel=last.kernel * gain, bias=last.bias * gain + bias),)
+        return _Image(image.shape, image.order, (*before, *made))
+    if isinstance(last, layers.Scale):
+        gain, bias = last.gain * gain, last.bias * gain + bias
     else:
-        before, made = list(image.layers), layers.Scale(jnp.asarray(gain), jnp.asarray(bias))
-    if isinstance(made, layers.Scale) and np.all(made.gain == 1) and not np.any(made.bias):
-        return _Image(image.shape, image.order, tuple(before))
-    return _Image(image.shape, image.order, (*before, made))
+        before = [*image.layers]
+    none = np.all(gain == 1) and not np.any(bias)
+    scale = () if none else (layers.Scale(jnp.asarray(gain), jnp.asarray(bias)),)
+    return _Image(image.shape, image.order, (*before, *scale))
 
 
 def _flat(image: _Image, kernel: np.ndarray, order: np.ndarray) -> _Image:

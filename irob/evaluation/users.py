@@ -1,4 +1,4 @@
-"""A user's own model by name: package.module:factory, or path/to/file.py:factory.
+"""A user's own model by name: package.module:factory, path/to/file.py:factory, or robustbench:THREAT/NAME.
 
 The factory is called without arguments and returns a `Classifier` or anything that `classifiers.wrap` recognises.
 Whatever goes wrong on the way becomes one line.
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob import classifiers
+from irob.classifiers import robustbench
 from irob.core import registry
 from irob.core.check import InputError
 from irob.core.types import Classifier
@@ -19,12 +20,15 @@ from irob.core.types import Classifier
 PROBES = 8
 
 
-def make(spec: str) -> Any:
-    """What the factory returns.
+def make(spec: str, weights: str = "") -> Any:
+    """What the factory returns, or the model of RobustBench with the weights of a file.
 
     Raises:
-        InputError: a module that is not there or fails, a missing or uncallable factory, one that fails.
+        InputError: a module that is not there or fails, a missing or uncallable factory, one that fails; see
+            `robustbench.load`.
     """
+    if spec.startswith(robustbench.PREFIX):
+        return robustbench.load(spec, weights)
     factory = registry.outside(spec, kind="classifier")
     with registry.said(f"classifier {spec!r}: the factory fails"):
         return factory()
@@ -46,7 +50,7 @@ def load(spec: str, made: Any, image_shape: tuple[int, ...]) -> Classifier:
             raise InputError(f"takes images {tuple(f.image_shape)}, got {tuple(image_shape)}")
         x = np.random.default_rng(0).uniform(size=(PROBES, *image_shape)).astype(np.float32)
         with registry.said("the model fails"):
-            logits = np.asarray(jax.vmap(f)(jnp.asarray(x)))
+            logits = np.asarray(jax.jit(jax.vmap(f))(jnp.asarray(x)))
     except InputError as e:
         raise InputError(f"classifier {spec!r}: {e}") from None
     if logits.shape != (PROBES, f.num_classes):

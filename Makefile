@@ -64,7 +64,7 @@ artifacts: $(VENV)/.run
 	$(BIN)/python -m train.artifacts --recipe $(RECIPE) --data-dir $(DATA)
 
 benchmark: $(VENV)/.test
-	@for b in algorithm1 maximised pgd apgd in_distribution manifold adv_step trades_step lp_certify_step dual smoothing biggan; do $(BIN)/python -m benchmarks.$$b || exit 1; done
+	@for b in algorithm1 maximised pgd pytorch_module apgd in_distribution manifold adv_step trades_step lp_certify_step dual smoothing biggan; do $(BIN)/python -m benchmarks.$$b || exit 1; done
 
 notebook: $(VENV)/.test
 	@mkdir -p out

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 
+from irob import classifiers
 from irob.classifiers import robustbench
 from irob.core.check import InputError
 from irob.evaluation import users
@@ -69,22 +70,25 @@ def dependencies():
         del sys.modules[name]
 
 
-SMALL = {  # a residual and a wide residual network, and how training wrapped their weights
-    "Hendrycks2020AugMix_WRN": lambda state: {"state_dict": {f"module.{k}": v for k, v in state.items()}},
-    "Kireev2021Effectiveness_RLAT": lambda state: {"last": state},
+SMALL = {  # a wide residual network and a ResNeXt, shallow here, and how training wrapped their weights
+    "Hendrycks2020AugMix_WRN": ({"depth": 10, "widen_factor": 1},
+                                lambda state: {"state_dict": {f"module.{k}": v for k, v in state.items()}}),
+    "Hendrycks2020AugMix_ResNeXt": ({"depth": 11, "cardinality": 2, "base_width": 4}, lambda state: {"last": state}),
 }
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_logits_are_those_of_the_weights_in_the_file(name, tmp_path):
-    spec = f"robustbench:corruptions/{name}"
+def test_logits_are_those_of_the_weights_in_the_file(name, tmp_path, monkeypatch):
+    spec, (sizes, wrapped) = f"robustbench:corruptions/{name}", SMALL[name]
+    large = robustbench.factory(f"corruptions/{name}")
+    monkeypatch.setattr(robustbench, "factory", lambda name: lambda: large(**sizes))
     torch.manual_seed(0)
-    model = robustbench._made(f"corruptions/{name}")
+    model = large(**sizes)
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.01 * torch.randn_like(p))
     state = {k: v for k, v in model.state_dict().items() if k not in ("mu", "sigma")}  # as the published files are
-    torch.save(SMALL[name](state), tmp_path / "weights.pt")
+    torch.save(wrapped(state), tmp_path / "weights.pt")
     f = classifiers.wrap(users.make(spec, str(tmp_path / "weights.pt")), image_shape=(32, 32, 3))
     assert f.num_classes == 10 and type(f.module.call).__name__ == "Traced"
     x = np.random.default_rng(1).uniform(size=(2, 32, 32, 3)).astype(np.float32)

@@ -10,6 +10,7 @@ Reference: Croce et al., "RobustBench: a standardized adversarial robustness ben
 
 import importlib
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from irob.core.check import InputError, one_line, unknown
@@ -29,15 +30,17 @@ def load(name: str, file: str) -> Any:
     Raises:
         InputError: robustbench does not load; an unknown name, or one of several files; weights that do not fit.
     """
-    model = _made(name.removeprefix(PREFIX))
+    make = factory(name.removeprefix(PREFIX))
     if not file or not pathlib.Path(file).is_file():
         raise InputError(f"weights: got {file!r} for {name}, wanted its checkpoint; give --weights FILE")
-    _fill(model, _weights(file), f"weights {file}")
+    weights = _weights(file)
+    model = make()
+    _fill(model, weights, f"weights {file}")
     return model.eval()
 
 
-def _made(name: str) -> Any:
-    """The module with fresh weights."""
+def factory(name: str) -> Callable[[], Any]:
+    """What makes the module of DATASET/THREAT/NAME, with fresh weights."""
     try:
         zoo = importlib.import_module("robustbench.model_zoo.models").model_dicts
     except Exception as e:  # of its many dependencies, whatever is missing or does not fit
@@ -54,7 +57,7 @@ def _made(name: str) -> Any:
         raise unknown(f"model of robustbench {dataset}/{threat}", last, known)
     if isinstance(known[last]["gdrive_id"], list):
         raise InputError(f"robustbench: got {last}, an ensemble whose weights lie in several files; wanted one model")
-    return known[last]["model"]()
+    return known[last]["model"]
 
 
 def _weights(file: str) -> dict[str, Any]:

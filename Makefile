@@ -3,7 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 # PyTorch serves the tests as a twin to compare with; `make test TORCH=` leaves it and those tests out.
-TORCH ?= torch==2.13.0
+TORCH ?= torch==2.13.0 torchax==0.0.13
+# Its dependencies are many, and torchvision is not built for every PyTorch; the tests stand in for what is not there.
+ROBUSTBENCH ?= robustbench==1.1.1
 # Files of tests that run at the same time.
 JOBS ?= 2
 OUT ?= out/report
@@ -31,11 +33,14 @@ $(VENV)/.run: requirements.txt setup.cfg pyproject.toml
 $(VENV)/.test: $(VENV)/.run
 	@echo "installing what the tests need into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' $(TORCH)
+	@test -z "$(TORCH)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(ROBUSTBENCH)
 	@touch $@
 
 report: $(VENV)/.run
 	$(BIN)/python -m irob report --preset $(PRESET) --out $(OUT)
 
+# What the tests must find, so that none of them is skipped in silence.
+test: export IROB_TESTED_WITH = $(if $(TORCH),torch torchax robustbench)
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
@@ -59,7 +64,7 @@ artifacts: $(VENV)/.run
 	$(BIN)/python -m train.artifacts --recipe $(RECIPE) --data-dir $(DATA)
 
 benchmark: $(VENV)/.test
-	@for b in algorithm1 maximised pgd apgd in_distribution manifold adv_step trades_step lp_certify_step dual smoothing biggan; do $(BIN)/python -m benchmarks.$$b || exit 1; done
+	@for b in algorithm1 maximised pgd pytorch_module apgd in_distribution manifold adv_step trades_step lp_certify_step dual smoothing biggan; do $(BIN)/python -m benchmarks.$$b || exit 1; done
 
 notebook: $(VENV)/.test
 	@mkdir -p out

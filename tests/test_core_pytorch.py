@@ -93,6 +93,12 @@ def test_what_differs_from_pytorch_is_refused():
         pytorch.as_function(torch.nn.ConvTranspose2d(4, 6, 4, groups=2), RNG.normal(size=(2, 4, 3, 3)))
 
 
+def test_a_module_that_fails_is_one_line():
+    with pytest.raises(InputError, match="fails on inputs .*RuntimeError") as e:
+        pytorch.as_function(torch.nn.Linear(4, 3), np.zeros((2, 5), np.float32))
+    assert "\n" not in str(e.value)
+
+
 def test_half_precision_and_modules_of_one_example():
     layer = torch.nn.Linear(4, 3).bfloat16()
     x = RNG.normal(size=(2, 4)).astype(np.float32)

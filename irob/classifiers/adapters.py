@@ -159,8 +159,10 @@ def _recognised(model, variables) -> tuple[Callable, tuple]:
         return ensemble, (model,)
     if models.is_a(model, "flax.linen"):
         return from_linen, (model, variables)
-    for package, make in (("flax.nnx", from_nnx), ("torch.nn", from_torch), ("equinox", from_equinox)):
-        if models.is_a(model, package):
+    for package, kind, make in (("flax.nnx", "Module", from_nnx), ("torch.nn", "Module", from_torch),
+                                ("torch.export", "ExportedProgram", from_torch),
+                                ("equinox", "Module", from_equinox)):
+        if models.is_a(model, package, kind):
             return make, (model,)
     if callable(model) and not isinstance(model, type):
         return _function(variables), (model,)

@@ -109,7 +109,8 @@ def from_torch(module, num_classes: int | None = None, image_shape=None, *, layo
     """A PyTorch module as a classifier; a copy in inference mode is kept.
 
     Args:
-        module: torch.nn.Module; f32 in its own layout -> logits.
+        module: torch.nn.Module, f32 in its own layout -> logits; or what `torch.export.export` made of one, for any
+            number of images (a dynamic first dimension).
         num_classes: counted if not given.
         image_shape: (height, width, channels), needed, whatever the layout.
         layout: "NCHW" (as in PyTorch), "NHWC", or "CHW", "HWC" for a module that takes one image.
@@ -130,7 +131,11 @@ def from_torch(module, num_classes: int | None = None, image_shape=None, *, layo
         raise InputError("from_torch: got no image_shape, wanted (height, width, channels)")
     shape = tuple(integer("image_shape", side, low=1) for side in image_shape)
     try:
-        model = _Torch(copy.deepcopy(module).eval(), layout.startswith("N"))
+        if isinstance(module, torch.export.ExportedProgram):
+            module = module.run_decompositions().module()  # in inference mode or not, as it was exported
+        else:
+            module = copy.deepcopy(module).eval()
+        model = _Torch(module, layout.startswith("N"))
         order = (*shape[-1:], *shape[:-1]) if layout.endswith("CHW") else shape
         probes = np.random.default_rng(0).uniform(size=(2, *order)).astype(np.float32)
         with torch.no_grad():

@@ -11,6 +11,7 @@ into NumPy or draw random numbers.  What it cannot see is compared: a gradient o
 (`torch.autograd.Function`) would be JAX's instead.
 """
 
+import contextlib
 import copy
 import dataclasses
 from collections.abc import Callable
@@ -52,9 +53,11 @@ def as_function(module, *inputs, batched: bool = True) -> tuple[dict[str, jax.Ar
         batched: the module takes them with their leading axis; else it takes one example.
 
     Raises:
-        InputError: torchax is not installed, cannot trace the module, or what it made differs from PyTorch.
+        InputError: the module fails on the inputs, torchax is not installed or cannot trace it, or differs from it.
     """
-    own = copy.deepcopy(module).eval().cpu()
+    own = copy.deepcopy(module).cpu()
+    with contextlib.suppress(NotImplementedError):  # an exported program keeps its mode
+        own.eval()
     kind = dtype_of(own)
     dtype = jnp.dtype(str(kind).removeprefix("torch."))
     if dtype != jax.dtypes.canonicalize_dtype(dtype):
@@ -64,11 +67,14 @@ def as_function(module, *inputs, batched: bool = True) -> tuple[dict[str, jax.Ar
     apply = Traced(call, dtype, batched)
     before = environment.prng_key
     given = tuple(jnp.asarray(np.asarray(a)) for a in inputs)
-    want, cotangent, slopes = _by_pytorch(own, given, kind, batched)
+    try:
+        want, cotangent, slopes = _by_pytorch(own, given, kind, batched)
+    except Exception as e:  # the module is the user's: any error may come out of it
+        raise InputError(f"the PyTorch module fails on inputs {[a.shape for a in given]}: {one_line(e)}") from e
     try:
         with jax.default_matmul_precision("float32"):
             got, found = _by_jax(apply, variables, given, jnp.asarray(cotangent))
-    except Exception as e:  # the module is the user's: any error may come out of it
+    except Exception as e:
         raise InputError(f"torchax cannot trace it ({one_line(e)})") from e
     if environment.prng_key is not before:
         raise InputError("it draws random numbers, which torchax would draw once and for all")

@@ -70,11 +70,13 @@ def made(name: str, *, kind: str) -> Any:
 
 
 def is_outside(name: str) -> bool:
-    """Whether a name is that of a function outside irob, not a registered one.
+    """Whether a name is that of a function outside irob, or of a model of RobustBench, not a registered one.
 
     >>> is_outside("my_models.cnn:make"), is_outside("models/cnn.py:make"), is_outside("mnist_gen_adv@4")
     (True, True, False)
     """
+    if name.startswith("robustbench:"):
+        return True
     return bool(re.search(r"[^:/\\]:[A-Za-z_][\w.]*$", name)) and not pathlib.Path(name).is_dir()
 
 

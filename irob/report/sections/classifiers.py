@@ -98,7 +98,7 @@ class Classifiers(Section):
     def check(self, plan: ReportPlan, sizes: Sizes) -> None:
         """Classifiers that were named must be there."""
         for name in plan.models:
-            registry.made(name, kind="classifier") if registry.is_outside(name) else classifiers.resolve(name)
+            users.make(name) if registry.is_outside(name) else classifiers.resolve(name)
 
     def measure(self, context: Context, sizes: Sizes) -> Findings:
         """Every classifier, then every checkpoint."""

@@ -10,13 +10,14 @@ OUT ?= out/report
 PRESET ?= quick
 BIN := $(VENV)/bin
 
-.PHONY: help report test quick check lint types artifacts benchmark notebook clean
+.PHONY: help report test quick check lint types docs artifacts benchmark notebook clean
 
 help:
 	@echo "make report      Tables 1 and 3, Figures 1 and 2 and one HTML page in $(OUT)   (PRESET=quick|standard|paper)"
 	@echo "make test        the test suite"
 	@echo "make quick       lint, and the tests of what changed since BASE (default: the last commit)"
 	@echo "make check       what continuous integration runs: lint and tests"
+	@echo "make docs        the documentation as a site in out/docs; warnings are errors"
 	@echo "make artifacts   train the shipped weights again, in resumable pieces (RECIPE=reduced|full, DATA=folder of MNIST)"
 	@echo "make benchmark   speed against PyTorch, side by side"
 	@echo "make notebook    run the notebook and keep its output in out/"
@@ -31,6 +32,11 @@ $(VENV)/.run: requirements.txt setup.cfg pyproject.toml
 $(VENV)/.test: $(VENV)/.run
 	@echo "installing what the tests need into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' $(TORCH)
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.run
+	@echo "installing what the documentation needs into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
 report: $(VENV)/.run
@@ -51,7 +57,10 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-check: lint types test
+check: lint types test docs
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 RECIPE ?= reduced
 DATA ?= data/mnist

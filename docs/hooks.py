@@ -1,0 +1,96 @@
+"""What is not written by hand: flags from the commands' own dataclasses, one page of the API for each room, and this
+project's CONTRIBUTING.md.  A page asks for its part by a comment: <!-- generated: NAME -->.
+"""
+
+import dataclasses
+import importlib
+import pathlib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+ROOT = pathlib.Path(__file__).parents[1]
+ROOMS = ("bounds", "lipschitz", "generators", "classifiers", "data", "attacks", "certify", "training")
+CORE = ("threat", "types", "promises", "evidence", "definitions", "layers", "keys", "config")
+
+
+def api() -> dict[str, str]:
+    """The pages of the API: path to text, which mkdocstrings fills in."""
+    pages = {room: (f"irob.{room}",) for room in ROOMS} | {"core": tuple(f"irob.core.{name}" for name in CORE)}
+    return {f"api/{name}.md": "\n\n".join([f"# {name}", *(f"::: {m}" for m in modules)]) + "\n"
+            for name, modules in pages.items()}
+
+
+def contributing() -> str:
+    """CONTRIBUTING.md, whose title is that of the page."""
+    return (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("\n", 1)[1]
+
+
+def commands() -> str:
+    """Every command with its flags, defaults and units."""
+    from irob.__main__ import PACKAGE, verbs
+    from irob.commands import import_, train
+    from irob.training.settings import Settings
+
+    parts = []
+    for verb, name in verbs().items():
+        found = vars(importlib.import_module(f"{PACKAGE}.{name}"))
+        if "Config" in found:
+            parts += section(f"irob {verb}", found["Config"])
+    parts += section("irob import LAYOUT", import_.Source)
+    made = {method: train.door(method)[0] for method in train.names()}
+    methods = [c for c in made.values() if issubclass(c, Settings)]
+    shared = [row for row in flags(methods[0]) if all(row in flags(c) for c in methods)]
+    parts += ["## `irob train METHOD`", "Flags that every method of training a classifier has, with equal defaults:",
+              table(shared)]
+    parts += [block for method, config in made.items() for block in section(f"irob train {method}", config, shared)]
+    return "\n\n".join(parts)
+
+
+def section(command: str, config: type, known: Iterable[tuple[str, str, str]] = ()) -> list[str]:
+    """Heading, what the command does, and its flags but for those that are known."""
+    from irob.training.settings import Settings
+
+    rest = "Beside the flags of every method:" if issubclass(config, Settings) else ""
+    rows = [row for row in flags(config) if row not in known or not rest]
+    said = [re.sub(r"\s+", " ", p) for p in (config.__doc__ or "").split("\n\n")]
+    return [f"## `{command}`", *said, *([rest] if rest and rows else []), table(rows)]
+
+
+def flags(config: type) -> list[tuple[str, str, str]]:
+    """(flag, default, meaning) of every field of a command's dataclass."""
+    return [(f"--{f.name.replace('_', '-')}", shown(f), f.metadata["custom_args"]["help"].replace("%%", "%"))
+            for f in dataclasses.fields(config)]
+
+
+def shown(field: dataclasses.Field) -> str:
+    """A default as one would type it; nothing where the meaning says what it is."""
+    value: Any = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    return " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value).lower() \
+        if isinstance(value, bool) else str(value)
+
+
+def table(rows: list[tuple[str, str, str]]) -> str:
+    """A Markdown table of flags, or nothing."""
+    if not rows:
+        return ""
+    lines = [f"| `{flag}` | {f'`{default}`' if default else ''} | {said.replace('|', chr(92) + '|')} |"
+             for flag, default, said in rows]
+    return "\n".join(["| flag | default | meaning |", "|---|---|---|", *lines])
+
+
+PARTS: dict[str, Callable[[], str]] = {"commands": commands, "contributing": contributing}
+
+
+def on_files(files, config):
+    """Adds the pages of the API."""
+    from mkdocs.structure.files import File
+
+    for path, content in api().items():
+        files.append(File.generated(config, path, content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, **_) -> str:
+    """Puts each generated part where its comment stands."""
+    return re.sub(r"<!-- generated: (\w+) -->", lambda found: PARTS[found[1]](), markdown)

@@ -16,7 +16,7 @@ help:
 	@echo "make report      Tables 1 and 3, Figures 1 and 2 and one HTML page in $(OUT)   (PRESET=quick|standard|paper)"
 	@echo "make test        the test suite"
 	@echo "make quick       lint, and the tests of what changed since BASE (default: the last commit)"
-	@echo "make check       what continuous integration runs: lint and tests"
+	@echo "make check       what continuous integration runs, and types: lint, tests, documentation"
 	@echo "make docs        the documentation as a site in out/docs; warnings are errors"
 	@echo "make artifacts   train the shipped weights again, in resumable pieces (RECIPE=reduced|full, DATA=folder of MNIST)"
 	@echo "make benchmark   speed against PyTorch, side by side"
@@ -60,7 +60,7 @@ types: $(VENV)/.test
 check: lint types test docs
 
 docs: $(VENV)/.docs
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 RECIPE ?= reduced
 DATA ?= data/mnist

@@ -1,9 +1,11 @@
-"""What is not written by hand: flags from the commands' own dataclasses, one page of the API for each room, and this
-project's CONTRIBUTING.md.  A page asks for its part by a comment: <!-- generated: NAME -->.
+"""What is not written by hand: flags from the commands' own dataclasses, one page of the API for each room, README.md
+and CONTRIBUTING.md.  A page asks for its part by a comment: <!-- generated: NAME -->.
 """
 
 import dataclasses
+import functools
 import importlib
+import inspect
 import pathlib
 import re
 from collections.abc import Callable, Iterable
@@ -16,14 +18,23 @@ CORE = ("threat", "types", "promises", "evidence", "definitions", "layers", "key
 
 def api() -> dict[str, str]:
     """The pages of the API: path to text, which mkdocstrings fills in."""
-    pages = {room: (f"irob.{room}",) for room in ROOMS} | {"core": tuple(f"irob.core.{name}" for name in CORE)}
-    return {f"api/{name}.md": "\n\n".join([f"# {name}", *(f"::: {m}" for m in modules)]) + "\n"
-            for name, modules in pages.items()}
+    pages = {room: [f"::: irob.{room}", *hidden(room)] for room in ROOMS}
+    pages["core"] = [f"::: irob.core.{name}" for name in CORE]
+    return {f"api/{name}.md": "\n\n".join([f"# {name}", *blocks]) + "\n" for name, blocks in pages.items()}
 
 
-def contributing() -> str:
-    """CONTRIBUTING.md, whose title is that of the page."""
-    return (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("\n", 1)[1]
+def hidden(room: str) -> list[str]:
+    """Public functions with the name of their file, which a reader of files alone takes for the file."""
+    found = vars(importlib.import_module(f"irob.{room}"))
+    names = [n for n in found.get("__all__", ()) if inspect.isfunction(found[n]) and found[n].__module__ == f"irob.{room}.{n}"]
+    options = "\n    options:\n      heading_level: 3\n      heading: irob.{0}.{1}"
+    return [f"::: irob.{room}.{name}.{name}" + options.format(room, name) for name in names]
+
+
+def file(name: str) -> str:
+    """A file beside the folder of pages, its links turned to pages."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return text.replace("](docs/", "](").replace("](CONTRIBUTING.md)", "](contributing.md)")
 
 
 def commands() -> str:
@@ -41,7 +52,7 @@ def commands() -> str:
     made = {method: train.door(method)[0] for method in train.names()}
     methods = [c for c in made.values() if issubclass(c, Settings)]
     shared = [row for row in flags(methods[0]) if all(row in flags(c) for c in methods)]
-    parts += ["## `irob train METHOD`", "Flags that every method of training a classifier has, with equal defaults:",
+    parts += ["## `python -m irob train METHOD`", "Flags that every method of training a classifier has, with equal defaults:",
               table(shared)]
     parts += [block for method, config in made.items() for block in section(f"irob train {method}", config, shared)]
     return "\n\n".join(parts)
@@ -53,8 +64,7 @@ def section(command: str, config: type, known: Iterable[tuple[str, str, str]] = 
 
     rest = "Beside the flags of every method:" if issubclass(config, Settings) else ""
     rows = [row for row in flags(config) if row not in known or not rest]
-    said = [re.sub(r"\s+", " ", p) for p in (config.__doc__ or "").split("\n\n")]
-    return [f"## `{command}`", *said, *([rest] if rest and rows else []), table(rows)]
+    return [f"## `python -m {command}`", inspect.cleandoc(config.__doc__ or ""), rest if rows else "", table(rows)]
 
 
 def flags(config: type) -> list[tuple[str, str, str]]:
@@ -66,8 +76,9 @@ def flags(config: type) -> list[tuple[str, str, str]]:
 def shown(field: dataclasses.Field) -> str:
     """A default as one would type it; nothing where the meaning says what it is."""
     value: Any = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-    return " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value).lower() \
-        if isinstance(value, bool) else str(value)
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 def table(rows: list[tuple[str, str, str]]) -> str:
@@ -79,7 +90,11 @@ def table(rows: list[tuple[str, str, str]]) -> str:
     return "\n".join(["| flag | default | meaning |", "|---|---|---|", *lines])
 
 
-PARTS: dict[str, Callable[[], str]] = {"commands": commands, "contributing": contributing}
+PARTS: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "readme": functools.partial(file, "README.md"),
+    "contributing": functools.partial(file, "CONTRIBUTING.md"),
+}
 
 
 def on_files(files, config):

@@ -26,7 +26,8 @@ def api() -> dict[str, str]:
 def hidden(room: str) -> list[str]:
     """Public functions with the name of their file, which a reader of files alone takes for the file."""
     found = vars(importlib.import_module(f"irob.{room}"))
-    names = [n for n in found.get("__all__", ()) if inspect.isfunction(found[n]) and found[n].__module__ == f"irob.{room}.{n}"]
+    functions = {n: found[n] for n in found.get("__all__", ()) if inspect.isfunction(found[n])}
+    names = [n for n, f in functions.items() if f.__module__ == f"irob.{room}.{n}"]
     options = "\n    options:\n      heading_level: 3\n      heading: irob.{0}.{1}"
     return [f"::: irob.{room}.{name}.{name}" + options.format(room, name) for name in names]
 
@@ -52,8 +53,8 @@ def commands() -> str:
     made = {method: train.door(method)[0] for method in train.names()}
     methods = [c for c in made.values() if issubclass(c, Settings)]
     shared = [row for row in flags(methods[0]) if all(row in flags(c) for c in methods)]
-    parts += ["## `python -m irob train METHOD`", "Flags that every method of training a classifier has, with equal defaults:",
-              table(shared)]
+    parts += ["## `python -m irob train METHOD`", "Flags that all methods of training a classifier share:"]
+    parts += [table(shared)]
     parts += [block for method, config in made.items() for block in section(f"irob train {method}", config, shared)]
     return "\n\n".join(parts)
 

@@ -20,7 +20,7 @@ help:
 	@echo "make docs        the documentation as a site in out/docs; warnings are errors"
 	@echo "make artifacts   train the shipped weights again, in resumable pieces (RECIPE=reduced|full, DATA=folder of MNIST)"
 	@echo "make benchmark   speed against PyTorch, side by side"
-	@echo "make notebook    run the notebook and keep its output in out/"
+	@echo "make notebook    run both notebooks and store them with their output"
 
 # A stamp for each set of packages: set-up runs again only when what is wanted changes.
 $(VENV)/.run: requirements.txt setup.cfg pyproject.toml
@@ -71,8 +71,7 @@ benchmark: $(VENV)/.test
 	@for b in algorithm1 maximised pgd apgd in_distribution manifold adv_step trades_step lp_certify_step dual smoothing biggan; do $(BIN)/python -m benchmarks.$$b || exit 1; done
 
 notebook: $(VENV)/.test
-	@mkdir -p out
-	$(BIN)/jupytext --to ipynb --execute notebooks/quickstart.md --output out/quickstart.ipynb
+	$(BIN)/jupytext --to ipynb --execute notebooks/quickstart.md notebooks/evaluate_your_model.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -71,7 +71,7 @@ benchmark: $(VENV)/.test
 	@for b in algorithm1 maximised pgd apgd in_distribution manifold adv_step trades_step lp_certify_step dual smoothing biggan; do $(BIN)/python -m benchmarks.$$b || exit 1; done
 
 notebook: $(VENV)/.test
-	$(BIN)/jupytext --to ipynb --execute notebooks/quickstart.md notebooks/evaluate_your_model.md
+	$(BIN)/python notebooks/run.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -13,12 +13,15 @@ from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[1]
 ROOMS = ("bounds", "lipschitz", "generators", "classifiers", "data", "attacks", "certify", "training")
+REGISTERED = {"generators": "", "classifiers": "", "data": "", "attacks": "", "certify": "", "training": ".methods"}
 CORE = ("threat", "types", "promises", "evidence", "definitions", "layers", "keys", "config")
 
 
 def api() -> dict[str, str]:
     """The pages of the API: path to text, which mkdocstrings fills in."""
     pages = {room: [f"::: irob.{room}", *hidden(room)] for room in ROOMS}
+    for room, folder in REGISTERED.items():
+        pages[room] += registered(f"irob.{room}{folder}")
     pages["core"] = [f"::: irob.core.{name}" for name in CORE]
     return {f"api/{name}.md": "\n\n".join([f"# {name}", *blocks]) + "\n" for name, blocks in pages.items()}
 
@@ -28,8 +31,16 @@ def hidden(room: str) -> list[str]:
     found = vars(importlib.import_module(f"irob.{room}"))
     functions = {n: found[n] for n in found.get("__all__", ()) if inspect.isfunction(found[n])}
     names = [n for n, f in functions.items() if f.__module__ == f"irob.{room}.{n}"]
-    options = "\n    options:\n      heading_level: 3\n      heading: irob.{0}.{1}"
-    return [f"::: irob.{room}.{name}.{name}" + options.format(room, name) for name in names]
+    return [f"::: irob.{room}.{name}.{name}\n    options: {{heading_level: 3, heading: irob.{room}.{name}}}"
+            for name in names]
+
+
+def registered(package: str) -> list[str]:
+    """What has a name in a package, with the options of each."""
+    from irob.core import registry
+
+    return ["## Registered names", *(f"::: {package}.{name}\n    options: {{heading_level: 3, members: [build], "
+                                     f"heading: {name}}}" for name in registry.names(package))]
 
 
 def file(name: str) -> str:

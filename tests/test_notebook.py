@@ -1,4 +1,4 @@
-"""The notebooks: their halves agree, outputs are stored, they run from top to bottom, and install irob where it is not."""
+"""The notebooks: their halves agree, outputs are stored, they run from top to bottom and install irob, keeping jax."""
 
 import importlib.metadata
 import importlib.util

@@ -12,16 +12,17 @@ OUT ?= out/report
 PRESET ?= quick
 BIN := $(VENV)/bin
 
-.PHONY: help report test quick check lint types artifacts benchmark notebook clean
+.PHONY: help report test quick check lint types docs artifacts benchmark notebook clean
 
 help:
 	@echo "make report      Tables 1 and 3, Figures 1 and 2 and one HTML page in $(OUT)   (PRESET=quick|standard|paper)"
 	@echo "make test        the test suite"
 	@echo "make quick       lint, and the tests of what changed since BASE (default: the last commit)"
-	@echo "make check       what continuous integration runs: lint and tests"
+	@echo "make check       what continuous integration runs, and types: lint, tests, documentation"
+	@echo "make docs        the documentation as a site in out/docs; warnings are errors"
 	@echo "make artifacts   train the shipped weights again, in resumable pieces (RECIPE=reduced|full, DATA=folder of MNIST)"
 	@echo "make benchmark   speed against PyTorch, side by side"
-	@echo "make notebook    run the notebook and keep its output in out/"
+	@echo "make notebook    run both notebooks and store them with their output"
 
 # A stamp for each set of packages: set-up runs again only when what is wanted changes.
 $(VENV)/.run: requirements.txt setup.cfg pyproject.toml
@@ -34,6 +35,11 @@ $(VENV)/.test: $(VENV)/.run
 	@echo "installing what the tests need into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' $(TORCH)
 	@test -z "$(TORCH)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(ROBUSTBENCH)
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.run
+	@echo "installing what the documentation needs into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
 report: $(VENV)/.run
@@ -56,7 +62,10 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-check: lint types test
+check: lint types test docs
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 RECIPE ?= reduced
 DATA ?= data/mnist
@@ -67,8 +76,7 @@ benchmark: $(VENV)/.test
 	@for b in algorithm1 maximised pgd pytorch_module apgd in_distribution manifold adv_step trades_step lp_certify_step dual smoothing biggan; do $(BIN)/python -m benchmarks.$$b || exit 1; done
 
 notebook: $(VENV)/.test
-	@mkdir -p out
-	$(BIN)/jupytext --to ipynb --execute notebooks/quickstart.md --output out/quickstart.ipynb
+	$(BIN)/python notebooks/run.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

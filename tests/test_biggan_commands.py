@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from irob import data, generators
-from irob.core import keys, memory
+from irob.core import keys, memory, published
 from irob.core.check import InputError
 from irob.evaluation import costs, estimate, pieces, presets, trained
 from irob.evaluation.presets import PRESETS
 from irob.generators import biggan
-from irob.report import published
 from irob.training import settings
 
 # The commands of the README on the sizes of a test: what they are made of is all there, each part a little.

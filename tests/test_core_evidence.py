@@ -4,7 +4,9 @@ import dataclasses
 
 import pytest
 
-from irob.core.evidence import Bound, EvidenceError, Report, Row, comparable
+from irob.core.evidence import Bound, Report
+from irob.core.laws import EvidenceError, comparable
+from irob.core.rows import Row
 
 NATURAL = Row("toy", "net", "none", "natural accuracy", 0.9, "exact", False, "clean", n=100)
 ATTACKED = Row("toy", "net", "l2 1", "robust accuracy", 0.5, "upper", False, "pgd", 0.4, 0.6, 100)

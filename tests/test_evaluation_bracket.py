@@ -11,7 +11,8 @@ from scipy import stats
 from irob.classifiers import one_lipschitz
 from irob.core.check import InputError
 from irob.core.compile import jit
-from irob.core.evidence import Report, Row
+from irob.core.evidence import Report
+from irob.core.rows import Row
 from irob.core.types import Generator
 from irob.evaluation import bracket as brackets
 from irob.evaluation import latent_witness, witness

@@ -5,7 +5,8 @@ import pytest
 
 from irob import bounds
 from irob.core.check import InputError
-from irob.core.evidence import Report, Row
+from irob.core.evidence import Report
+from irob.core.rows import Row
 from irob.core.types import Dataset
 from irob.evaluation.comparison import comparison_rows
 

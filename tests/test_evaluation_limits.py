@@ -9,7 +9,9 @@ import pytest
 from irob import generators
 from irob.bounds import intrinsic_robustness_upper_from_radius
 from irob.core.check import InputError
-from irob.core.evidence import EvidenceError, Report, Row
+from irob.core.evidence import Report
+from irob.core.laws import EvidenceError
+from irob.core.rows import Quantity, Row
 from irob.evaluation import codes, limits, pieces, rungs, sides
 from irob.math.confidence import clopper_pearson
 from irob.report import limits as shown
@@ -86,7 +88,7 @@ def test_the_ladder_closes_in_on_the_closed_form(rows):
 
 
 def test_rows_tell_how_to_compute_them_again(rows):
-    ends = [r for r in rows if r.quantity == tables.BOUND and r.side == "upper"]
+    ends = [r for r in rows if r.quantity == Quantity.BOUND and r.side == "upper"]
     assert {r.detail["measured"] for r in ends} == {False, True}
     for r in ends:
         d = r.detail
@@ -96,7 +98,7 @@ def test_rows_tell_how_to_compute_them_again(rows):
 
 
 def test_a_measured_risk_enters_with_its_lower_end(rows):
-    found = [r for r in rows if r.quantity == tables.BOUND and r.detail.get("measured")]
+    found = [r for r in rows if r.quantity == Quantity.BOUND and r.detail.get("measured")]
     assert found and all(r.detail["alpha"] < 0.1 for r in found)
     assert {r.detail["rung"] for r in found} == {"supported", "certified"}
 
@@ -131,7 +133,7 @@ def test_plans_out_of_range(change):
 def test_an_assumption_takes_every_certificate_away(rows):
     note = "latent codes are 'uniform'"
     noted = limits.noted(rows, [note])
-    ends = [r for r in noted if r.quantity == tables.BOUND]
+    ends = [r for r in noted if r.quantity == Quantity.BOUND]
     assert ends and all(note in r.detail["assumptions"] and not r.certified for r in ends)
     assert limits.noted(rows, []) == rows
 
@@ -141,7 +143,7 @@ def test_the_error_free_of_several_gets_a_limit_that_covers():
     rng, held = np.random.default_rng(0), []
     for _ in range(300):
         right = 1 - rng.binomial(100, 0.04, size=10) / 100
-        rows = [Row("d", f"m{i}", "none", tables.NATURAL, v, "exact", False, "clean", n=100,
+        rows = [Row("d", f"m{i}", "none", Quantity.NATURAL, v, "exact", False, "clean", n=100,
                     low=1 - clopper_pearson(round(100 - 100 * v), 100, 0.95)[1], high=1.0) for i, v in enumerate(right)]
         found = limits.measured_alpha(rows)
         held.append(right.max() < 1 or found[0] >= 0.04)
@@ -149,7 +151,7 @@ def test_the_error_free_of_several_gets_a_limit_that_covers():
 
 
 def test_the_measured_risk_is_that_of_the_best_of_all(rows):
-    found = [Row("d", m, "none", tables.NATURAL, v, "exact", False, "clean", n=n)
+    found = [Row("d", m, "none", Quantity.NATURAL, v, "exact", False, "clean", n=n)
              for m, v, n in (("a_adv", 0.99, 1000), ("b_adv", 0.97, 100), ("a_adv@3", 1.0, 100), ("c", 1.0, 10))]
     risk = limits.measured_risk(found)
     assert risk.alpha == ((10, 1000), (3, 100)) and "a_adv, the most accurate of 2, on 1,000" in risk.source

@@ -15,7 +15,8 @@ from irob.commands import attack as attack_door
 from irob.commands import report as report_door
 from irob.core import weights
 from irob.core.check import InputError
-from irob.core.evidence import Report, Row
+from irob.core.evidence import Report
+from irob.core.rows import Quantity, Row
 from irob.core.types import Classifier, Dataset
 from irob.evaluation import codes, limits, pieces, presets, report
 from irob.math.confidence import clopper_pearson
@@ -76,7 +77,7 @@ def test_constants_of_isometries_are_exact(measured):
     rows = measured[0]
     for model, stretch, classes in (("acgan", STRETCH, [0, 1, 2]), ("gan", 2 * STRETCH, [None])):
         for protocol, unit in (("default", 1.0), ("paper", 2.0)):
-            found = tables.select(rows, tables.LIPSCHITZ, model=model, protocol=protocol)
+            found = tables.select(rows, Quantity.LIPSCHITZ, model=model, protocol=protocol)
             assert [r.detail["class"] for r in found] == classes
             assert all(r.value == pytest.approx(unit * stretch, rel=1e-4) and r.side == "lower" for r in found)
             assert all(r.detail["trials"] == 2 and r.detail["confidence"] < 0.01 for r in found)
@@ -86,24 +87,24 @@ def test_bounds_come_from_the_constants_and_do_not_certify(measured):
     rows = measured[0]
     alpha, source = limits.measured_alpha(rows)
     assert "toy_adv on 60 images" in source
-    found = tables.select(rows, tables.BOUND, protocol="default", measured=True, family="overall")
+    found = tables.select(rows, Quantity.BOUND, protocol="default", measured=True, family="overall")
     assert [r.detail["epsilon"] for r in found] == list(TINY.epsilons)
     for r in found:
         grown = [min(TINY.radius, r.detail["epsilon"] / STRETCH)] * 3  # r L = 0.04 fails at 0.05
         assert r.value == pytest.approx(intrinsic_robustness_upper_from_radius(alpha, grown, delta=0.001), rel=1e-3)
         assert r.detail["proviso"] is (r.detail["epsilon"] < 0.04)
-    assert not any(r.certified for r in tables.select(rows, tables.BOUND))
-    assert {r.detail["alpha"] for r in tables.select(rows, tables.BOUND)} == {alpha, limits.PAPER_ALPHA}
+    assert not any(r.certified for r in tables.select(rows, Quantity.BOUND))
+    assert {r.detail["alpha"] for r in tables.select(rows, Quantity.BOUND)} == {alpha, limits.PAPER_ALPHA}
 
 
 def test_curves_pass_through_their_bound(measured):
-    for r in tables.select(measured[0], tables.BOUND, protocol="default", measured=True):
+    for r in tables.select(measured[0], Quantity.BOUND, protocol="default", measured=True):
         curve = r.detail["curve"]
         assert np.interp(r.detail["alpha"], curve["alpha"], curve["value"]) == pytest.approx(r.value, abs=2e-3)
 
 
 def test_an_error_free_classifier_gets_an_upper_limit():
-    row = Row("d", "m", "none", tables.NATURAL, 1.0, "exact", False, "clean", 0.9638, 1.0, 100)
+    row = Row("d", "m", "none", Quantity.NATURAL, 1.0, "exact", False, "clean", 0.9638, 1.0, 100)
     alpha, source = limits.measured_alpha([row])
     assert alpha == pytest.approx(0.0362, abs=1e-4) and "95 % upper limit" in source
     at = dataclasses.replace(row, model="m@3", value=0.5, low=0.4, high=0.6)
@@ -117,8 +118,8 @@ def test_an_error_free_classifier_gets_an_upper_limit():
 
 def test_accuracy_above_the_limit_is_a_discovery(measured):
     rows = measured[0]
-    limit = tables.select(rows, tables.BOUND, protocol="default", measured=True, family="overall")[0]
-    inside = tables.select(rows, tables.IN_DISTRIBUTION, model="toy_adv", epsilon=0.02)[0]
+    limit = tables.select(rows, Quantity.BOUND, protocol="default", measured=True, family="overall")[0]
+    inside = tables.select(rows, Quantity.IN_DISTRIBUTION, model="toy_adv", epsilon=0.02)[0]
     above = dataclasses.replace(inside, value=1.0, low=limit.value + 0.001, high=1.0)
     assert "constants are too low" in limits.discoveries([limit, above])[0]
     assert limits.discoveries([limit, dataclasses.replace(above, low=limit.value - 0.01)]) == []
@@ -154,7 +155,7 @@ def test_another_seed_is_another_report(measured, toys):
 def test_data_without_codes_leave_out_the_latent_attack(measured, toys):
     g, h, data = toys
     rows, _, omitted, _ = measure((g, h, dataclasses.replace(data, z=None)), measured[4])
-    assert not tables.select(rows, tables.IN_DISTRIBUTION) and "no latent codes" in omitted[0]
+    assert not tables.select(rows, Quantity.IN_DISTRIBUTION) and "no latent codes" in omitted[0]
 
 
 def test_what_is_not_shipped_is_said(tmp_path):
@@ -212,7 +213,7 @@ def test_the_attack_door_prints_and_writes(folders, tmp_path, capsys):
         classifier=net, generator=generator, attack=["pgd", "in_distribution"], epsilon=[0.05, 0.02], steps=3,
         samples=10, out=str(tmp_path)))
     rows = Report.from_json((tmp_path / "attack.json").read_text()).rows
-    assert {(r.threat, r.method) for r in rows if r.quantity == tables.ROBUST} == {
+    assert {(r.threat, r.method) for r in rows if r.quantity == Quantity.ROBUST} == {
         (f"l2 {e}", m) for e in ("0.02", "0.05") for m in ("pgd", "pgd + in_distribution")}
     assert "at most" in capsys.readouterr().out
 

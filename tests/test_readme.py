@@ -9,11 +9,12 @@ import pytest
 from irob.bounds import intrinsic_robustness_upper_from_radius
 from irob.bounds.label_limit import each, upper
 from irob.core.evidence import Report
+from irob.core.rows import RUNGS, Quantity
 from irob.math.confidence import clopper_pearson
 from irob.report import attacks, label, limits, rounding, table3, tables
 
 ROOT = pathlib.Path(__file__).parent.parent
-RUNGS = {label: rung for rung, label in limits.RUNGS.items()}
+RUNGS = {label: rung for rung, label in RUNGS.items()}
 TABLES = {
     "ACGAN, risk ≥ α overall": ("mnist_gen", "overall"),
     "ACGAN, risk ≥ α in each class": ("mnist_gen", "per_class"),
@@ -74,7 +75,7 @@ def test_every_number_follows_from_the_json(report, title):
                 continue
             found = re.sub("^.*: ", "", line)
             row = next(r for r in (high if found in RUNGS else low)
-                       if found in (limits.RUNGS.get(r.detail.get("rung")), r.detail.get("witness")))
+                       if found in (RUNGS.get(r.detail.get("rung")), r.detail.get("witness")))
             assert derived(row) == pytest.approx(row.value, abs=1e-9)
             assert row.definition == ("both" if row.side == "upper" else "error region")
             assert cells[i] == rounding.percent(row.value, row.side, 2), (line, epsilon)
@@ -100,7 +101,7 @@ def test_the_headline_is_the_bracket_of_label_robustness():
         if e != 2.5:
             row = label.theorem(rows_of("limits"), "mnist_gen", e)
             assert theorem[i] == rounding.percent(row.value, "upper", 2) and row.definition == "both"
-            left = [r.value for r in rows_of("attacks") if r.quantity == tables.ROBUST and r.method == "autoattack"
+            left = [r.value for r in rows_of("attacks") if r.quantity == Quantity.ROBUST and r.method == "autoattack"
                     and r.detail["epsilon"] == e]
             assert best[i] == rounding.percent(max(left), "upper", 0)
     assert "95 % confidence" in alone[4] and "95 % confidence" in theorem[4] and "95 % confidence" in kept[4]
@@ -136,7 +137,7 @@ def test_the_report_passes_its_laws_and_brackets_tightly(report):
         assert low.certified and low.detail["confidence"] == 0.95
         assert 0 <= high.value - low.value <= most
     certified = [r for r in limits.rows_of(report.rows) if r.certified and r.side == "upper"]
-    assert certified and all(r.quantity == tables.BOUND for r in certified)
+    assert certified and all(r.quantity == Quantity.BOUND for r in certified)
 
 
 def test_tables_1_and_3_are_those_of_the_report():
@@ -214,10 +215,10 @@ def test_certificates_are_what_was_proved():
     report.check()
     lines = printed("LP-Certify, 100 images, %", 4)
     for i, epsilon in enumerate((0.5, 1.0, 1.5, 2.0)):
-        (attacked,) = tables.select(report.rows, tables.ROBUST, epsilon=epsilon)
+        (attacked,) = tables.select(report.rows, Quantity.ROBUST, epsilon=epsilon)
         assert lines["attacked (PGD), at most"][i] == float(rounding.percent(attacked.value, "upper", 0))
         for name in ("crown", "dual", "interval"):
-            (row,) = tables.select(report.rows, tables.CERTIFIED, epsilon=epsilon, certifier=name)
+            (row,) = tables.select(report.rows, Quantity.CERTIFIED, epsilon=epsilon, certifier=name)
             down = float(rounding.percent(row.value, "lower", 0))
             assert lines[f"certified ({name}), at least"][i] == down <= 100 * attacked.value
     assert len(lines) == 4

@@ -2,19 +2,19 @@
 
 import pytest
 
-from irob.core.evidence import Row
+from irob.core.rows import Quantity, Row
 from irob.report import attacks, figures, tables
 
 LEFT = {
-    (tables.ROBUST, "pgd"): 0.8, (tables.ROBUST, "autoattack"): 0.7, (tables.ROBUST, "pgd + autoattack"): 0.69,
-    (tables.ROBUST, "pgd + autoattack + in_distribution + manifold"): 0.69,
-    (tables.IN_DISTRIBUTION, "in_distribution"): 0.9, (tables.IN_DISTRIBUTION, "manifold"): 0.75,
-    (tables.IN_DISTRIBUTION, "in_distribution + manifold"): 0.74,
+    (Quantity.ROBUST, "pgd"): 0.8, (Quantity.ROBUST, "autoattack"): 0.7, (Quantity.ROBUST, "pgd + autoattack"): 0.69,
+    (Quantity.ROBUST, "pgd + autoattack + in_distribution + manifold"): 0.69,
+    (Quantity.IN_DISTRIBUTION, "in_distribution"): 0.9, (Quantity.IN_DISTRIBUTION, "manifold"): 0.75,
+    (Quantity.IN_DISTRIBUTION, "in_distribution + manifold"): 0.74,
 }
 
 
 def accuracies(left):
-    yield Row("mnist_gen", "mnist_gen_adv", "none", tables.NATURAL, 0.97, "exact", False, "clean", 0.9, 1.0, 100)
+    yield Row("mnist_gen", "mnist_gen_adv", "none", Quantity.NATURAL, 0.97, "exact", False, "clean", 0.9, 1.0, 100)
     for e in (1.0, 2.0):
         for (quantity, method), value in left.items():
             detail = {"epsilon": e, "norm": "l2", "risk": 0.03, "trials": 1}
@@ -40,11 +40,11 @@ def test_every_attack_has_its_line():
 
 
 def test_one_attack_alone_needs_no_table():
-    assert attacks.table(tuple(accuracies({(tables.ROBUST, "pgd"): 0.8}))) is None
+    assert attacks.table(tuple(accuracies({(Quantity.ROBUST, "pgd"): 0.8}))) is None
 
 
 @pytest.mark.parametrize(("quantity", "weak"), [
-    (tables.ROBUST, ["pgd", "autoattack"]), (tables.IN_DISTRIBUTION, ["in_distribution", "manifold"])])
+    (Quantity.ROBUST, ["pgd", "autoattack"]), (Quantity.IN_DISTRIBUTION, ["in_distribution", "manifold"])])
 def test_weaker_attacks_stand_above_the_point(quantity, weak):
     rows = tuple(accuracies(LEFT))
     (point,) = [r for r in figures.drawn(rows) if r.quantity == quantity and r.detail["epsilon"] == 1]

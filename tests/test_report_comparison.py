@@ -4,14 +4,14 @@ import dataclasses
 
 import pytest
 
-from irob.core.evidence import Row
+from irob.core.rows import Quantity, Row
 from irob.report import comparison, comparison_figure, figures, latex, text
 
 
 def row(method, side, epsilon, value, certified=False, dataset="d", **detail):
     detail = {"method": method, "epsilon": epsilon, "alpha": 0.015, "bounds": "images right", "assumption": "α_1 & β",
               "attained by": "half-cube", **detail}
-    return Row(dataset, "any", f"l2 {epsilon:g}", comparison.EARLIER, value, side, certified, method,
+    return Row(dataset, "any", f"l2 {epsilon:g}", Quantity.EARLIER, value, side, certified, method,
                value - 0.01, value + 0.01, 300, detail)
 
 

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from irob.core import published
 from irob.core.check import InputError
-from irob.core.evidence import Report, Row
-from irob.report import figures, files, latex, published, summary, table3, tables, text
+from irob.core.evidence import Report
+from irob.core.rows import Quantity, Row
+from irob.report import figures, files, latex, summary, table3, tables, text
 
 EPSILONS = (1.0, 2.0, 3.0)
 
@@ -35,7 +37,7 @@ def constants():
                 value = scale * (27.0 if c is None else 8 + math.sin(c))
                 detail = {"class": c, "protocol": protocol, "std": 0.2, "trials": 2, "radius": 0.5, "delta": 0.001,
                           "codes": 40, "neighbours": 100, "confidence": 0.039}
-                yield Row("mnist_gen", model, "none", tables.LIPSCHITZ, value, "lower", False, "sampled", detail=detail)
+                yield Row("mnist_gen", model, "none", Quantity.LIPSCHITZ, value, "lower", False, "sampled", detail=detail)
 
 
 def accuracies():
@@ -44,8 +46,8 @@ def accuracies():
         for epoch in (4, 8, None):
             model = name if epoch is None else f"{name}@{epoch}"
             clean = natural * (1 - 0.03 * (epoch is not None) * (3 - (epoch or 0) / 4))
-            for n, quantity, ease in ((1000, tables.ROBUST, 2.0), (100, tables.IN_DISTRIBUTION, 0.8)):
-                yield Row("mnist_gen", model, "none", tables.NATURAL, side="exact", certified=False, method="clean",
+            for n, quantity, ease in ((1000, Quantity.ROBUST, 2.0), (100, Quantity.IN_DISTRIBUTION, 0.8)):
+                yield Row("mnist_gen", model, "none", Quantity.NATURAL, side="exact", certified=False, method="clean",
                           detail={"trials": 2, "std": 0.003}, **share(clean, n))
                 for e in EPSILONS:
                     detail = {"epsilon": e, "norm": "l2", "trials": 2, "std": 0.004, "risk": 1 - clean}
@@ -65,19 +67,19 @@ def limits():
                     if measured and protocol == "default":
                         values = [bound(a, e, factor * constant) for a in grid]
                         detail["curve"] = {"alpha": grid.tolist(), "value": values}
-                    yield Row("mnist_gen", "any", f"l2 {e:g}", tables.BOUND, bound(alpha, e, factor * constant),
+                    yield Row("mnist_gen", "any", f"l2 {e:g}", Quantity.BOUND, bound(alpha, e, factor * constant),
                               "upper", False, "Theorem 4.4", detail=detail)
         for method, value in (("simplified", 1.2), ("exact", 0.93 - 0.05 * e)):
-            yield Row("mnist_gen", "any", f"l2 {e:g}", tables.PREDICTIONS, value, "upper", False, method,
+            yield Row("mnist_gen", "any", f"l2 {e:g}", Quantity.PREDICTIONS, value, "upper", False, method,
                       detail={"epsilon": e, "protocol": "default", "lipschitz": 27.0})
 
 
 def labels():
     for e, low, high in zip(EPSILONS, (0.91234, 0.51111, 0.10006), (0.99711, 0.97711, 0.83001)):
         detail = {"epsilon": e, "confidence": 0.95, "section": "limits"}
-        yield Row("mnist_gen", "any", f"l2 {e:g}", tables.LABEL, high, "upper", True, "label limit", n=1000,
+        yield Row("mnist_gen", "any", f"l2 {e:g}", Quantity.LABEL, high, "upper", True, "label limit", n=1000,
                   detail=detail)
-        yield Row("mnist_gen", "lipschitz_net", f"l2 {e:g}", tables.LABEL, low, "lower", True, "certified classifier",
+        yield Row("mnist_gen", "lipschitz_net", f"l2 {e:g}", Quantity.LABEL, low, "lower", True, "certified classifier",
                   n=1000, detail=detail)
 
 
@@ -132,7 +134,7 @@ def test_table_1_holds_the_constants():
 def test_table_3_holds_accuracies_bounds_and_the_print():
     table = table3.table3(ROWS)
     lines = [(line.label, line.kind, line.note, [c.value for c in line.cells]) for line in table.lines]
-    adv = tables.largest(ROWS, tables.ROBUST, model="mnist_gen_adv", epsilon=2.0)
+    adv = tables.largest(ROWS, Quantity.ROBUST, model="mnist_gen_adv", epsilon=2.0)
     assert adv.n == 1000
     assert next(v for label, _, _, v in lines if label == "Adv-Train")[2] == adv.value
     assert [label for label, kind, _, _ in lines if kind == "paper"] == [
@@ -220,7 +222,7 @@ def test_the_page_fetches_nothing(folder):
 def test_the_page_says_what_the_rows_say(folder):
     page = Page()
     page.feed((folder / "report.html").read_text())
-    best = summary.best(ROWS, tables.ROBUST, 3.0)
+    best = summary.best(ROWS, Quantity.ROBUST, 3.0)
     high = math.ceil(1000 * best.high) / 10
     for wanted in ("10.0 to 83.1 %", f"at most {high:.1f} % (95 %)", "a < b & c", "no d",
                    "What is only an estimate", "seed"):
@@ -229,7 +231,7 @@ def test_the_page_says_what_the_rows_say(folder):
 
 
 def test_claims_carry_the_end_of_the_interval():
-    row = tables.largest(ROWS, tables.ROBUST, model="mnist_gen_adv", epsilon=3.0)
+    row = tables.largest(ROWS, Quantity.ROBUST, model="mnist_gen_adv", epsilon=3.0)
     assert any(f"at most {math.ceil(1000 * row.high) / 10:.1f} %" in c for c in summary.claims(ROWS))
     assert {c.split()[0] for c in summary.claims(ROWS)} == {"Standard", "Adv-Train", "TRADES", "The"}
 

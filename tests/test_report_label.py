@@ -4,7 +4,9 @@ import dataclasses
 
 import pytest
 
-from irob.core.evidence import EvidenceError, Report, Row
+from irob.core.evidence import Report
+from irob.core.laws import EvidenceError
+from irob.core.rows import Quantity, Row
 from irob.report import label, rounding, summary, table3, tables, text
 
 RADII = (1.0, 2.0, 3.0)
@@ -17,16 +19,16 @@ def row(quantity, epsilon, value, side, certified, model="any", **detail):
 
 @pytest.fixture
 def rows():
-    out = [Row("d", "net_adv", "none", tables.NATURAL, 0.97, "exact", False, "clean", 0.95, 0.98, 500)]
+    out = [Row("d", "net_adv", "none", Quantity.NATURAL, 0.97, "exact", False, "clean", 0.95, 0.98, 500)]
     for e, low, limit, attacked in zip(RADII, (0.94, 0.601234, 0.2), (0.9999, 0.9975, 0.82001), (0.93, 0.8, 0.5)):
         out += [
-            row(tables.LABEL, e, limit, "upper", True),
-            row(tables.LABEL, e, low, "lower", True, "net_a"),
-            row(tables.LABEL, e, low - 0.1, "lower", True, "net_b"),
-            row(tables.BOUND, e, 0.985, "upper", True, alpha=0.015, family="overall", rung="certified"),
-            row(tables.BOUND, e, 0.30, "upper", False, alpha=0.015, family="overall", rung="sampled"),
-            row(tables.BOUND, e, 0.978, "lower", True, alpha=0.015, family="overall", witness="network", best=True),
-            row(tables.ROBUST, e, attacked, "upper", False, "net_adv"),
+            row(Quantity.LABEL, e, limit, "upper", True),
+            row(Quantity.LABEL, e, low, "lower", True, "net_a"),
+            row(Quantity.LABEL, e, low - 0.1, "lower", True, "net_b"),
+            row(Quantity.BOUND, e, 0.985, "upper", True, alpha=0.015, family="overall", rung="certified"),
+            row(Quantity.BOUND, e, 0.30, "upper", False, alpha=0.015, family="overall", rung="sampled"),
+            row(Quantity.BOUND, e, 0.978, "lower", True, alpha=0.015, family="overall", witness="network", best=True),
+            row(Quantity.ROBUST, e, attacked, "upper", False, "net_adv"),
         ]
     return out
 

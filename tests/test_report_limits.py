@@ -2,7 +2,7 @@
 
 import pytest
 
-from irob.core.evidence import Row
+from irob.core.rows import Row
 from irob.report import figures, latex, limits, summary, text
 
 RADII = (1.0, 2.0)

@@ -37,7 +37,9 @@ from irob.bounds import pilot
 from irob.bounds.intrinsic import FAMILIES, intrinsic_robustness_upper_from_radius
 from irob.core.check import InputError, number, unknown
 from irob.core.check import priors as check_priors
-from irob.core.evidence import Bound, Side
+from irob.core.evidence import Bound
+from irob.core.rows import Quantity, Side
+from irob.core.threat import LpBall
 from irob.math.confidence import band, clopper_pearson, ladder, share_below
 from irob.math.quantiles import needed
 
@@ -85,7 +87,7 @@ class Supported:
             ("escape radius" if self.constants is None else "lipschitz", side),
             ("confidence of the quantile", "upper" if certain else "estimate"))
         doubt = () if certain else ("the constants are found, not certified; the true bound may be larger",)
-        return Bound(self.value, "upper", "intrinsic robustness", f"l2 {epsilon:g}", "Theorem 4.4", sides,
+        return Bound(self.value, "upper", Quantity.BOUND, LpBall("l2", epsilon).record(), "Theorem 4.4", sides,
                      self.assumptions + doubt)
 
 

@@ -6,7 +6,9 @@ from irob.bounds import spread
 from irob.bounds.intrinsic import _constants, intrinsic_robustness_upper, intrinsic_robustness_upper_from_radius
 from irob.core.check import InputError, number, unknown
 from irob.core.check import priors as check_priors
-from irob.core.evidence import Bound, Side
+from irob.core.evidence import Bound
+from irob.core.rows import Quantity, Side
+from irob.core.threat import LpBall
 
 VIOLATED = ("cap", "record", "raise")
 
@@ -90,5 +92,5 @@ def evidence(
                      f"1 - delta = {1 - delta:g}")
     if side not in ("upper", "exact"):
         notes.append("the constants are found from below; the true ones may be larger, and so may this bound")
-    threat = f"l2 {epsilon:g}"
-    return Bound(float(value), "upper", "intrinsic robustness", threat, "Theorem 4.4", tuple(sides), tuple(notes))
+    threat = LpBall("l2", epsilon).record()
+    return Bound(float(value), "upper", Quantity.BOUND, threat, "Theorem 4.4", tuple(sides), tuple(notes))

@@ -32,9 +32,9 @@ class Config:
 def main(config: Config) -> None:
     """Checks names and folder, computes, writes, and says where the page is."""
     from irob import data
-    from irob.core import keys, memory, weights
+    from irob.core import keys, memory, published, weights
     from irob.evaluation import attack, costs, presets, report
-    from irob.report import comparison, files, label, limits, published, table3, tables, text
+    from irob.report import comparison, files, label, limits, table3, tables, text
 
     chosen = presets.preset(config.preset)
     memory.parse(config.memory or "1")

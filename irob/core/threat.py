@@ -23,6 +23,22 @@ from irob.math import balls, norms
 SLACK = 1e-5  # that is granted to float noise, in the unit of the strength and of pixels
 
 
+@dataclasses.dataclass(frozen=True)
+class ThreatRecord:
+    """What rows and files keep of a threat: no generator, no box; equal by value.
+
+    >>> str(ThreatRecord("l2", 3.0, "l2"))
+    'l2 3'
+    """
+
+    name: str
+    strength: float
+    norm: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.strength:g}"
+
+
 class Threat(abc.ABC):
     """A set of moves about an image, with a strength that is a leaf: one compiled program serves every strength.
 
@@ -49,9 +65,9 @@ class Threat(abc.ABC):
     def at(self, strength: jax.Array | float) -> Self:
         """The same threat of another strength."""
 
-    @abc.abstractmethod
-    def record(self) -> dict[str, Any]:
-        """What describes it in JSON: its strength and what is static of it."""
+    def record(self) -> ThreatRecord:
+        """What rows and files keep of it."""
+        return ThreatRecord(self.name, float(self.strength), self.norm)
 
     @abc.abstractmethod
     def moves(self, proposal: Proposal) -> jax.Array:
@@ -85,12 +101,7 @@ class Threat(abc.ABC):
         return self
 
     def __str__(self) -> str:
-        """As rows name it.
-
-        >>> str(LpBall("l2", 3.0))
-        'l2 3'
-        """
-        return f"{self.name} {float(self.strength):g}"
+        return str(self.record())
 
 
 def _checked(threat: Any, strength: Any) -> None:
@@ -153,10 +164,6 @@ class LpBall(Threat):
         0.1
         """
         return dataclasses.replace(self, epsilon=strength)
-
-    def record(self) -> dict[str, Any]:
-        """{"epsilon", "norm"}."""
-        return {"epsilon": float(self.epsilon), "norm": self.norm}
 
     def validate(self) -> "LpBall":
         """Raises `InputError` unless epsilon is one number >= 0; for the edge, where no tracer comes."""
@@ -269,10 +276,6 @@ class ManifoldBall(CodeThreat):
         """The part of another ball."""
         return dataclasses.replace(self, epsilon=strength)
 
-    def record(self) -> dict[str, Any]:
-        """{"epsilon", "norm", "generator"}."""
-        return {**self.ball.record(), "generator": self.generator.name}
-
     def moved(self, x: jax.Array, z: jax.Array | None, move: jax.Array, image: jax.Array) -> jax.Array:
         """|g(z', y) - x|."""
         return self.distance(x, image)
@@ -323,10 +326,6 @@ class LatentBall(CodeThreat):
     def at(self, strength: jax.Array | float) -> "LatentBall":
         """The ball of another radius."""
         return dataclasses.replace(self, eta=strength)
-
-    def record(self) -> dict[str, Any]:
-        """{"eta", "latent_norm", "generator"}."""
-        return {"eta": float(self.eta), "latent_norm": self.norm, "generator": self.generator.name}
 
     def validate(self) -> "LatentBall":
         """Raises `InputError` unless eta is one number >= 0."""

@@ -23,11 +23,10 @@ from irob.bounds.concentration import FAMILIES, Concentration
 from irob.core import check
 from irob.core.check import InputError
 from irob.core.definitions import Definition
-from irob.core.evidence import Row, Side
 from irob.core.progress import say
+from irob.core.rows import ANY, EarlierBound, Number, Row, Side, UpperEnd
+from irob.core.threat import LpBall
 from irob.core.types import Dataset
-from irob.report.comparison import EARLIER
-from irob.report.tables import BOUND
 
 GAMMA = 0.17  # mean label uncertainty of the errors of CIFAR-10 classifiers, Zhang and Evans (2022)
 HALF_SPACE = "Gaussian, half-space"
@@ -99,10 +98,11 @@ def comparison_rows(
     if pair is not None:
         rows += _transport(make, pair_data or data, radii, pair, pair_count, confidence)
     if density is not None:
-        for e in radii:
-            rows.append(make.row("Shafahi et al., cube", e, bounds.shafahi_cube(e, density), "upper", False, {
-                "bounds": "images of a class right", "assumption": f"class density at most {density:g}",
-                "attained by": "half-cube, small ε", "density": density}, definition="label"))
+        about = EarlierBound(
+            (("density", "estimate"),), alpha, bounds="images of a class right",
+            assumption=f"class density at most {density:g}", attained_by="half-cube, small ε", density=density)
+        rows += [make.row("Shafahi et al., cube", e, Number(float(bounds.shafahi_cube(e, density))), about)
+                 for e in radii]
     return rows
 
 
@@ -114,33 +114,30 @@ class _Maker:
     norm: str
     alpha: float
 
-    def row(
-        self, method, epsilon, value, side, certified, detail, *, definition: Definition, low=None, high=None, n=None,
-    ) -> Row:
-        detail = {"section": "comparison", "method": method, "epsilon": float(epsilon), "alpha": self.alpha, **detail}
-        return Row(self.dataset, "any", f"{self.norm} {epsilon:g}", EARLIER, float(value), side, certified, method,
-                   low, high, n, detail, definition)
+    def row(self, method: str, epsilon: float, number: Number, about: EarlierBound, *, side: Side = "upper",
+            definition: Definition = "label") -> Row:
+        """A row of this section of the report."""
+        made = about.row(self.dataset, ANY, LpBall(self.norm, float(epsilon)).record(), number, method, side=side,
+                         definition=definition)
+        return dataclasses.replace(made, section="comparison")
 
     def region(self, c: Concentration, method: str, gamma: float | None = None) -> Row:
         """A region's row.  Certified: the value is what is sure; otherwise it is the share measured."""
-        detail = {
-            "bounds": "images right, if one region is wrong",
-            "assumption": "the best region of a family",
-            "attained by": HALF_SPACE if c.family == "half-spaces" else "not known",
-            "risk": c.risk, "risk low": c.risk_low, "risk high": c.risk_high,
-            "adversarial risk": c.adversarial_risk, "adversarial risk low": c.adversarial_low,
-            "adversarial risk high": c.adversarial_high, "fit risk": c.fit_risk,
-            "fit adversarial risk": c.fit_adversarial_risk, "certified for alpha": c.risk_low,
-            "confidence": c.confidence, "family": c.family,
-        }
-        if gamma is not None:
-            detail |= {"assumption": f"region's label uncertainty at least {gamma:g}",
-                       "attained by": "not known", "gamma": gamma, "uncertainty": _finite(c.uncertainty)}
         # Uncertainty is what the probabilities say it is, so a region chosen by it certifies nothing about it.
         sure = c.certified and gamma is None
+        known = gamma is None and c.family == "half-spaces"
+        about = EarlierBound(
+            (("risk", "upper" if sure else "estimate"),), self.alpha, c.family, confidence=c.confidence,
+            bounds="images right, if one region is wrong", attained_by=HALF_SPACE if known else "not known",
+            assumption="the best region of a family" if gamma is None else
+            f"region's label uncertainty at least {gamma:g}",
+            risk=Number(c.risk, c.risk_low, c.risk_high), fit_risk=c.fit_risk,
+            adversarial_risk=Number(c.adversarial_risk, c.adversarial_low, c.adversarial_high),
+            fit_adversarial_risk=c.fit_adversarial_risk, gamma=gamma,
+            uncertainty=None if gamma is None else _finite(c.uncertainty))
         value = 1 - (c.adversarial_high if sure else c.adversarial_risk)
-        return self.row(method, c.epsilon, value, "lower", sure, detail, low=1 - c.adversarial_high,
-                        high=1 - c.adversarial_low, n=c.n, definition="error region")
+        return self.row(method, c.epsilon, Number(value, 1 - c.adversarial_high, 1 - c.adversarial_low, c.n), about,
+                        side="lower", definition="error region")
 
 
 def _finite(v: float | None) -> float | None:
@@ -150,13 +147,12 @@ def _finite(v: float | None) -> float | None:
 def _theorem(make: _Maker, theorem: Sequence[Row], radii: Sequence[float]) -> list[Row]:
     out = []
     for r in theorem:
-        d = r.detail
-        same = r.threat == f"{make.norm} {d.get('epsilon', -1):g}" and abs(d.get("alpha", -1) - make.alpha) < 1e-9
-        if r.quantity == BOUND and r.side == "upper" and d.get("epsilon") in radii and same:
-            out.append(make.row(r.method, d["epsilon"], r.value, "upper", r.certified, {
-                "bounds": "images right, risk at least α", "ours": True,
-                "assumption": "local constant, Gaussian codes",
-                "attained by": "isometry, half-space", "family": d.get("family")}, n=r.n, definition=r.definition))
+        same = r.threat in [LpBall(make.norm, e).record() for e in radii] and abs(r.detail.alpha - make.alpha) < 1e-9
+        if isinstance(r.detail, UpperEnd) and same:
+            about = EarlierBound(
+                r.detail.inputs, make.alpha, r.detail.family, bounds="images right, risk at least α", ours=True,
+                assumption="local constant, Gaussian codes", attained_by="isometry, half-space")
+            out.append(make.row(r.method, r.epsilon, Number(float(r.value), n=r.n), about, definition=r.definition))
     return out
 
 
@@ -164,13 +160,12 @@ def _fawzi(make: _Maker, radii, lipschitz: float, classes: int, side: Side) -> l
     forms = ("simplified", "classes", "exact")
     out = []
     for form in (f for f in forms if f != "classes" or classes >= 5):
-        for e in radii:
-            out.append(make.row(f"Fawzi et al., {form} form", e, bounds.fawzi(classes, e, lipschitz, form), "upper",
-                                side in ("upper", "exact"), {
-                "bounds": "predictions unchanged on the manifold", "lipschitz": float(lipschitz),
-                "assumption": f"global constant {lipschitz:.2f}, {classes} equal classes",
-                "attained by": "identity, half-space, K = 2" if form == "exact" else "never",
-                "lipschitz side": side}, definition="prediction"))
+        about = EarlierBound(
+            (("lipschitz", side),), make.alpha, bounds="predictions unchanged on the manifold",
+            assumption=f"global constant {lipschitz:.2f}, {classes} equal classes", lipschitz=float(lipschitz),
+            attained_by="identity, half-space, K = 2" if form == "exact" else "never")
+        out += [make.row(f"Fawzi et al., {form} form", e, Number(float(bounds.fawzi(classes, e, lipschitz, form))),
+                         about, definition="prediction") for e in radii]
     return out
 
 
@@ -192,13 +187,11 @@ def _transport(make: _Maker, data: Dataset, radii, pair, count: int, confidence:
     n = min(len(first), len(second))
     out = []
     for t in bounds.transport(data.x[first[:n]], data.x[second[:n]], radii, norm=make.norm, confidence=confidence):
-        detail = {
-            "bounds": f"images of {pair[0]} and {pair[1]} right",
-            "assumption": f"these {n} images of each",
-            "attained by": "two Gaussians",
-            "pair": [int(c) for c in pair], "matching": t.matching, "confidence": confidence,
-            "certified for the distribution": 1 - t.certified,
-        }
-        out.append(make.row(f"transport, {pair[0]} against {pair[1]}", t.epsilon, 1 - t.error, "exact", False, detail,
-                            high=1 - t.certified, n=2 * n, definition="label"))
+        about = EarlierBound(
+            (("the sample", "estimate"),), make.alpha, confidence=confidence,
+            bounds=f"images of {pair[0]} and {pair[1]} right", assumption=f"these {n} images of each",
+            attained_by="two Gaussians", pair=tuple(map(int, pair)), matching=t.matching,
+            for_distribution=1 - t.certified)
+        out.append(make.row(f"transport, {pair[0]} against {pair[1]}", t.epsilon,
+                            Number(float(1 - t.error), high=1 - t.certified, n=2 * n), about, side="exact"))
     return out

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from irob import bounds
-from irob.core.evidence import Row
+from irob.core import published
+from irob.core.rows import ANY, Number, Quantity, Row, Stability, UpperEnd, largest, models
+from irob.core.threat import LpBall
 from irob.math.confidence import clopper_pearson
-from irob.report import published, tables
 
 PAPER_ALPHA = 0.015  # Zhang et al. (2020), section 5.3
 FAMILIES = ("overall", "per_class")
@@ -39,9 +40,9 @@ def candidates(rows: Sequence[Row]) -> list[Row]:
 
     Checkpoints are left out; where no classifier was trained for robustness, all of them count.
     """
-    names = tables.models(rows)
+    names = models(rows)
     names = [m for m in names if published.method(m)] or names
-    return [r for m in names if (r := tables.largest(rows, tables.NATURAL, model=m))]
+    return [r for m in names if (r := largest(rows, Quantity.NATURAL, model=m))]
 
 
 def most_accurate(rows: Sequence[Row]) -> Row | None:
@@ -86,10 +87,11 @@ def measured_risk(rows: Sequence[Row]) -> Risk | None:
 def noted(rows: Sequence[Row], assumptions: Sequence[str]) -> list[Row]:
     """The rows, with these assumptions beside those of every bound, which then certifies nothing."""
     def note(r: Row) -> Row:
-        if r.quantity != tables.BOUND:
+        if r.quantity != Quantity.BOUND:
             return r
-        text = "; ".join([t for t in (r.detail.get("assumptions"),) if t] + list(assumptions))
-        return dataclasses.replace(r, certified=False, detail={**r.detail, "assumptions": text})
+        text = "; ".join([t for t in (r.detail.assumptions,) if t] + list(assumptions))
+        inputs = (*r.detail.inputs, ("assumptions", "estimate"))
+        return dataclasses.replace(r, detail=dataclasses.replace(r.detail, inputs=inputs, assumptions=text))
 
     return [note(r) for r in rows] if assumptions else list(rows)
 
@@ -128,39 +130,18 @@ def limit_rows(
             alpha, epsilon, taken, delta=delta, family=family, radius=reach, side="lower", confidence=confidence,
             violated="record" if as_published else "cap")
         fails = [c for c in sorted(constants) if reach * constants[c] < epsilon]
-        detail = {
-            "epsilon": float(epsilon), "alpha": float(alpha), "measured": measured, "source": source,
-            "family": family, "protocol": protocol, "proviso": not fails, "proviso fails for": fails,
-            "radius": radius, "delta": delta, "lipschitz": float(taken.max()),
-            "assumptions": "; ".join(bound.assumptions),
-        }
+        curve = None
         if measured and not as_published:
             grown = bounds.intrinsic_robustness_upper_from_radius(
                 ALPHAS, np.minimum(radius, epsilon / taken), delta=delta, family=family)
-            detail["curve"] = {"alpha": ALPHAS.tolist(), "value": np.asarray(grown).tolist()}
-        rows.append(Row(dataset, "any", f"{norm} {epsilon:g}", tables.BOUND, bound.value, bound.side, bound.certified,
-                        f"{bound.theorem}, {family}", detail=detail))
+            curve = {"alpha": tuple(ALPHAS.tolist()), "value": tuple(np.asarray(grown).tolist())}
+        detail = UpperEnd(
+            bound.inputs, float(alpha), family, protocol, assumptions="; ".join(bound.assumptions), curve=curve,
+            measured=measured, source=source, proviso=not fails, fails_for=tuple(fails), radius=radius, delta=delta,
+            lipschitz=float(taken.max()))
+        rows.append(detail.row(dataset, ANY, LpBall(norm, float(epsilon)).record(), Number(bound.value),
+                               f"{bound.theorem}, {family}"))
     return rows
-
-
-def discoveries(rows: Sequence[Row]) -> list[str]:
-    """Sentences about classifiers whose attacked accuracy surely exceeds the limit that speaks of them.
-
-    The theorem bounds in-distribution robustness too, since its moves are latent ones.  So either the constants are
-    too low, or the attack is too weak.  Accuracies whose 95 % interval reaches below the limit are no discovery; each
-    sentence has that confidence by itself, however many rows were looked at.
-    """
-    found = []
-    for r in (*tables.select(rows, tables.ROBUST), *tables.select(rows, tables.IN_DISTRIBUTION)):
-        at = {"threat": r.threat, "dataset": r.dataset, "protocol": "default", "measured": True, "family": "overall"}
-        for b in tables.select(rows, tables.BOUND, **at):
-            covered = "@" not in r.model and r.detail["risk"] >= b.detail["alpha"] - 1e-9
-            if covered and r.low is not None and r.low > b.value:
-                found.append(
-                    f"{r.model} at {r.threat}: {r.quantity} {100 * r.value:.1f} % (at least {100 * r.low:.1f} % with "
-                    f"95 % confidence) exceeds the limit {100 * b.value:.1f} %: the sampled constants are too low, or "
-                    f"the attack ({r.method}) is too weak")
-    return found
 
 
 def fawzi_rows(
@@ -173,7 +154,7 @@ def fawzi_rows(
     rows = []
     for e, form in itertools.product(epsilons, FORMS if classes >= 5 else ("simplified", "exact")):
         value = float(bounds.fawzi(classes, e, constant, form))
-        detail = {"epsilon": float(e), "protocol": protocol, "lipschitz": constant, "classes": classes}
-        rows.append(Row(dataset, "any", f"{norm} {e:g}", tables.PREDICTIONS, value, "upper", False,
-                        f"Fawzi et al., {form} form", detail=detail))
+        detail = Stability(protocol=protocol, lipschitz=constant, classes=classes)
+        rows.append(detail.row(dataset, ANY, LpBall(norm, float(e)).record(), Number(value),
+                               f"Fawzi et al., {form} form"))
     return rows

@@ -18,11 +18,12 @@ import jax
 import numpy as np
 
 from irob import bounds, classifiers, generators
-from irob.core import keys, weights
+from irob.core import keys, laws, published, weights
 from irob.core.check import InputError, unknown
-from irob.core.evidence import Report, Row
+from irob.core.evidence import Report
 from irob.core.progress import say
 from irob.core.provenance import provenance
+from irob.core.rows import IntendedShare, Number, Quantity, Row, select
 from irob.core.types import Classifier, Dataset, Generator
 from irob.data import generated
 from irob.evaluation import (
@@ -38,9 +39,8 @@ from irob.evaluation import (
     trained,
 )
 from irob.evaluation import certified as certifying
-from irob.evaluation.pieces import Pieces
+from irob.evaluation.pieces import Pieces, Task
 from irob.evaluation.presets import Preset
-from irob.report import published, tables
 
 T = TypeVar("T")
 JUDGE, UNCONDITIONAL = "mnist_standard", "gan_mnist"
@@ -184,7 +184,7 @@ def run(
         seconds=clock.seconds, **{"pieces reused": pieces.reused, "pieces computed": pieces.computed})
     report = Report(tuple(limits.noted(rows, assumed)), record)
     report.check()
-    discovered = (*warnings, *robustness.discoveries(rows), *limits.discoveries(rows))
+    discovered = (*warnings, *laws.missed_by_attacks(rows), *laws.classifiers_above_measured_limits(rows))
     return Outcome(report, pictures, discovered, tuple(omitted))
 
 
@@ -313,15 +313,14 @@ def labels(
 ) -> list[Row]:
     """Both ends of label robustness: what no classifier keeps, and what the best of the certified ones does."""
     key = keys.named(key, "label limit")  # as `irob limit` has it
-    job = label_limit.Job(preset.label_epsilons, preset.norm, confidence, grid=0)
-    rows = label_limit.of_generator(
-        key, source, job, preset.labels, dataset=dataset, pieces=pieces, label=dataset)
+    job, task = label_limit.Job(preset.label_epsilons, preset.norm, confidence, grid=0), Task(dataset, pieces, dataset)
+    rows = label_limit.of_generator(key, source, job, preset.labels, task=task)
     if preset.norm == "l2":
         rows += label_lower.rows(
             keys.named(key, "certified"), source, epsilons=preset.label_epsilons, confidence=confidence,
-            samples=preset.kept, choice=max(1, preset.kept // 4), dataset=dataset,
-            label=f"{dataset}, certified classifiers")
-    return [dataclasses.replace(r, detail={**r.detail, "section": "limits"}) for r in rows]
+            samples=preset.kept, choice=max(1, preset.kept // 4),
+            task=dataclasses.replace(task, label=task.says("certified classifiers")))
+    return [dataclasses.replace(r, section="limits") for r in rows]
 
 
 def judge_of(data: Dataset, omitted: list[str]) -> Classifier | None:
@@ -336,9 +335,8 @@ def judge_of(data: Dataset, omitted: list[str]) -> Classifier | None:
 def intended(judge: Classifier, data: Dataset, name: str) -> Row:
     """The share of generated images that a classifier trained on real ones gives the label they were drawn for."""
     right = robustness.predictions(judge, data.x) == data.y
-    low, high = robustness.interval(int(right.sum()), len(right))
-    return Row(
-        data.name, name, "none", tables.INTENDED, float(right.mean()), "exact", False, JUDGE, low, high, len(right))
+    number = Number(float(right.mean()), *robustness.interval(int(right.sum()), len(right)), len(right))
+    return IntendedShare().row(data.name, name, None, number, JUDGE)
 
 
 def sha256(folder: pathlib.Path) -> str:
@@ -397,11 +395,11 @@ def bound_rows(
     for protocol in limits.PROTOCOLS:
         common: dict[str, Any] = {
             "dataset": dataset, "protocol": protocol, "epsilons": preset.epsilons, "norm": preset.norm}
-        found = tables.select(rows, tables.LIPSCHITZ, model=name, protocol=protocol)
-        values = {r.detail["class"] or 0: r.value for r in found}
+        found = select(rows, Quantity.LIPSCHITZ, model=name, protocol=protocol)
+        values = {r.detail.class_index or 0: r.value for r in found}
         out += limits.limit_rows(
             values, alphas=alphas, radius=preset.radius, delta=preset.delta,
-            confidence=math.prod(r.detail["confidence"] ** r.detail["trials"] for r in found), **common)
-        for r in (r for other in others for r in tables.select(rows, tables.LIPSCHITZ, model=other, protocol=protocol)):
+            confidence=math.prod(r.detail.confidence ** r.detail.trials for r in found), **common)
+        for r in (r for other in others for r in select(rows, Quantity.LIPSCHITZ, model=other, protocol=protocol)):
             out += limits.fawzi_rows(r.value, classes=max(2, generators[name].num_classes), **common)
     return out

@@ -10,7 +10,7 @@ from scipy import special
 from irob import lipschitz
 from irob.core import keys
 from irob.core.check import InputError
-from irob.core.evidence import Row
+from irob.core.rows import Quantity, Row, select
 from irob.core.types import Classifier, Dataset, Generator
 from irob.evaluation import bracket, codes, robustness, rungs
 from irob.evaluation.codes import draw
@@ -45,12 +45,11 @@ def both(
     rows = rungs.constant_rows(measured, dataset=dataset, model=name)
     rows += rungs.ratio_rows(measured, dataset=dataset, model=name)
     upper = rungs.rung_rows(measured, risks, dataset=dataset, confidence=confidence, everywhere=everywhere)
-    rows += upper
     alphas = [r.alpha for r in risks if not isinstance(r.alpha, tuple)]
     found = bracket.bracket(
         keys.named(key, "witnesses"), generator, alphas=alphas, epsilons=plan.epsilons, upper=upper, samples=fresh,
         calibration=fresh, confidence=confidence, dataset=dataset, label=f"{label} witnesses" if label else "")
-    return rows + [dataclasses.replace(r, detail={**r.detail, "section": "limits"}) for r in found]
+    return rows + [dataclasses.replace(r, section="limits") for r in (*upper, *found)]
 
 
 def earlier(
@@ -74,8 +73,8 @@ def earlier(
         unconditional: generator whose steepest chord over so many `codes` enters Fawzi's bounds, an estimate.
         judge: classifier whose probabilities stand for people's, in label uncertainty.
     """
-    shown = [r for r in upper if r.dataset == data.name and r.detail.get("rung") in ("supported", "certified")
-             and r.detail["family"] == "overall"]
+    shown = [r for r in select(upper, Quantity.BOUND, dataset=data.name, side="upper", family="overall")
+             if r.detail.rung in ("supported", "certified")]
     constant = None
     if unconditional is not None:
         z, y = draw(keys.named(key, "unconditional"), unconditional, codes)

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from irob.core.evidence import Report
+from irob.core.rows import Quantity
 from irob.report import comparison, comparison_figure, curves, figures, label, limits, rounding, summary, tables
 
 _LOADER = jinja2.PackageLoader("irob.report", "templates")
@@ -52,7 +53,7 @@ def page(
         omitted=omitted,
         tables={t.name: t for t in tabled},
         samples=grid,
-        intended=tables.select(rows, tables.INTENDED),
+        intended=tables.select(rows, Quantity.INTENDED),
         classes=range(0 if grid is None else grid.shape[1]),
         panels=[figures.svg(figures.one_panel(rows, e), inline=True) for e in radii(rows)],
         legend=figures.legend(rows),
@@ -89,8 +90,8 @@ def sides(rows: Sequence[Any]) -> list[dict[str, Any]]:
 
 def radii(rows: Sequence[Any]) -> list[float]:
     """The radii that have something to draw."""
-    drawn = [r for r in rows if r.detail.get("curve") or "risk" in r.detail]
-    return [e for e in tables.epsilons(rows) if any(r.detail.get("epsilon") == e for r in drawn)]
+    drawn = [r for r in rows if r.detail.curve or vars(r.detail).get("risk") is not None]
+    return [e for e in tables.epsilons(rows) if any(r.epsilon == e for r in drawn)]
 
 
 def _day(provenance: dict[str, Any]) -> str:

@@ -104,7 +104,7 @@ def attacked_above_limits(rows: Sequence[Row]) -> list[str]:
             comparable(a, b)
             lowest = a.value if a.low is None else a.low
             # A limit of labels has no alpha: it speaks of every classifier.
-            if risks.get((a.dataset, a.model), 1.0) >= b.detail.alpha and lowest > b.value:
+            if risks.get((a.dataset, a.model), 1.0) >= (b.detail.alpha or 0.0) and lowest > b.value:
                 found[_name(a)] = (
                     f"{_name(a)}: attacked {a.value:.4f} (at least {lowest:.4f}) exceeds the bound {b.value:.4f} "
                     f"of {b.method}: " +

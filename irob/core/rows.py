@@ -89,7 +89,7 @@ class Detail:
     proof: ClassVar[bool] = False
 
     inputs: Inputs = ()  # the side of every number that a theorem took, by name
-    alpha: float = 0.0  # least natural risk of the classifiers that are spoken of
+    alpha: float | None = None  # least natural risk of the classifiers that are spoken of
     family: str = ""  # where the risk is: "overall" or "per_class"
     protocol: str = ""  # "default", or "paper"
     confidence: float | None = None  # of the number by itself
@@ -369,9 +369,8 @@ class Row:
         return self.threat.norm if self.threat else ""
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON has it: of the detail what is not as by default, and what follows, such as `certified`."""
-        default = type(self.detail)()
-        detail = {k: v for k, v in dataclasses.asdict(self.detail).items() if v != vars(default)[k]}
+        """As JSON has it, with `certified`; of the detail what is not empty."""
+        detail = {k: v for k, v in dataclasses.asdict(self.detail).items() if v not in (None, "", (), {})}
         return {**dataclasses.asdict(self), "certified": self.certified, "detail": detail}
 
     @classmethod

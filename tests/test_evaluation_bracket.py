@@ -39,7 +39,7 @@ def isometric():
 
 
 def test_the_bracket_closes_on_the_isometric_generator(isometric):
-    by = {r.detail.get("witness"): r for r in isometric if r.quantity == "intrinsic robustness"}
+    by = {r.detail.witness: r for r in isometric if r.quantity == "intrinsic robustness"}
     assert by["latent half-space"].value == pytest.approx(TRUTH, abs=1e-6)
     image = by["half-space, principal component"]
     assert TRUTH - 0.012 < image.value <= TRUTH
@@ -48,14 +48,14 @@ def test_the_bracket_closes_on_the_isometric_generator(isometric):
     width = next(r for r in isometric if r.quantity == brackets.WIDTH)
     assert width.certified
     assert abs(width.value) < 1e-6  # the exact end is the higher one
-    assert width.detail["lower certified"] and width.detail["upper certified"]
+    assert width.detail.lower_certified and width.detail.upper_certified
     report = Report(tuple(isometric), {})
     assert report.check() == ()
     assert Report.from_json(report.to_json()).rows[0] == isometric[0]
 
 
 def test_balls_are_worse_than_half_spaces(isometric):
-    by = {r.detail.get("witness"): r.value for r in isometric if r.quantity == "intrinsic robustness"}
+    by = {r.detail.witness: r.value for r in isometric if r.quantity == "intrinsic robustness"}
     assert by["ball"] < by["half-space, principal component"]
     assert by["complement of a ball"] < by["half-space, principal component"]
 
@@ -70,11 +70,11 @@ def test_a_wrong_upper_end_is_refused(isometric):
 
 def test_a_width_has_the_confidence_of_both_ends(isometric):
     """Two ends at 0.95 hold together with 0.9; an end that is exact costs nothing."""
-    sampled = [r for r in isometric if r.detail.get("witness") != "latent half-space"]
+    sampled = [r for r in isometric if r.detail.witness != "latent half-space"]
     u = upper(TRUTH + 0.1)
     at = dataclasses.replace(u, detail={**u.detail, "confidence": 0.95})
     for rows, end, confidence in ((sampled, at, 0.9), (sampled, u, 0.95), (isometric, at, 0.95), (isometric, u, 1.0)):
-        assert brackets.widths(rows, [end])[0].detail["confidence"] == confidence
+        assert brackets.widths(rows, [end])[0].detail.confidence == confidence
 
 
 def test_only_epsilons_of_one_region_are_said_to_hold_at_once(key):
@@ -90,7 +90,7 @@ def test_only_epsilons_of_one_region_are_said_to_hold_at_once(key):
     g = Generator((), draw, 2, 1, (1, 2, 1))
     rows = brackets.bracket(key, g, alphas=(ALPHA,), epsilons=(0.05, 1.0, 5.0), families=("overall",),
                             witnesses=(both,), choice=2000, calibration=2000, samples=2000, latent=0)
-    by = {r.detail["epsilon"]: r.detail for r in rows if r.detail["witness"] == "half-space"}
+    by = {r.epsilon: r.detail for r in rows if r.detail.witness == "half-space"}
     for e, d in by.items():
         shared = ", ".join(f"{o:g}" for o in by if by[o]["region"] == d["region"])
         assert f"epsilons that share a region, here {shared};" in d["assumptions"], e
@@ -129,8 +129,8 @@ def test_each_class_pays_alpha(key):
     rows = brackets.bracket(key, g, alphas=(ALPHA,), epsilons=(EPSILON,), families=("per_class",), priors=(0.8, 0.2),
                             choice=2000, calibration=20_000, samples=20_000, latent=0, chunk=5000)
     for r in rows:
-        assert len(r.detail["class risks"]) == 2
-        assert all(c["high"] > ALPHA and c["value"] > 0.95 * ALPHA for c in r.detail["class risks"])
+        assert len(r.detail.class_risks) == 2
+        assert all(c["high"] > ALPHA and c["value"] > 0.95 * ALPHA for c in r.detail.class_risks)
         assert r.value < 1 - ALPHA
 
 

@@ -46,7 +46,7 @@ def test_every_method_has_its_rows_and_the_report_accepts_them(norm, families):
     assert report.check() == ()
     assert Report.from_json(report.to_json()).rows[0] == rows[0]
     for r in rows:
-        assert r.threat == f"{norm} {r.detail['epsilon']:g}" and r.detail["section"] == "comparison"
+        assert r.threat == f"{norm} {r.detail['epsilon']:g}" and r.section == "comparison"
         assert {"method", "alpha", "bounds", "assumption", "attained by"} <= set(r.detail)
 
 
@@ -57,7 +57,7 @@ def test_sides_say_what_a_number_is():
 
 
 def test_values_are_those_of_the_bounds():
-    rows = {(r.method, r.detail["epsilon"]): r for r in everything()}
+    rows = {(r.method, r.epsilon): r for r in everything()}
     assert rows["Fawzi et al., exact form", 0.3].value == pytest.approx(bounds.fawzi(10, 0.3, 3.0))
     assert rows["Shafahi et al., cube", 0.3].value == pytest.approx(bounds.shafahi_cube(0.3, 2.0))
     data = images()
@@ -80,8 +80,8 @@ def test_regions_are_certified_only_where_their_measure_surely_reaches_alpha():
     x = images(4000, seed=1)
     for alpha in (0.05, 0.2):
         for r in comparison_rows(x, epsilons=RADII, alpha=alpha, pair=None):
-            assert r.certified == (r.detail["risk low"] >= alpha)
-            assert r.value == pytest.approx(r.low if r.certified else 1 - r.detail["adversarial risk"])
+            assert r.certified == (r.detail.risk_low >= alpha)
+            assert r.value == pytest.approx(r.low if r.certified else 1 - r.detail.adversarial_risk)
     p = np.full((4000, 10), 0.1)
     found = comparison_rows(x, epsilons=[0.1], alpha=0.2, probabilities=p, gamma=0.5, pair=None)
     assert not any(r.certified for r in found if r.method.startswith("label"))
@@ -92,8 +92,8 @@ def test_regions_are_certified_only_where_their_measure_surely_reaches_alpha():
 def test_only_the_theorems_rows_of_this_question_stand_beside():
     others = [theorem(), theorem(alpha=0.1), theorem(threat="linf 0.1"), theorem(epsilon=2.0, threat="l2 2"),
               theorem(side="lower")]
-    ours = [r for r in everything(theorem=others) if r.detail.get("ours")]
-    assert [(r.value, r.certified, r.detail["epsilon"]) for r in ours] == [(0.97, True, 0.1)]
+    ours = [r for r in everything(theorem=others) if r.detail.ours]
+    assert [(r.value, r.certified, r.epsilon) for r in ours] == [(0.97, True, 0.1)]
 
 
 def test_families_without_an_uncertain_region_are_left_out_and_it_is_said(capsys):

@@ -74,8 +74,8 @@ def test_two_gaussians(key):
     best = 1 - bounds.transport_gaussian(1.0, np.asarray(job.epsilons))
     for row, other, least, v in zip(rows, alone, best, found):
         assert least < row.value < other.value and row.certified and row.definition == "label"
-        assert (row.value, row.detail["sample limit"], row.detail["groups"]) == (v.upper, v.sample, [2])
-        assert "float32" in row.detail["assumptions"]
+        assert (row.value, row.detail.sample_limit, row.detail.groups) == (v.upper, v.sample, [2])
+        assert "float32" in row.detail.assumptions
 
 
 def test_training_undoes_a_rotation(tmp_path):
@@ -99,7 +99,7 @@ def test_training_undoes_a_rotation(tmp_path):
             argv=["--generator", str(tmp_path / "g"), "--coupling", str(tmp_path / "c"), "--samples", "400",
                   "--epsilon", "0.1", "--grid", "0", "--out", str(tmp_path / "out")])
     row, = Report.from_json((tmp_path / "out" / "limit.json").read_text()).rows
-    assert row.detail["coupling"] == "c" and row.detail["sample limit"] < 0.55 < row.value < 0.65
+    assert row.detail.coupling == "c" and row.detail.sample_limit < 0.55 < row.value < 0.65
 
 
 def test_the_shipped_coupling(key):

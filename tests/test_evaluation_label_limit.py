@@ -46,12 +46,12 @@ def test_the_rows_are_the_librarys_numbers_on_the_drawn_images(generator, key):
     rows = label_limit.of_generator(key, generator, JOB, 250, dataset="toy", seed=0)
     x, y = draw(key, generator, 250, Images())
     found = bounds.label_limit(x, y, [0.1, 0.3], joint=True)
-    assert [(r.value, r.detail["sample limit"], r.detail["matching"], r.detail["confidence"], r.n) for r in rows] == [
+    assert [(r.value, r.detail.sample_limit, r.detail.matching, r.detail.confidence, r.n) for r in rows] == [
         (v.upper, v.sample, v.matching, v.confidence, 250) for v in found]
     assert found[0].confidence == 0.975 and 0 < found[0].sample < 1
     assert all(r.side == "upper" and r.certified and r.quantity == "label robustness" for r in rows)
     assert [r.threat for r in rows] == ["l2 0.1", "l2 0.3"] and rows[0].definition == "label"
-    curve, fine = rows[0].detail["curve"], [0.06, 0.12, 0.18, 0.24, 0.3]
+    curve, fine = rows[0].detail.curve, [0.06, 0.12, 0.18, 0.24, 0.3]
     assert curve["epsilon"] == pytest.approx(fine)
     wanted = bounds.label_limit(x, y, curve["epsilon"], joint=True)
     assert curve["sample"] == [v.sample for v in wanted] and curve["upper"] == [v.upper for v in wanted]
@@ -93,7 +93,7 @@ def test_images_that_went_missing_are_drawn_again(generator, key, tmp_path, monk
 def test_a_judge_keeps_what_it_confirms(generator, key):
     judge = classifiers.from_function(lambda v, x: jnp.stack([0.5 - x[0, 0, 0], x[0, 0, 0] - 0.5, v]), -9.0, 3)
     rows = label_limit.of_generator(key, generator, JOB, 120, judge=judge)
-    drawn = rows[0].detail["drawn"]
+    drawn = rows[0].detail.drawn
     assert rows[0].dataset.endswith(f"confirmed by {judge.name}")
     x, y = draw(key, generator, drawn, Images())
     kept = y == (x[:, 0, 0, 0] > 0.5)
@@ -118,7 +118,7 @@ def test_a_data_set_states_what_it_assumes(tmp_path):
     rows = label_limit.of_dataset(data, job, pieces=pieces)
     assert [r.value for r in rows] == [
         v.upper for v in bounds.label_limit(data.x, data.y, [0.05, 0.1], norm="linf", confidence=0.9, joint=True)]
-    assert "independent draws" in rows[0].detail["assumptions"] and "curve" not in rows[0].detail
+    assert "independent draws" in rows[0].detail.assumptions and "curve" not in rows[0].detail
     assert label_limit.of_dataset(data, job, pieces=Pieces(tmp_path)) == rows
     assert "independent" in shown.table(rows).notes[1] and shown.figure(rows) is None
 
@@ -153,11 +153,11 @@ def test_the_verb_from_end_to_end(tmp_path, capsys):
     assert "The limit for label robustness on acgan_mnist" in text and "95 % confidence" in text
     report = Report.from_json((out / "limit.json").read_text())
     upper, lower = ([r for r in report.rows if r.side == side] for side in ("upper", "lower"))
-    assert report.check() == () and [r.detail["epsilon"] for r in upper] == [3, 4, 6]
-    assert [(r.detail["epsilon"], r.n, r.certified) for r in lower] == [(3, 40, True), (4, 40, True), (6, 40, True)]
+    assert report.check() == () and [r.epsilon for r in upper] == [3, 4, 6]
+    assert [(r.epsilon, r.n, r.certified) for r in lower] == [(3, 40, True), (4, 40, True), (6, 40, True)]
     assert "A certified classifier keeps at least" in text
     values = [r.value for r in upper]
-    assert values == sorted(values, reverse=True) and values[2] < 1 and report.rows[0].detail["seed"] == 1
+    assert values == sorted(values, reverse=True) and values[2] < 1 and report.rows[0].detail.seed == 1
     assert {"command", "weights", "seconds", "settings"} <= report.provenance.keys()
     assert {f.name for f in out.iterdir()} == {"limit.json", "limit.csv", "limit.png", "limit.svg", "pieces"}
     assert call(*argv) == 0  # takes the pieces

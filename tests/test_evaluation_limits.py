@@ -11,11 +11,10 @@ from irob.bounds import intrinsic_robustness_upper_from_radius
 from irob.core.check import InputError
 from irob.core.evidence import Report
 from irob.core.laws import EvidenceError
-from irob.core.rows import Quantity, Row
+from irob.core.rows import RUNGS, Quantity, Row
 from irob.evaluation import codes, limits, pieces, rungs, sides
 from irob.math.confidence import clopper_pearson
 from irob.report import limits as shown
-from irob.report import tables
 
 PLAN = codes.Plan(sampled=30, ascent=400, certified=400, compared=6, pilot=3, neighbours=20, radius=4.0,
                   radii=(0.1, 1.0), epsilons=(0.3, 0.6))
@@ -74,8 +73,8 @@ def test_the_ladder_closes_in_on_the_closed_form(rows):
     for e in PLAN.epsilons:
         truth = float(intrinsic_robustness_upper_from_radius(ALPHA, [e / 0.5] * 2))
         low, high = shown.ends(rows, "d", ALPHA, "overall", e)
-        by = {r.detail["rung"]: r for r in high}
-        assert set(by) == set(shown.RUNGS)
+        by = {r.detail.rung: r for r in high}
+        assert set(by) == set(RUNGS)
         for name in ("sampled", "maximised", "escape"):
             assert by[name].value == pytest.approx(truth + rungs.DELTA, abs=2e-4) and not by[name].certified
         assert truth <= by["supported"].value <= truth + 0.02 and not by["supported"].certified
@@ -83,13 +82,13 @@ def test_the_ladder_closes_in_on_the_closed_form(rows):
         assert by["global"].value == pytest.approx(truth, abs=2e-4) and by["global"].certified
         assert all(r.value <= truth + 1e-6 for r in low if r.certified)
         # The latent half-space attains the limit on an affine generator: the bracket closes.
-        exact = next(r for r in low if r.detail["witness"] == "latent half-space")
+        exact = next(r for r in low if r.detail.witness == "latent half-space")
         assert exact.value == pytest.approx(truth, abs=0.01)
 
 
 def test_rows_tell_how_to_compute_them_again(rows):
     ends = [r for r in rows if r.quantity == Quantity.BOUND and r.side == "upper"]
-    assert {r.detail["measured"] for r in ends} == {False, True}
+    assert {r.detail.measured for r in ends} == {False, True}
     for r in ends:
         d = r.detail
         again = intrinsic_robustness_upper_from_radius(d["alpha"], d["growth"], delta=d["delta"], family=d["family"])
@@ -98,9 +97,9 @@ def test_rows_tell_how_to_compute_them_again(rows):
 
 
 def test_a_measured_risk_enters_with_its_lower_end(rows):
-    found = [r for r in rows if r.quantity == Quantity.BOUND and r.detail.get("measured")]
-    assert found and all(r.detail["alpha"] < 0.1 for r in found)
-    assert {r.detail["rung"] for r in found} == {"supported", "certified"}
+    found = [r for r in rows if r.quantity == Quantity.BOUND and r.detail.measured]
+    assert found and all(r.detail.alpha < 0.1 for r in found)
+    assert {r.detail.rung for r in found} == {"supported", "certified"}
 
 
 def test_what_the_rows_become(rows):
@@ -134,7 +133,7 @@ def test_an_assumption_takes_every_certificate_away(rows):
     note = "latent codes are 'uniform'"
     noted = limits.noted(rows, [note])
     ends = [r for r in noted if r.quantity == Quantity.BOUND]
-    assert ends and all(note in r.detail["assumptions"] and not r.certified for r in ends)
+    assert ends and all(note in r.detail.assumptions and not r.certified for r in ends)
     assert limits.noted(rows, []) == rows
 
 

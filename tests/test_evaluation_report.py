@@ -16,11 +16,11 @@ from irob.commands import report as report_door
 from irob.core import weights
 from irob.core.check import InputError
 from irob.core.evidence import Report
-from irob.core.rows import Quantity, Row
+from irob.core.rows import Quantity, Row, models, select
 from irob.core.types import Classifier, Dataset
 from irob.evaluation import codes, limits, pieces, presets, report
 from irob.math.confidence import clopper_pearson
-from irob.report import files, tables
+from irob.report import files
 
 SHAPE = (4, 4, 1)
 STRETCH = 0.08
@@ -77,30 +77,30 @@ def test_constants_of_isometries_are_exact(measured):
     rows = measured[0]
     for model, stretch, classes in (("acgan", STRETCH, [0, 1, 2]), ("gan", 2 * STRETCH, [None])):
         for protocol, unit in (("default", 1.0), ("paper", 2.0)):
-            found = tables.select(rows, Quantity.LIPSCHITZ, model=model, protocol=protocol)
-            assert [r.detail["class"] for r in found] == classes
+            found = select(rows, Quantity.LIPSCHITZ, model=model, protocol=protocol)
+            assert [r.detail.class_index for r in found] == classes
             assert all(r.value == pytest.approx(unit * stretch, rel=1e-4) and r.side == "lower" for r in found)
-            assert all(r.detail["trials"] == 2 and r.detail["confidence"] < 0.01 for r in found)
+            assert all(r.detail.trials == 2 and r.detail.confidence < 0.01 for r in found)
 
 
 def test_bounds_come_from_the_constants_and_do_not_certify(measured):
     rows = measured[0]
     alpha, source = limits.measured_alpha(rows)
     assert "toy_adv on 60 images" in source
-    found = tables.select(rows, Quantity.BOUND, protocol="default", measured=True, family="overall")
-    assert [r.detail["epsilon"] for r in found] == list(TINY.epsilons)
+    found = select(rows, Quantity.BOUND, protocol="default", measured=True, family="overall")
+    assert [r.epsilon for r in found] == list(TINY.epsilons)
     for r in found:
-        grown = [min(TINY.radius, r.detail["epsilon"] / STRETCH)] * 3  # r L = 0.04 fails at 0.05
+        grown = [min(TINY.radius, r.epsilon / STRETCH)] * 3  # r L = 0.04 fails at 0.05
         assert r.value == pytest.approx(intrinsic_robustness_upper_from_radius(alpha, grown, delta=0.001), rel=1e-3)
-        assert r.detail["proviso"] is (r.detail["epsilon"] < 0.04)
-    assert not any(r.certified for r in tables.select(rows, Quantity.BOUND))
-    assert {r.detail["alpha"] for r in tables.select(rows, Quantity.BOUND)} == {alpha, limits.PAPER_ALPHA}
+        assert r.detail.proviso is (r.epsilon < 0.04)
+    assert not any(r.certified for r in select(rows, Quantity.BOUND))
+    assert {r.detail.alpha for r in select(rows, Quantity.BOUND)} == {alpha, limits.PAPER_ALPHA}
 
 
 def test_curves_pass_through_their_bound(measured):
-    for r in tables.select(measured[0], Quantity.BOUND, protocol="default", measured=True):
-        curve = r.detail["curve"]
-        assert np.interp(r.detail["alpha"], curve["alpha"], curve["value"]) == pytest.approx(r.value, abs=2e-3)
+    for r in select(measured[0], Quantity.BOUND, protocol="default", measured=True):
+        curve = r.detail.curve
+        assert np.interp(r.detail.alpha, curve["alpha"], curve["value"]) == pytest.approx(r.value, abs=2e-3)
 
 
 def test_an_error_free_classifier_gets_an_upper_limit():
@@ -118,8 +118,8 @@ def test_an_error_free_classifier_gets_an_upper_limit():
 
 def test_accuracy_above_the_limit_is_a_discovery(measured):
     rows = measured[0]
-    limit = tables.select(rows, Quantity.BOUND, protocol="default", measured=True, family="overall")[0]
-    inside = tables.select(rows, Quantity.IN_DISTRIBUTION, model="toy_adv", epsilon=0.02)[0]
+    limit = select(rows, Quantity.BOUND, protocol="default", measured=True, family="overall")[0]
+    inside = select(rows, Quantity.IN_DISTRIBUTION, model="toy_adv", epsilon=0.02)[0]
     above = dataclasses.replace(inside, value=1.0, low=limit.value + 0.001, high=1.0)
     assert "constants are too low" in limits.discoveries([limit, above])[0]
     assert limits.discoveries([limit, dataclasses.replace(above, low=limit.value - 0.01)]) == []
@@ -138,7 +138,7 @@ def test_the_rows_pass_the_laws_and_make_a_page(measured, tmp_path):
 def test_checkpoints_are_in_figure_2_only(measured):
     rows = measured[0]
     assert {r.model for r in rows if "risk" in r.detail} == {"toy_adv", "toy_adv@1"}
-    assert tables.models(rows) == ["toy_adv"]
+    assert models(rows) == ["toy_adv"]
 
 
 def test_the_same_again_comes_from_pieces(measured, toys):
@@ -155,7 +155,7 @@ def test_another_seed_is_another_report(measured, toys):
 def test_data_without_codes_leave_out_the_latent_attack(measured, toys):
     g, h, data = toys
     rows, _, omitted, _ = measure((g, h, dataclasses.replace(data, z=None)), measured[4])
-    assert not tables.select(rows, Quantity.IN_DISTRIBUTION) and "no latent codes" in omitted[0]
+    assert not select(rows, Quantity.IN_DISTRIBUTION) and "no latent codes" in omitted[0]
 
 
 def test_what_is_not_shipped_is_said(tmp_path):

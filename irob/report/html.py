@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from irob.core.evidence import Report
-from irob.core.rows import Quantity
+from irob.core.rows import Quantity, select
 from irob.report import comparison, comparison_figure, curves, figures, label, limits, rounding, summary, tables
 
 _LOADER = jinja2.PackageLoader("irob.report", "templates")
@@ -53,7 +53,7 @@ def page(
         omitted=omitted,
         tables={t.name: t for t in tabled},
         samples=grid,
-        intended=tables.select(rows, Quantity.INTENDED),
+        intended=select(rows, Quantity.INTENDED),
         classes=range(0 if grid is None else grid.shape[1]),
         panels=[figures.svg(figures.one_panel(rows, e), inline=True) for e in radii(rows)],
         legend=figures.legend(rows),

@@ -26,6 +26,7 @@ from irob.core.rows import ANY, LowerEnd, Number, Quantity, Row, Width, select
 from irob.core.threat import LpBall
 from irob.core.types import Generator
 from irob.evaluation import latent_witness
+from irob.evaluation.pieces import Task
 from irob.evaluation.witness import SLACK, Images, Picked, Scores, candidates, draw, moments, shipped, threshold
 from irob.math.confidence import clopper_pearson, together
 
@@ -63,39 +64,54 @@ class Witness:
         return self.own(scores, y) >= t[y]
 
 
+@dataclasses.dataclass(frozen=True)
+class BracketPlan:
+    """What to bracket and by how much work; raises `InputError` for values out of range.
+
+    alphas: natural risks, in (0, 1).  epsilons: l2, in image units.  families: "overall", "per_class".
+    confidence: of each certified lower end, in (0, 1).
+    choice, calibration, samples: images of the three samples.
+    latent: codes that the attack on each latent half-space starts from; 0 leaves it out.
+    chunk: images at a time; results do not depend on it.
+    """
+
+    alphas: Sequence[float] = (0.015,)
+    epsilons: Sequence[float] = (1.0, 2.0, 3.0)
+    families: Sequence[str] = FAMILIES
+    confidence: float = 0.95
+    choice: int = 10_000
+    calibration: int = 20_000
+    samples: int = 20_000
+    latent: int = 200
+    chunk: int = 1000
+
+    def __post_init__(self):
+        for name, values in (("alpha", self.alphas), ("confidence", (self.confidence,))):
+            for v in values:
+                if not 0 < check.number(name, v) < 1:
+                    raise check.InputError(f"{name}: got {v:g}, wanted a number in (0, 1)")
+        for e in self.epsilons:
+            check.number("epsilon", e, low=0, open_low=True)
+        for name in ("choice", "calibration", "samples"):
+            check.integer(name, vars(self)[name], low=2)
+        check.integer("latent", self.latent)
+        for f in self.families:
+            if f not in FAMILIES:
+                raise check.unknown("family", f, FAMILIES)
+
+
 def bracket(
-    key: jax.Array,
-    generator: Generator,
-    *,
-    alphas: Sequence[float] = (0.015,),
-    epsilons: Sequence[float] = (1.0, 2.0, 3.0),
-    families: Sequence[str] = FAMILIES,
-    upper: Sequence[Row] = (),
-    witnesses: Sequence[Scores] | None = None,
-    priors=None,
-    choice: int = 10_000,
-    calibration: int = 20_000,
-    samples: int = 20_000,
-    latent: int = 200,
-    confidence: float = 0.95,
-    dataset: str = "",
-    chunk: int = 1000,
-    label: str = "",
+    key: jax.Array, generator: Generator, plan: BracketPlan, *, upper: Sequence[Row] = (),
+    witnesses: Sequence[Scores] | None = None, priors=None, task: Task = Task(),
 ) -> list[Row]:
     """Lower ends by witnesses, one row for each kind, epsilon, alpha and family; widths for each upper end given.
 
     Args:
         key: typed key; independent of the one that trained the witnesses.
         generator: with Gaussian codes.
-        alphas: natural risks, in (0, 1).  epsilons: l2, in image units.  families: "overall", "per_class".
-        upper: rows of quantity "intrinsic robustness", side "upper"; those of equal family, alpha and threat are
-            paired with the best witness.
+        upper: rows of upper ends; those of equal family, alpha and threat are paired with the best witness.
         witnesses: scores to hold beside principal components and balls; None: those shipped for these very weights.
         priors: of the classes; None means equal.
-        choice, calibration, samples: images of the three samples.
-        latent: codes that the attack on each latent half-space starts from; 0 leaves it out.
-        confidence: of each certified lower end, in (0, 1).
-        dataset, label: for rows and progress.  chunk: images at a time; results do not depend on it.
 
     Returns:
         Rows with a `LowerEnd`.  value: the certified lower end, 1 minus the upper end of the adversarial risk; high: 1
@@ -109,34 +125,23 @@ def bracket(
     keys.require(key)
     count = max(1, generator.num_classes)
     p = check.priors(priors, count)
-    for name, values in (("alpha", alphas), ("confidence", (confidence,))):
-        for v in values:
-            if not 0 < check.number(name, v) < 1:
-                raise check.InputError(f"{name}: got {v:g}, wanted a number in (0, 1)")
-    for e in epsilons:
-        check.number("epsilon", e, low=0, open_low=True)
-    for name, n in (("choice", choice), ("calibration", calibration), ("samples", samples)):
-        check.integer(name, n, low=2)
-    check.integer("latent", latent)
-    for f in families:
-        if f not in FAMILIES:
-            raise check.unknown("family", f, FAMILIES)
+    epsilons, chunk = plan.epsilons, plan.chunk
 
     def sample(name: str, n: int, what):
         return draw(keys.named(key, name), generator, n, what, priors=p, chunk=chunk,
-                    label=f"{label}, {name}" if label else "")
+                    label=task.label and f"{task.label}, {name}")
 
-    level = 1 - confidence
-    x, y = sample("choice", choice, Images())
+    level = 1 - plan.confidence
+    x, y = sample("choice", plan.choice, Images())
     members = (*candidates(moments(x, y, count)), *(shipped(generator) if witnesses is None else witnesses))
     scores = _scores(members, x, chunk)
     options = _options(members, count)
     chosen = {(family, alpha): _choose(options, scores, y, family, alpha, tuple(epsilons), level, p)
-              for family, alpha in itertools.product(families, alphas)}
+              for family, alpha in itertools.product(plan.families, plan.alphas)}
     used = sorted({c for picks in chosen.values() for _, w in picks.values() for c in w.columns})
     place = {c: i for i, c in enumerate(used)}
     picked = Picked(members, jnp.asarray(used, jnp.int32))
-    second, third = sample("calibration", calibration, picked), sample("measurement", samples, picked)
+    second, third = sample("calibration", plan.calibration, picked), sample("measurement", plan.samples, picked)
     rows = []
     for (family, alpha), picks in chosen.items():
         best = {e: min((risk, kind) for (kind, at), (risk, _) in picks.items() if at == e)[1] for e in epsilons}
@@ -145,18 +150,18 @@ def bracket(
             t = here.thresholds(*second, family, alpha, level / 2, p)
             found = _measure(here, third[0], third[1], t, e, level / 2 / len(epsilons), family, p)
             detail = LowerEnd(
-                (("adversarial risk", "upper"),), float(alpha), family, "default", confidence,
+                (("adversarial risk", "upper"),), float(alpha), family, "default", plan.confidence,
                 assumptions=_joint([o for o in epsilons if picks[kind, o][1] == w]), witness=kind, region=w.name,
-                best=kind == best[e], calibration=calibration, **found)
+                best=kind == best[e], calibration=plan.calibration, **found)
             low, high = 1 - found["adversarial_risk"].high, 1 - found["adversarial_risk"].low
-            rows.append(detail.row(dataset, ANY, LpBall("l2", float(e)).record(), Number(low, low, high, samples),
-                                   f"witness: {kind}"))
-    if latent:
+            rows.append(detail.row(task.dataset, ANY, LpBall("l2", float(e)).record(),
+                                   Number(low, low, high, plan.samples), f"witness: {kind}"))
+    if plan.latent:
         for family, alpha in chosen:
             rows += latent_witness.latent_rows(
                 keys.named(key, "latent"), generator, LowerEnd(alpha=float(alpha), family=family, protocol="default"),
-                epsilons=epsilons, priors=p, count=latent, dataset=dataset,
-                label=f"{label}, latent half-space" if label else "")
+                epsilons=epsilons, priors=p, count=plan.latent, dataset=task.dataset,
+                label=task.label and f"{task.label}, latent half-space")
     return rows + widths(rows, upper)
 
 

@@ -32,76 +32,100 @@ GAMMA = 0.17  # mean label uncertainty of the errors of CIFAR-10 classifiers, Zh
 HALF_SPACE = "Gaussian, half-space"
 
 
-def comparison_rows(
-    data: Dataset,
-    *,
-    epsilons: Sequence[float] = (1.0, 2.0, 3.0),
-    alpha: float = 0.015,
-    norm: str = "l2",
-    lipschitz: float | None = None,
-    lipschitz_side: Side = "lower",
-    theorem: Sequence[Row] = (),
-    probabilities=None,
-    gamma: float = GAMMA,
-    pair: tuple[int, int] | Literal["auto"] | None = "auto",
-    pair_count: int = 200,
-    pair_data: Dataset | None = None,
-    density: float | None = None,
-    regions: int = 5,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> list[Row]:
-    """Rows of quantity "robustness by an earlier bound": one for each method and epsilon.
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What is asked of every bound.
 
-    Args:
-        data: independent images with labels, all from the distribution that is spoken of.
-        epsilons: in image units.  alpha: least natural risk, in (0, 1).  norm: "l2" or "linf".
-        lipschitz: global constant of an unconditional generator, in image units for this norm; None leaves Fawzi out.
-        lipschitz_side: "upper" if it is certified, "lower" if it was sampled or maximised.
-        theorem: rows of Theorem 4.4 ("intrinsic robustness", side "upper"); those of these epsilons, this alpha and
-            this norm are shown beside, under their method's name.
-        probabilities: f[n,K] over labels for each image, people's or a classifier's; None leaves label uncertainty out.
-        gamma: least mean uncertainty of a region.  A family without such a region is left out, and that is said.
-        pair, pair_count: two classes and how many images of each; None leaves transport out, "auto" takes 3 and 7,
-            or the first two classes that occur, if any.
-        pair_data: images to take them from; `data` by default.
-        density: largest density of a class in the cube, at least 1; None leaves Shafahi out.
-        regions: balls or boxes in a union.  confidence: of intervals.  seed: of the split.
+    epsilons: in image units.  alpha: least natural risk, in (0, 1).  norm: "l2" or "linf".
+    confidence: of intervals.  regions: balls or boxes in a union.  seed: of the split.
+    """
+
+    epsilons: Sequence[float] = (1.0, 2.0, 3.0)
+    alpha: float = 0.015
+    norm: str = "l2"
+    confidence: float = 0.95
+    regions: int = 5
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What some bounds stand on; those without it are left out.
+
+    lipschitz: global constant of an unconditional generator, in image units for this norm; for Fawzi's bounds.
+    side: "upper" if it is certified, "lower" if it was sampled or maximised.
+    theorem: rows of upper ends by Theorem 4.4; those of the question are shown beside, under their method's name.
+    probabilities: f[n,K] over labels for each image, people's or a classifier's; for label uncertainty.
+    gamma: least mean uncertainty of a region.  A family without such a region is left out, and that is said.
+    density: largest density of a class in the cube, at least 1; for Shafahi's bound.
+    """
+
+    lipschitz: float | None = None
+    side: Side = "lower"
+    theorem: Sequence[Row] = ()
+    probabilities: Any = None
+    gamma: float = GAMMA
+    density: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two classes for transport.
+
+    classes: None leaves transport out, "auto" takes 3 and 7, or the first two that occur, if any.
+    count: images of each.  data: to take them from; those of the comparison by default.
+    """
+
+    classes: tuple[int, int] | Literal["auto"] | None = "auto"
+    count: int = 200
+    data: Dataset | None = None
+
+
+def comparison_rows(
+    data: Dataset, question: Question = Question(), given: Given = Given(), pair: Pair = Pair()
+) -> list[Row]:
+    """Rows of earlier bounds, one for each method and epsilon.
+
+    data: independent images with labels, all from the distribution that is spoken of.
 
     Raises:
         InputError: values out of range; too few images of the pair; images outside [0, 1].
     """
     check.images(data.x, data.y, num_classes=data.num_classes)
+    norm, gamma, shown = question.norm, given.gamma, pair.data or data
     if norm not in ("l2", "linf"):
         raise check.unknown("norm", norm, ("l2", "linf"))
-    radii = [check.number("epsilon", e, low=0.0) for e in np.atleast_1d(np.asarray(epsilons, dtype=object))]
-    alpha = check.number("alpha", alpha, low=0.0, high=1.0, open_low=True)
+    radii = [check.number("epsilon", e, low=0.0) for e in np.atleast_1d(np.asarray(question.epsilons, dtype=object))]
+    alpha = check.number("alpha", question.alpha, low=0.0, high=1.0, open_low=True)
     make = _Maker(data.name, norm, alpha)
-    rows = [*_theorem(make, theorem, radii)]
-    if lipschitz is not None:
-        rows += _fawzi(make, radii, lipschitz, data.num_classes, lipschitz_side)
+    rows = [*_theorem(make, given.theorem, radii)]
+    if given.lipschitz is not None:
+        rows += _fawzi(make, radii, given.lipschitz, data.num_classes, given.side)
     x = data.x.reshape(len(data), -1)
-    options: dict[str, Any] = {"norm": norm, "regions": regions, "confidence": confidence, "seed": seed}
+    options: dict[str, Any] = {
+        "norm": norm, "confidence": question.confidence,
+        "search": bounds.RegionSearch(regions=question.regions, seed=question.seed)}
     for family in (f for f, norms in FAMILIES.items() if norm in norms):
         regions_found = bounds.concentration(x, alpha, radii, family=family, **options)
         if len(regions_found) < len(radii):
             say(f"concentration: no {family} of measure {alpha:g} for some of the radii; left out")
         rows += [make.region(c, f"concentration, {family}") for c in regions_found]
-    if probabilities is not None:
-        uncertainty = bounds.label_uncertainty(probabilities, data.y)
+    if given.probabilities is not None:
+        uncertainty = bounds.label_uncertainty(given.probabilities, data.y)
         for family in ("half-spaces", "balls") if norm == "l2" else ("half-spaces",):
             found = bounds.constrained_concentration(x, uncertainty, alpha, radii, gamma, family=family, **options)
             if len(found) < len(radii):
                 say(f"label uncertainty: no {family} of measure {alpha:g} with mean {gamma:g} for some radii; left out")
             rows += [make.region(c, f"label uncertainty, {family}", gamma) for c in found]
-    pair = _usual_pair(pair_data or data) if isinstance(pair, str) else pair
-    if pair is not None:
-        rows += _transport(make, pair_data or data, radii, pair, pair_count, confidence)
-    if density is not None:
+    classes = _usual_pair(shown) if isinstance(pair.classes, str) else pair.classes
+    if classes is not None:
+        rows += _transport(make, shown, radii, classes, pair.count, question.confidence)
+    if given.density is not None:
         about = EarlierBound(
             (("density", "estimate"),), alpha, bounds="images of a class right",
-            assumption=f"class density at most {density:g}", attained_by="half-cube, small ε", density=density)
-        rows += [make.row("Shafahi et al., cube", e, Number(float(bounds.shafahi_cube(e, density))), about)
+            assumption=f"class density at most {given.density:g}", attained_by="half-cube, small ε",
+            density=given.density)
+        rows += [make.row("Shafahi et al., cube", e, Number(float(bounds.shafahi_cube(e, given.density))), about)
                  for e in radii]
     return rows
 

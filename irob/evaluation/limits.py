@@ -102,13 +102,12 @@ def limit_rows(
     dataset: str,
     protocol: str,
     alphas: dict[float, tuple[bool, str]],
-    epsilons: Sequence[float],
+    balls: Sequence[LpBall],
     radius: float,
     delta: float,
     confidence: float | None = None,
-    norm: str = "l2",
 ) -> list[Row]:
-    """Theorem 4.4: one row for each epsilon, alpha and family.
+    """Theorem 4.4: one row for each ball, alpha and family.
 
     Args:
         constants: class to sampled Lipschitz constant, in the units of the protocol.
@@ -124,11 +123,12 @@ def limit_rows(
     units = published.settings(dataset).scale if as_published else 1.0
     reach = radius / units  # reach * L is radius times the constant in image units
     rows = []
-    for epsilon, (alpha, (measured, source)), family in itertools.product(epsilons, alphas.items(), FAMILIES):
+    for ball, (alpha, (measured, source)), family in itertools.product(balls, alphas.items(), FAMILIES):
+        epsilon = float(ball.epsilon)
         taken = np.full_like(values, values.max()) if as_published and family == "per_class" else values
-        bound = bounds.evidence(
-            alpha, epsilon, taken, delta=delta, family=family, radius=reach, side="lower", confidence=confidence,
-            violated="record" if as_published else "cap")
+        terms = bounds.Terms(delta=delta, family=family, confidence=confidence,
+                             violated="record" if as_published else "cap")
+        bound = bounds.evidence(alpha, epsilon, taken, terms, radius=reach, side="lower")
         fails = [c for c in sorted(constants) if reach * constants[c] < epsilon]
         curve = None
         if measured and not as_published:
@@ -139,22 +139,20 @@ def limit_rows(
             bound.inputs, float(alpha), family, protocol, assumptions="; ".join(bound.assumptions), curve=curve,
             measured=measured, source=source, proviso=not fails, fails_for=tuple(fails), radius=radius, delta=delta,
             lipschitz=float(taken.max()))
-        rows.append(detail.row(dataset, ANY, LpBall(norm, float(epsilon)).record(), Number(bound.value),
-                               f"{bound.theorem}, {family}"))
+        rows.append(detail.row(dataset, ANY, ball.record(), Number(bound.value), f"{bound.theorem}, {family}"))
     return rows
 
 
 def fawzi_rows(
-    constant: float, *, dataset: str, protocol: str, epsilons: Sequence[float], classes: int = 10, norm: str = "l2"
+    constant: float, *, dataset: str, protocol: str, balls: Sequence[LpBall], classes: int = 10
 ) -> list[Row]:
     """Fawzi et al. (2018) for `classes` equally likely predictions: the share that no in-distribution move changes.
 
     constant: of the unconditional generator, sampled, in the units of the protocol; so these are estimates too.
     """
     rows = []
-    for e, form in itertools.product(epsilons, FORMS if classes >= 5 else ("simplified", "exact")):
-        value = float(bounds.fawzi(classes, e, constant, form))
+    for ball, form in itertools.product(balls, FORMS if classes >= 5 else ("simplified", "exact")):
+        value = float(bounds.fawzi(classes, float(ball.epsilon), constant, form))
         detail = Stability(protocol=protocol, lipschitz=constant, classes=classes)
-        rows.append(detail.row(dataset, ANY, LpBall(norm, float(e)).record(), Number(value),
-                               f"Fawzi et al., {form} form"))
+        rows.append(detail.row(dataset, ANY, ball.record(), Number(value), f"Fawzi et al., {form} form"))
     return rows

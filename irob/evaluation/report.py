@@ -24,6 +24,7 @@ from irob.core.evidence import Report
 from irob.core.progress import say
 from irob.core.provenance import provenance
 from irob.core.rows import IntendedShare, Number, Quantity, Row, select
+from irob.core.threat import LpBall
 from irob.core.types import Classifier, Dataset, Generator
 from irob.data import generated
 from irob.evaluation import (
@@ -39,6 +40,7 @@ from irob.evaluation import (
     trained,
 )
 from irob.evaluation import certified as certifying
+from irob.evaluation.comparison import Question
 from irob.evaluation.pieces import Pieces, Task
 from irob.evaluation.presets import Preset
 
@@ -295,14 +297,15 @@ def limited(
     for shown, g, dataset in ((name, source, test.name), *((c, generators.load(c), c) for c in second)):
         out += clock.section(
             f"limit of {shown}, from both sides", sides.both, keys.named(key, "limits"), g, preset.limits,
-            risks if g is source else risks[:1], fresh=preset.fresh, dataset=dataset, name=shown,
-            confidence=confidence, pieces=pieces, label=shown)
+            risks if g is source else risks[:1], fresh=preset.fresh, name=shown, confidence=confidence,
+            task=Task(dataset, pieces, shown))
     other = present([unconditional], "unconditional generator", []) if unconditional else []
     try:
         out += clock.section(
-            "earlier bounds", sides.earlier, keys.named(key, "earlier"), test, out, alpha=alpha,
-            epsilons=preset.limits.epsilons, unconditional=generators.load(other[0]) if other else None,
-            judge=judge_of(test, []), radius=preset.radius, confidence=confidence, label="earlier bounds")
+            "earlier bounds", sides.earlier, keys.named(key, "earlier"), test, out,
+            Question(preset.limits.epsilons, alpha, confidence=confidence),
+            unconditional=generators.load(other[0]) if other else None, judge=judge_of(test, []), radius=preset.radius,
+            label="earlier bounds")
     except InputError as e:  # too few images
         omitted.append(f"earlier bounds: left out ({e})")
     return out, [name, *second, *other]
@@ -394,7 +397,7 @@ def bound_rows(
     out: list[Row] = []
     for protocol in limits.PROTOCOLS:
         common: dict[str, Any] = {
-            "dataset": dataset, "protocol": protocol, "epsilons": preset.epsilons, "norm": preset.norm}
+            "dataset": dataset, "protocol": protocol, "balls": [LpBall(preset.norm, e) for e in preset.epsilons]}
         found = select(rows, Quantity.LIPSCHITZ, model=name, protocol=protocol)
         values = {r.detail.class_index or 0: r.value for r in found}
         out += limits.limit_rows(

@@ -109,8 +109,8 @@ def rung_rows(
                 rows.append(_row(s.bound(e, side), dataset, detail, len(growth)))
         if everywhere is not None and not isinstance(risk.alpha, tuple):
             classes = int(m.y.max()) + 1
-            bound = bounds.evidence(
-                risk.alpha, e, everywhere, [1 / classes] * classes, family=family, side="upper")
+            terms = bounds.Terms([1 / classes] * classes, family=family)
+            bound = bounds.evidence(risk.alpha, e, everywhere, terms, side="upper")
             detail = dataclasses.replace(
                 common, alpha=risk.alpha, rung="global", growth=(e / everywhere,) * classes, delta=0.0,
                 lipschitz=everywhere)
@@ -143,8 +143,8 @@ def paper_rows(m: Measured, alpha: float, e: float, *, dataset: str, common: Upp
         return []
     each = [float(np.percentile(2 * v, 99.9)) for v in m.by_class(values)]
     taken = [max(each)] * len(each) if common.family == "per_class" else each
-    bound = bounds.evidence(alpha, e, taken, delta=DELTA, family=common.family, radius=m.plan.radius / 2, side="lower",
-                            violated="record")
+    terms = bounds.Terms(delta=DELTA, family=common.family, violated="record")
+    bound = bounds.evidence(alpha, e, taken, terms, radius=m.plan.radius / 2, side="lower")
     detail = dataclasses.replace(common, alpha=alpha, rung="paper", protocol="paper",
                                  growth=tuple(e / v for v in taken), delta=DELTA, lipschitz=max(taken))
     return [_row(bound, dataset, detail, len(values))]

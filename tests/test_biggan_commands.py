@@ -71,7 +71,7 @@ def test_two_commands(folder):
     rows = report["rows"]
     assert {r["dataset"] for r in rows} == {"imagenet10_gen"}
     constants = [r for r in rows if r["quantity"] == "local Lipschitz constant"]
-    assert {(r["detail"]["protocol"], r["detail"]["class"]) for r in constants} == {
+    assert {(r["detail"]["protocol"], r["detail"]["class_index"]) for r in constants} == {
         (p, c) for p in ("default", "paper") for c in range(10)}
     # The published code measures ImageNet10 in [0, 1], where epsilon and the classifiers live.
     assert {r["detail"]["units"] for r in constants} == {"[0,1]"} and all(r["value"] > 0 for r in constants)

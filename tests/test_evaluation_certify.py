@@ -167,7 +167,7 @@ def test_a_report_with_contradictions_raises(smooth):
     assert 0 < allowed < 5
     for count, lawful in ((allowed, True), (allowed + 1, False)):
         forged = list(rows)
-        forged[i] = dataclasses.replace(rows[i], detail=rows[i].detail | {"contradictions": count})
+        forged[i] = dataclasses.replace(rows[i], detail=dataclasses.replace(rows[i].detail, contradictions=count))
         if lawful:
             Report(tuple(forged), {}).check()
         else:

@@ -55,9 +55,9 @@ def test_quantiles_of_a_curved_toy():
     d = corrected.detail
     k = next(k for k in range(1, 41) if coverage(40, k, 0.8) >= 0.9)
     each = np.sort(got.values["corrected"][:, 0], axis=1)[:, k - 1]
-    assert corrected.value == pytest.approx(each.mean()) and d["confidence"] == pytest.approx(coverage(40, k, 0.8))
-    assert d["supported_delta"] == pytest.approx(1 - 0.1 ** (1 / 40))
-    assert d["pooled_confidence"] >= 0.9
+    assert corrected.value == pytest.approx(each.mean()) and d.confidence == pytest.approx(coverage(40, k, 0.8))
+    assert d.supported_delta == pytest.approx(1 - 0.1 ** (1 / 40))
+    assert d.pooled_confidence >= 0.9
 
 
 def test_too_few_codes_are_said(found):

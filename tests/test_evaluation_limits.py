@@ -11,7 +11,7 @@ from irob.bounds import intrinsic_robustness_upper_from_radius
 from irob.core.check import InputError
 from irob.core.evidence import Report
 from irob.core.laws import EvidenceError
-from irob.core.rows import RUNGS, Quantity, Row
+from irob.core.rows import RUNGS, Natural, Number, Quantity, select
 from irob.evaluation import codes, limits, pieces, rungs, sides
 from irob.math.confidence import clopper_pearson
 from irob.report import limits as shown
@@ -36,7 +36,7 @@ def measured(isometry):
 @pytest.fixture(scope="module")
 def rows(isometry):
     risks = [limits.Risk(ALPHA, "as asked for"), limits.Risk((200, 2000), "errors")]
-    return sides.both(jax.random.key(0), isometry, PLAN, risks, fresh=4000, dataset="d", name="g")
+    return sides.both(jax.random.key(0), isometry, PLAN, risks, fresh=4000, name="g", task=pieces.Task("d"))
 
 
 def test_every_method_finds_the_slope_of_an_isometry(measured):
@@ -91,13 +91,13 @@ def test_rows_tell_how_to_compute_them_again(rows):
     assert {r.detail.measured for r in ends} == {False, True}
     for r in ends:
         d = r.detail
-        again = intrinsic_robustness_upper_from_radius(d["alpha"], d["growth"], delta=d["delta"], family=d["family"])
-        assert r.value == pytest.approx(float(again), abs=1e-9), d["rung"]
-        assert d["assumptions"]
+        again = intrinsic_robustness_upper_from_radius(d.alpha, d.growth, delta=d.delta, family=d.family)
+        assert r.value == pytest.approx(float(again), abs=1e-9), d.rung
+        assert d.assumptions
 
 
 def test_a_measured_risk_enters_with_its_lower_end(rows):
-    found = [r for r in rows if r.quantity == Quantity.BOUND and r.detail.measured]
+    found = select(rows, Quantity.BOUND, measured=True)
     assert found and all(r.detail.alpha < 0.1 for r in found)
     assert {r.detail.rung for r in found} == {"supported", "certified"}
 
@@ -142,15 +142,16 @@ def test_the_error_free_of_several_gets_a_limit_that_covers():
     rng, held = np.random.default_rng(0), []
     for _ in range(300):
         right = 1 - rng.binomial(100, 0.04, size=10) / 100
-        rows = [Row("d", f"m{i}", "none", Quantity.NATURAL, v, "exact", False, "clean", n=100,
-                    low=1 - clopper_pearson(round(100 - 100 * v), 100, 0.95)[1], high=1.0) for i, v in enumerate(right)]
+        lows = [1 - clopper_pearson(round(100 - 100 * v), 100, 0.95)[1] for v in right]
+        rows = [Natural().row("d", f"m{i}", None, Number(v, low, 1.0, 100), "clean")
+                for i, (v, low) in enumerate(zip(right, lows))]
         found = limits.measured_alpha(rows)
         held.append(right.max() < 1 or found[0] >= 0.04)
     assert np.mean(held) >= 0.95
 
 
 def test_the_measured_risk_is_that_of_the_best_of_all(rows):
-    found = [Row("d", m, "none", Quantity.NATURAL, v, "exact", False, "clean", n=n)
+    found = [Natural().row("d", m, None, Number(v, n=n), "clean")
              for m, v, n in (("a_adv", 0.99, 1000), ("b_adv", 0.97, 100), ("a_adv@3", 1.0, 100), ("c", 1.0, 10))]
     risk = limits.measured_risk(found)
     assert risk.alpha == ((10, 1000), (3, 100)) and "a_adv, the most accurate of 2, on 1,000" in risk.source

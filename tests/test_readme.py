@@ -51,11 +51,11 @@ def derived(row) -> float:
     """The value of a row from its inputs alone."""
     d = row.detail
     if row.side == "upper":
-        return float(intrinsic_robustness_upper_from_radius(d["alpha"], d["growth"], delta=d["delta"],
-                                                            family=d["family"]))
+        return float(intrinsic_robustness_upper_from_radius(d.alpha, d.growth, delta=d.delta,
+                                                            family=d.family))
     # Half of the level goes to the thresholds, the other is shared by the three epsilons.
-    level = (1 - d["confidence"]) / 2 / 3
-    hits = round(d["adversarial risk"]["value"] * row.n)
+    level = (1 - d.confidence) / 2 / 3
+    hits = round(d.adversarial_risk.value * row.n)
     return 1 - clopper_pearson(hits, row.n, 1 - level, "upper")
 
 
@@ -74,8 +74,8 @@ def test_every_number_follows_from_the_json(report, title):
                 assert cells[3] == (limits.both(tuple(ends)) if all(r.certified for r in ends) else "")
                 continue
             found = re.sub("^.*: ", "", line)
-            row = next(r for r in (high if found in RUNGS else low)
-                       if found in (RUNGS.get(r.detail.rung), r.detail.witness))
+            row = next(r for r in (*high, *low)
+                       if found == (RUNGS[r.detail.rung] if r.side == "upper" else r.detail.witness))
             assert derived(row) == pytest.approx(row.value, abs=1e-9)
             assert row.definition == ("both" if row.side == "upper" else "error region")
             assert cells[i] == rounding.percent(row.value, row.side, 2), (line, epsilon)
@@ -94,7 +94,7 @@ def test_the_headline_is_the_bracket_of_label_robustness():
         assert high.value == pytest.approx(upper(high.detail.matching, high.n, level), abs=1e-12)
         assert alone[i] == rounding.percent(high.value, "upper", 2)
         share = (1 - low.detail.confidence) / len(radii)
-        wanted = clopper_pearson(low.detail.certified, low.n, 1 - share, "lower")
+        wanted = clopper_pearson(low.detail.kept, low.n, 1 - share, "lower")
         assert low.value == pytest.approx(wanted, abs=1e-8) and low.value <= wanted
         assert kept[i] == rounding.percent(low.value, "lower", 2)
         assert {high.definition, low.definition} == {"label"}
@@ -119,7 +119,7 @@ def test_limits_of_real_images_and_of_variants_follow_from_their_matchings():
         for i, row in enumerate(r for r in rows_of(files[line]) if r.epsilon > 1):
             level = each(row.detail.joint_confidence, 4)
             assert row.value == pytest.approx(
-                upper(row.detail.matching, row.n, level, row.detail.get("groups", (1,))), abs=1e-12)
+                upper(row.detail.matching, row.n, level, row.detail.groups), abs=1e-12)
             assert cells[i] == rounding.percent(row.value, "upper", 2)
 
 

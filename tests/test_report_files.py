@@ -53,8 +53,8 @@ def constants():
         for protocol, scale in (("default", 0.7), ("paper", 1.0)):
             for c in classes:
                 value = scale * (27.0 if c is None else 8 + math.sin(c))
-                detail = Constant(class_index=c, protocol=protocol, std=0.2, trials=2, radius=0.5, delta=0.001, codes=40,
-                                  neighbours=100, confidence=0.039)
+                detail = Constant(class_index=c, protocol=protocol, std=0.2, trials=2, radius=0.5, delta=0.001,
+                                  codes=40, neighbours=100, confidence=0.039)
                 yield detail.row("mnist_gen", model, None, Number(value), "sampled")
 
 

@@ -15,7 +15,8 @@ RADII = (1.0, 2.0, 3.0)
 
 def row(kind, epsilon, value, certified=False, model="any", **detail):
     inputs = (("constant", "upper" if certified else "lower"),)
-    made = kind(inputs, confidence=0.95, **detail).row("d", model, LpBall("l2", epsilon).record(), Number(value, n=500), "m")
+    ball, number = LpBall("l2", epsilon).record(), Number(value, n=500)
+    made = kind(inputs, confidence=0.95, **detail).row("d", model, ball, number, "m")
     return dataclasses.replace(made, section="limits")
 
 

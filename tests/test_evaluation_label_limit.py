@@ -54,7 +54,8 @@ def test_the_rows_are_the_librarys_numbers_on_the_drawn_images(generator, key):
     curve, fine = rows[0].detail.curve, [0.06, 0.12, 0.18, 0.24, 0.3]
     assert curve["epsilon"] == pytest.approx(fine)
     wanted = bounds.label_limit(x, y, curve["epsilon"], joint=True)
-    assert curve["sample"] == [v.sample for v in wanted] and curve["upper"] == [v.upper for v in wanted]
+    assert curve["sample"] == tuple(v.sample for v in wanted)
+    assert curve["upper"] == tuple(v.upper for v in wanted)
 
 
 def test_a_killed_run_goes_on_where_it_was(generator, key, tmp_path, monkeypatch):

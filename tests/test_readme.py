@@ -14,7 +14,6 @@ from irob.math.confidence import clopper_pearson
 from irob.report import attacks, label, limits, rounding, table3, tables
 
 ROOT = pathlib.Path(__file__).parent.parent
-RUNGS = {label: rung for rung, label in RUNGS.items()}
 TABLES = {
     "ACGAN, risk ≥ α overall": ("mnist_gen", "overall"),
     "ACGAN, risk ≥ α in each class": ("mnist_gen", "per_class"),

@@ -239,7 +239,7 @@ def test_a_minimum_norm_attack_carries_its_curve(both):
     _, rows, outcomes = both
     first, *rest = select(rows, Quantity.IN_DISTRIBUTION, method="in_distribution")
     curve = first.detail.curve
-    assert not any("curve" in r.detail for r in rest) and outcomes[0].distance is None
+    assert not any(r.detail.curve for r in rest) and outcomes[0].distance is None
     assert curve["epsilons"][0] == 0 and curve["epsilons"][-1] == EPSILONS[-1]
     for row in (first, *rest):
         at = np.searchsorted(curve["epsilons"], row.epsilon + 1e-5, side="right") - 1
@@ -277,9 +277,9 @@ def test_an_attack_that_seeks_no_nearest_success_is_run_at_every_strength(monkey
     assert seen == list(etas)
     for eta in etas:
         (row,) = [r for r in rows if str(r.threat) == f"latent linf {eta:g}"]
-        assert row.quantity == Quantity.IN_DISTRIBUTION and row.detail.eta == eta
+        assert row.quantity == Quantity.IN_DISTRIBUTION and row.epsilon == eta
         assert row.value == pytest.approx(robust(data, slope * eta).mean(), abs=0.051)
-    assert "curve" not in rows[-1].detail
+    assert rows[-1].detail.curve is None
 
 
 class Unnested(LpBall):

@@ -34,11 +34,10 @@ def accuracies_are_shares(rows: Sequence[Row]) -> None:
 def definitions_are_named(rows: Sequence[Row]) -> None:
     """Every number of robustness names its own definition, and no difference is taken across two."""
     for r in rows:
-        wanted = definitions.of(r.quantity, r.side)
-        fits = r.definition == wanted if wanted or not r.definition else r.definition in definitions.NAMES
-        if not fits or (r.quantity in definitions.NAMED_BY_ROW and not r.definition):
+        wanted = r.detail.own_definition
+        if r.definition not in (definitions.NAMES if wanted is None else (wanted,)):
             raise EvidenceError(f"{_name(r)}: got definition {r.definition!r}, wanted "
-                                f"{repr(wanted) if wanted else 'one of ' + ', '.join(definitions.NAMES)}")
+                                f"{'one of ' + ', '.join(definitions.NAMES) if wanted is None else repr(wanted)}")
     for r in select(rows, Quantity.WIDTH):
         ends = r.detail.lower_definition, r.detail.upper_definition
         if not definitions.agree(*ends):

@@ -20,7 +20,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from irob.core import definitions
 from irob.core.check import InputError
 from irob.core.definitions import Definition
 from irob.core.threat import ThreatRecord
@@ -77,16 +76,19 @@ class Number:
     n: int | None = None
 
 
+@typing.dataclass_transform(frozen_default=True)
 @dataclass(frozen=True)
 class Detail:
     """What stands behind a number: here what several kinds have, in subclasses what one has.
 
     quantity, sides: of the rows of this kind, the usual side first.  proof: the number is a bound by itself.
+    own_definition: of robustness; "" for numbers that are none, None where each row names its own.
     """
 
     quantity: ClassVar[Quantity]
-    sides: ClassVar[tuple[Side, ...]]
+    sides: ClassVar[tuple[Side, ...]] = ()
     proof: ClassVar[bool] = False
+    own_definition: ClassVar[Definition | None] = ""
 
     inputs: Inputs = ()  # the side of every number that a theorem took, by name
     alpha: float | None = None  # least natural risk of the classifiers that are spoken of
@@ -98,15 +100,20 @@ class Detail:
     std: float | None = None  # of the number over trials
     curve: Curve | None = None  # the number over epsilon or alpha
 
+    def __init_subclass__(cls, quantity: Quantity | None = None, sides: tuple[Side, ...] = (), proof: bool = False,
+                          definition: Definition | None = ""):
+        if quantity:
+            cls.quantity, cls.proof = quantity, proof
+        cls.sides, cls.own_definition = sides or cls.sides, cls.own_definition if definition == "" else definition
+        dataclass(frozen=True)(cls)
+
     def row(self, dataset: str, model: str, threat: ThreatRecord | None, number: Number, method: str, *,
             side: Side | None = None, definition: Definition = "") -> "Row":
-        """The row of a number of this kind.  side: by default the usual one.  definition: by default the quantity's."""
-        side = side or self.sides[0]
-        return Row(dataset, model, threat, self.quantity, number.value, side, method, number.low, number.high, number.n,
-                   self, definition or definitions.of(self.quantity, side))
+        """The row of a number of this kind.  side: by default the usual one.  definition: by default the kind's."""
+        return Row(dataset, model, threat, self.quantity, number.value, side or self.sides[0], method, number.low,
+                   number.high, number.n, self, definition or self.own_definition or "")
 
 
-@dataclass(frozen=True)
 class Accuracy(Detail):
     """Share of images that a classifier gets right."""
 
@@ -114,20 +121,14 @@ class Accuracy(Detail):
     sigma: float | None = None  # noise of a smoothed classifier
 
 
-@dataclass(frozen=True)
-class Natural(Accuracy):
+class Natural(Accuracy, quantity=Quantity.NATURAL, sides=("exact",)):
     """Accuracy on clean images."""
-
-    quantity, sides = Quantity.NATURAL, ("exact",)
 
     abstained: int | None = None  # images that a smoothed classifier gives no answer to
 
 
-@dataclass(frozen=True)
-class Robust(Accuracy):
+class Robust(Accuracy, quantity=Quantity.ROBUST, sides=("upper",), definition="label"):
     """Accuracy that attacks left: the true one is at most as large."""
-
-    quantity, sides = Quantity.ROBUST, ("upper",)
 
     risk: float | None = None  # natural, of the same classifier
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the attack
@@ -137,18 +138,12 @@ class Robust(Accuracy):
     copies: int | None = None  # noisy copies in the surrogate of a smoothed classifier
 
 
-@dataclass(frozen=True)
-class InDistribution(Robust):
+class InDistribution(Robust, quantity=Quantity.IN_DISTRIBUTION):
     """Accuracy that attacks left whose images a generator draws."""
 
-    quantity = Quantity.IN_DISTRIBUTION
 
-
-@dataclass(frozen=True)
-class CertifiedAccuracy(Detail):
+class CertifiedAccuracy(Detail, quantity=Quantity.CERTIFIED, sides=("lower",), proof=True, definition="label"):
     """Share of images that a certifier proves: the true accuracy is at least as large."""
-
-    quantity, sides, proof = Quantity.CERTIFIED, ("lower",), True
 
     certifier: str = ""
     contradictions: int = 0  # images that are certified and were fooled
@@ -158,18 +153,12 @@ class CertifiedAccuracy(Detail):
     largest: float | None = None  # radius that smoothing can certify
 
 
-@dataclass(frozen=True)
-class IntendedShare(Detail):
+class IntendedShare(Detail, quantity=Quantity.INTENDED, sides=("exact",)):
     """Share of generated images that a judge gives the label that they were drawn for."""
 
-    quantity, sides = Quantity.INTENDED, ("exact",)
 
-
-@dataclass(frozen=True)
-class Constant(Detail):
+class Constant(Detail, quantity=Quantity.LIPSCHITZ, sides=("lower", "upper")):
     """Quantile of local Lipschitz constants, the mean over trials.  confidence: that one trial covers it."""
-
-    quantity, sides = Quantity.LIPSCHITZ, ("lower", "upper")
 
     class_index: int | None = None  # None for all of the generator
     directions: str = ""  # of neighbours, or how they were found
@@ -189,33 +178,24 @@ class Constant(Detail):
     median: float = 0.0
 
 
-@dataclass(frozen=True)
-class CommonConstant(Detail):
+class CommonConstant(Detail, quantity=Quantity.CONSTANT, sides=("lower", "upper")):
     """Largest constant of a class at codes that all methods share."""
-
-    quantity, sides = Quantity.CONSTANT, ("lower", "upper")
 
     class_index: int = 0
     radius: float = 0.0  # about a code
     median: float = 0.0  # over codes
 
 
-@dataclass(frozen=True)
-class Ratio(Detail):
+class Ratio(Detail, quantity=Quantity.RATIO, sides=("upper",), proof=True):
     """Certified over maximised constants, median over codes; low and high: the least and the largest."""
-
-    quantity, sides, proof = Quantity.RATIO, ("upper",), True
 
     radius: float = 0.0
     maximised: float = 0.0  # median
     certified: float = 0.0  # median
 
 
-@dataclass(frozen=True)
-class UpperEnd(Detail):
+class UpperEnd(Detail, quantity=Quantity.BOUND, sides=("upper",), definition="both"):
     """Upper end of intrinsic robustness, by Theorem 4.4."""
-
-    quantity, sides = Quantity.BOUND, ("upper",)
 
     measured: bool = False  # whether alpha was
     source: str = ""  # of alpha
@@ -232,11 +212,8 @@ class UpperEnd(Detail):
     vacuous: str = ""  # why it says no more than 1 - alpha
 
 
-@dataclass(frozen=True)
-class LowerEnd(Detail):
+class LowerEnd(Detail, quantity=Quantity.BOUND, sides=("lower",), definition="error region"):
     """Lower end of intrinsic robustness: a witness, which errs on one region and nowhere else."""
-
-    quantity, sides = Quantity.BOUND, ("lower",)
 
     witness: str = ""  # kind
     region: str = ""  # which one of the kind
@@ -247,11 +224,8 @@ class LowerEnd(Detail):
     class_risks: tuple[Number, ...] = ()
 
 
-@dataclass(frozen=True)
-class Width(Detail):
+class Width(Detail, quantity=Quantity.WIDTH, sides=("estimate", "upper"), definition="error region"):
     """An upper end less a lower one; inputs: of both."""
-
-    quantity, sides = Quantity.WIDTH, ("estimate", "upper")
 
     lower: float = 0.0
     lower_definition: Definition = ""
@@ -262,11 +236,8 @@ class Width(Detail):
     upper_method: str = ""
 
 
-@dataclass(frozen=True)
-class LabelLimit(Detail):
+class LabelLimit(Detail, quantity=Quantity.LABEL, sides=("upper",), proof=True, definition="label"):
     """Share of labels that no classifier exceeds, since images conflict."""
-
-    quantity, sides, proof = Quantity.LABEL, ("upper",), True
 
     sample_limit: float = 1.0  # of the very images
     matching: float = 0.0  # size of the largest fractional one
@@ -280,11 +251,8 @@ class LabelLimit(Detail):
     groups: tuple[int, ...] = (1,)
 
 
-@dataclass(frozen=True)
-class KeptLabels(Detail):
+class KeptLabels(Detail, quantity=Quantity.LABEL, sides=("lower",), proof=True, definition="label"):
     """Share of labels that a certified classifier keeps for certain."""
-
-    quantity, sides, proof = Quantity.LABEL, ("lower",), True
 
     certifier: str = ""
     kept: int = 0  # images
@@ -293,11 +261,8 @@ class KeptLabels(Detail):
     candidates: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class EarlierBound(Detail):
+class EarlierBound(Detail, quantity=Quantity.EARLIER, sides=("upper", "lower", "exact"), definition=None):
     """A bound from the literature on the same images, or ours beside it."""
-
-    quantity, sides = Quantity.EARLIER, ("upper", "lower", "exact")
 
     bounds: str = ""  # what it is a share of, in words
     assumption: str = ""
@@ -316,11 +281,8 @@ class EarlierBound(Detail):
     for_distribution: float | None = None  # upper end for the distribution of the pair
 
 
-@dataclass(frozen=True)
-class Stability(Detail):
+class Stability(Detail, quantity=Quantity.PREDICTIONS, sides=("upper",), definition="prediction"):
     """Share of predictions that no move in distribution changes, from a sampled constant."""
-
-    quantity, sides = Quantity.PREDICTIONS, ("upper",)
 
     lipschitz: float = 0.0
     classes: int = 0

@@ -58,7 +58,7 @@ def test_names_of_families_are_groupings():
             found = [bounds.intrinsic_robustness_upper_from_radius(a, t, family=f) for f in (name, labels)]
             assert found[0] == pytest.approx(found[1], abs=1e-12)
     growth = np.random.default_rng(0).lognormal(size=(3, 400))
-    between = [bounds.with_confidence(growth, 0.1, family=f, delta=0.05).value
+    between = [bounds.with_confidence(growth, 0.1, family=f, order=bounds.OrderChoice(delta=0.05)).value
                for f in ("per_class", LABEL_OF, "overall")]
     assert between == sorted(between)
     with pytest.raises(InputError, match="got 2 labels, wanted one for each of 3 components"):
@@ -83,19 +83,18 @@ def test_limits_run_over_labels(fonts, key):
     """Images of the two components of a label conflict with no one of their own."""
     job = label_limit.Job((0.15, 0.25), grid=0)
     rows = label_limit.of_generator(key, fonts, job, 300)
-    assert rows[0].detail["matching"] == 0 and 90 <= rows[1].detail["matching"] <= 110  # neighbours are 0.4 apart
+    assert rows[0].detail.matching == 0 and 90 <= rows[1].detail.matching <= 110  # neighbours are 0.4 apart
     plan = codes.Plan(sampled=6, ascent=60, certified=0, compared=0, neighbours=3, epsilons=(0.02,))
     found = codes.measure(key, fonts, plan)
     assert found.groups("per_class") == LABEL_OF and len(found.by_class(found.y)) == 3
     rows = rungs.rung_rows(found, [limits.Risk(0.3, "test")], dataset="fonts")
-    value = {(r.detail["rung"], r.detail["family"]): r.value for r in rows}
+    value = {(r.detail.rung, r.detail.family): r.value for r in rows}
     assert value["escape", "per_class"] <= value["escape", "overall"]
     sizes = estimate.Plan(2, 3, trials=1, protocol="corrected")
-    assert [r.detail["class"] for r in estimate.estimate(key, fonts, sizes).rows] == [0, 1, 2]
-    lower = bracket.bracket(key, fonts, alphas=(0.2,), epsilons=(0.02,), choice=200, calibration=400, samples=400,
-                            witnesses=(), latent=0)
-    assert {len(r.detail["risk"]) for r in lower if r.detail["family"] == "per_class"} == {3}
-    assert all(len(r.detail["class risks"]) == 2 for r in lower if r.detail["family"] == "per_class")
+    assert [r.detail.class_index for r in estimate.estimate(key, fonts, sizes).rows] == [0, 1, 2]
+    wanted = bracket.BracketPlan(alphas=(0.2,), epsilons=(0.02,), choice=200, calibration=400, samples=400, latent=0)
+    lower = bracket.bracket(key, fonts, wanted, witnesses=())
+    assert all(len(r.detail.class_risks) == 2 for r in lower if r.detail.family == "per_class")
 
 
 def test_a_move_of_codes_wants_the_component(fonts, key):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core import layers
+from irob.core import operations
 
 
 def test_both_formulations_are_the_definition(key):
@@ -18,12 +18,12 @@ def test_both_formulations_are_the_definition(key):
                     p, q = 2 * i - 1 + a, 2 * j - 1 + b
                     if 0 <= p < 6 and 0 <= q < 10:
                         wanted[:, p, q] += np.asarray(x[:, i, j]) @ np.asarray(kernel[3 - a, 3 - b])
-    np.testing.assert_allclose(layers._overlap_add(x, kernel), wanted, atol=1e-5)
-    np.testing.assert_allclose(layers._dilated(x, kernel), wanted, atol=1e-5)
+    np.testing.assert_allclose(operations._overlap_add(x, kernel), wanted, atol=1e-5)
+    np.testing.assert_allclose(operations._dilated(x, kernel), wanted, atol=1e-5)
 
 
 def test_gradients_agree(key):
     x, kernel = jax.random.normal(key, (2, 3, 3, 4)), jax.random.normal(key, (4, 4, 4, 2))
     loss = lambda f: jax.grad(lambda x, k: jnp.sum(jnp.sin(f(x, k))), argnums=(0, 1))(x, kernel)  # noqa: E731
-    for one, other in zip(loss(layers._overlap_add), loss(layers._dilated), strict=True):
+    for one, other in zip(loss(operations._overlap_add), loss(operations._dilated), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)

@@ -75,7 +75,7 @@ def measure(toys, folder=None, key=0):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classified.Classifiers, "_models", lambda self, context: (given, []))
         patch.setattr(classified, "_along", lambda names, count: (along, []))
-        patch.setattr(classified.weights, "sha256", lambda folder: "")
+        patch.setattr(classified.weights, "checksum", lambda folder: "")
         patch.setattr(classified.classifiers, "resolve", lambda name: name)
         patch.setattr(constants, "present", lambda names, kind: (list(names), []))
         patch.setattr(constants.generators, "load", lambda name: h)

@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from irob.core import layers
-from irob.core.layers import Padding
+from irob.core import layers, operations
+from irob.core.operations import Padding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,15 +99,15 @@ class Net(Architecture):
             match step:
                 case Conv():
                     shape = (step.size, step.size, x.shape[-1], step.features)
-                    x = layers.conv(x, *self._weights(i, shape), step.stride, step.padding)
+                    x = operations.conv(x, *self._weights(i, shape), step.stride, step.padding)
                 case Dense():
-                    x = layers.dense(x, *self._weights(i, (x.shape[-1], step.features)))
+                    x = operations.dense(x, *self._weights(i, (x.shape[-1], step.features)))
                 case Dropout():
                     x = nn.Dropout(step.rate, deterministic=not train, name=f"dropout_{i}")(x)
                 case Plain("relu"):
                     x = nn.relu(x)
                 case Plain("max_pool"):
-                    x = layers.max_pool(x)
+                    x = operations.max_pool(x)
                 case Plain("flatten"):
                     x = x.reshape(len(x), -1)
         return x

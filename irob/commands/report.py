@@ -52,8 +52,8 @@ def main(config: Config) -> None:
         if not 0 < number(name, value) < 1:
             raise InputError(f"{name}: got {value:g}, wanted a number in (0, 1)")
     # The default ones to compare with are of generated MNIST.
-    others = {name: value if dataset == "mnist_gen" or value != getattr(Config, name) else ""
-              for name in ("unconditional", "certified") for value in [getattr(config, name)]}
+    others = {name: value if dataset == "mnist_gen" or value != vars(Config)[name] else ""
+              for name in ("unconditional", "certified") for value in [vars(config)[name]]}
     plan = ReportPlan(
         chosen, config.preset, config.generator, dataset, tuple(config.classifier), alpha=alpha,
         confidence=config.confidence, seed=config.seed, data_dir=config.data_dir, resize=config.resize,

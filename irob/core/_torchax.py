@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from irob.core import layers
+from irob.core import operations
 from irob.core.check import InputError
 
 
@@ -66,19 +66,20 @@ def _without_named_dimensions() -> Iterator[None]:
         OpOverloadPacket.__getattr__ = real  # type: ignore[method-assign]
 
 
-def _convolution(plain, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups) -> jax.Array:
+def _convolution(plain, *given) -> jax.Array:
     """aten::convolution: x f[n,c,h,w], weight f[o,c,kh,kw], or f[c,o,kh,kw] if transposed -> f[n,o,h',w'].
 
-    plain: torchax's own, for those of other dimensions, in groups or with holes.
+    plain: torchax's own, for those of other dimensions, in groups or with holes.  given: the arguments of aten.
     """
+    x, weight, bias, stride, padding, dilation, transposed, output_padding, groups = given
     square = x.ndim == 4 and groups == 1 and {*dilation} == {1} and len({*stride}) == len({*padding}) == 1
     doubling = (*weight.shape[2:], *stride, *padding) == (4, 4, 2, 2, 1, 1) and not any(output_padding)
     if not square or (transposed and not doubling):
-        return plain(x, weight, bias, stride, padding, dilation, transposed, output_padding, groups)
+        return plain(*given)
     image = jnp.moveaxis(x, 1, -1)
     if transposed:
         kernel = jnp.flip(weight, (2, 3)).transpose(2, 3, 0, 1)
-        y = layers.conv_transpose(image, kernel, jnp.zeros((), x.dtype) if bias is None else bias)
+        y = operations.conv_transpose(image, kernel, jnp.zeros((), x.dtype) if bias is None else bias)
     else:
-        y = layers.conv(image, weight.transpose(2, 3, 1, 0), bias, stride[0], padding[0])
+        y = operations.conv(image, weight.transpose(2, 3, 1, 0), bias, stride[0], padding[0])
     return jnp.moveaxis(y, -1, 1)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from irob.core import layers
+from irob.core import layers, operations
 from irob.core.check import InputError, one_line
 
 PROBES = 16
@@ -39,7 +39,7 @@ def read(function: Callable[[jax.Array], jax.Array], shape: tuple[int, ...]) -> 
     >>> [type(layer).__name__ for layer in read(lambda x: jax.nn.relu(x.ravel() @ w - 3), (2, 2, 1))]
     ['Flatten', 'Dense', 'ReLU']
     """
-    with layers.as_written():
+    with operations.as_written():
         try:
             program = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(shape, jnp.float32))
         except InputError:

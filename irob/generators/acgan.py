@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from irob.core import layers
 from irob.core.check import InputError
-from irob.core.layers import conv, conv_transpose
+from irob.core.operations import conv, conv_transpose
 from irob.core.types import Generator
 
 LATENT_DIM, NUM_CLASSES, IMAGE_SHAPE = 100, 10, (28, 28, 1)

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core import layers
+from irob.core import operations
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.types import Generator
 from irob.generators.acgan import Rescale
@@ -198,7 +198,7 @@ class Conv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
         if self.size == 1:
             return x @ kernel[0, 0] + bias
-        return layers.conv(upsample(x) if self.upsampled else x, kernel, bias, 1, self.size // 2)
+        return operations.conv(upsample(x) if self.upsampled else x, kernel, bias, 1, self.size // 2)
 
 
 class Block(nn.Module):
@@ -247,8 +247,8 @@ class Attention(nn.Module):
     def __call__(self, x):
         n, h, w, c = x.shape
         theta = Conv(c // 8, 1, False, name="theta")(x).reshape(n, h * w, c // 8)
-        phi = layers.max_pool(Conv(c // 8, 1, False, name="phi")(x)).reshape(n, h * w // 4, c // 8)
-        g = layers.max_pool(Conv(c // 2, 1, False, name="g")(x)).reshape(n, h * w // 4, c // 2)
+        phi = operations.max_pool(Conv(c // 8, 1, False, name="phi")(x)).reshape(n, h * w // 4, c // 8)
+        g = operations.max_pool(Conv(c // 2, 1, False, name="g")(x)).reshape(n, h * w // 4, c // 2)
         logits = jnp.einsum("nic,njc->nij", theta, phi)
         weight = nn.softmax(logits.astype(jnp.float32)).astype(x.dtype)
         o = Conv(c, 1, False, name="o")(jnp.einsum("nij,njc->nic", weight, g).reshape(n, h, w, c // 2))

@@ -12,7 +12,7 @@ References: Miyato and Koyama (2018), cGANs with projection discriminator, https
 import flax.linen as nn
 import jax.numpy as jnp
 
-from irob.core import layers
+from irob.core import operations
 from irob.generators.biggan import ORTHOGONAL, Conv
 
 HALVES = (True, True, False, False)
@@ -32,7 +32,7 @@ class Block(nn.Module):
         if not self.half:
             return h + (Conv(self.features, 1, name="skip")(x) if x.shape[-1] != self.features else x)
         # A 1x1 convolution and a mean commute: the mean first, which is four times less work.
-        return layers.avg_pool(h) + Conv(self.features, 1, name="skip")(layers.avg_pool(x))
+        return operations.avg_pool(h) + Conv(self.features, 1, name="skip")(operations.avg_pool(x))
 
 
 class DiscriminatorNet(nn.Module):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import operator
 from collections.abc import Sequence
 
 from irob.core.rows import Row
@@ -19,7 +20,7 @@ def text(rows: Sequence[Row]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*fields, *details])
     for r, d in zip(rows, found):
-        writer.writerow([*(_plain(getattr(r, f)) for f in fields), *(_plain(d.get(k)) for k in details)])
+        writer.writerow([*map(_plain, operator.attrgetter(*fields)(r)), *(_plain(d.get(k)) for k in details)])
     return out.getvalue()
 
 

@@ -181,7 +181,7 @@ def ratios(rows: Sequence[Row], dataset: str) -> Table | None:
         return None
     lines = [
         *(Line(f"{name}, {words}", tuple(
-            Cell(rounding.outward(v, side, 1), v) for r in found for v in [getattr(r.detail, name)]), "ours")
+            Cell(rounding.outward(v, side, 1), v) for r in found for v in [vars(r.detail)[name]]), "ours")
           for name, side, words in (("maximised", "lower", "from below"), ("certified", "upper", "from above"))),
         Line("ratio", tuple(
             Cell(f"{r.value:.2f}", r.value, None, r.low, r.high) for r in found), "same")]

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from irob.certify.proof.roundoff import WEIGHTED
-from irob.core import layers
+from irob.core import layers, operations
 from irob.core.check import InputError
 from irob.math import rounding
 
@@ -177,7 +177,7 @@ def _transposed(y, kernel, stride, pads, shape):
         return x
     c, o = kernel.shape[2:]
     n, h, w = y.shape[:3]
-    phases = layers.phases(kernel, stride)[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4)
+    phases = operations.phases(kernel, stride)[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4)
     rows, columns = phases.shape[:2]
     edges = ((rows - 1, rows - 1), (columns - 1, columns - 1))
     z = jax.lax.conv_general_dilated(y, phases.reshape(rows, columns, o, -1), (1, 1), edges, dimension_numbers=LAYOUTS)
@@ -205,7 +205,7 @@ def _overlap_add(y, kernel, stride, pads, shape):
     matrices takes four times as long.
     """
     n, h, w, o = y.shape
-    phases = layers.phases(kernel, stride)
+    phases = operations.phases(kernel, stride)
     matrix = phases.reshape(1, 1, -1, o).transpose(0, 1, 3, 2)
     pixels = y.reshape(-1, 1, 1, o)
     z = jax.lax.conv_general_dilated(pixels, matrix, (1, 1), "VALID", dimension_numbers=LAYOUTS)

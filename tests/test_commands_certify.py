@@ -6,10 +6,11 @@ import json
 import pytest
 
 from irob.commands import certify
+from irob.core.config import parse
 from irob.core.evidence import Report
 from irob.report import tables
 
-TINY = {"samples": 6, "steps": 2, "copies": 60, "epsilon": ["0.25,0.5"], "seed": 3}
+TINY = {"samples": 6, "steps": 2, "copies": 60, "epsilon": ["0.25", "0.5"], "seed": 3}
 
 
 @pytest.fixture(scope="module")
@@ -47,5 +48,5 @@ def test_a_second_run_takes_the_pieces_and_ends_in_the_same_rows(done, capsys, m
 
 
 def test_values_come_by_spaces_or_commas():
-    assert certify.split(["crown,dual", "smoothing"]) == ["crown", "dual", "smoothing"]
-    assert certify.split(["0.5,1,", "2"]) == ["0.5", "1", "2"]
+    config = parse(certify.Config, ["--certifier", "crown,dual", "smoothing", "--epsilon=0.5,1,", "2"], prog="p")
+    assert config.certifier == ["crown", "dual", "smoothing"] and config.epsilon == ["0.5", "1", "2"]

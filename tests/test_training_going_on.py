@@ -1,4 +1,4 @@
-"""Runs that go on: averaged weights, fresh images, more epochs, two at once; and what is refused before data are made."""
+"""Runs that go on: averaged weights, fresh images, more epochs, two at once; what is refused before data are made."""
 
 import json
 import subprocess
@@ -136,9 +136,11 @@ def test_an_epoch_is_a_line_unless_told_not_to(key, tmp_path, capsys, monkeypatc
 
 @pytest.mark.parametrize(("argv", "says"), [
     ("--schedule cosin", "did you mean 'cosine'"), ("--classifier smal_cnn", "did you mean 'small_cnn'"),
-    ("--rule sdg", "did you mean 'sgd'"), ("--attack apgd_cee", "did you mean 'apgd_ce'"), ("--init no_such", "no_such"),
-    ("--start nois", "did you mean 'noise'"), ("--norm l3", "did you mean"), ("--average 1", "wanted a decay in [0, 1)"),
-    ("--average nan", "average: got nan"), ("--final-radii 1 -1", "final radii: got -1"), ("--steps 0", "steps: got 0"),
+    ("--rule sdg", "did you mean 'sgd'"), ("--attack apgd_cee", "did you mean 'apgd_ce'"),
+    ("--init no_such", "no_such"), ("--start nois", "did you mean 'noise'"), ("--norm l3", "did you mean"),
+    ("--average 1", "wanted a decay in [0, 1)"), ("--average nan", "average: got nan"),
+    ("--final-radii 1 -1", "final radii: got -1"),
+    ("--steps 0", "steps: got 0"),
     ("--out file/below", "cannot be written"), ("--workdir file/below", "cannot be written"),
     ("--workdir done", "go on with --resume"), ("--workdir done --resume", "other settings"),
     ("--dataset mnist --fresh", "images of its own"), ("--seed 4294967296", "of at most 4294967295"),

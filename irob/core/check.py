@@ -55,6 +55,18 @@ def integer(name: str, value, *, low: int = 0, high: int = 2**31 - 1) -> int:
     return int(v)
 
 
+def instance(name: str, value, kind: type, how: str) -> None:
+    """Raises `InputError` unless `value` is of this kind; how: what makes one.
+
+    >>> instance("threat", "l2", dict, "dict()")
+    Traceback (most recent call last):
+    irob.core.check.InputError: threat: got 'l2' (str), wanted a dict, such as dict()
+    """
+    if not isinstance(value, kind):
+        shown = f"{value!r} ({type(value).__name__})" if isinstance(value, str) else type(value).__name__
+        raise InputError(f"{name}: got {shown}, wanted a {kind.__name__}, such as {how}")
+
+
 def priors(values, count: int, *, tolerance: float = 1e-6) -> np.ndarray:
     """Class probabilities f[count]: non-negative and summing to 1; None means equal."""
     if values is None:

@@ -15,6 +15,7 @@ Bad input ends in one line on stderr and exit status 2, whoever finds it: the pa
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -53,11 +54,38 @@ def parse(config_class: type[Any], argv: Sequence[str], *, prog: str) -> Any:
         allow_abbrev=False,
     )
     parser.add_arguments(config_class, dest="config")
+    argv = _apart(argv, config_class)
     namespace, rest = parser.parse_known_args(list(argv))
     if rest:
         flags = ["--" + f.name.replace("_", "-") for f in dataclasses.fields(config_class)]
         raise unknown("option", rest[0], flags)
     return namespace.config
+
+
+def _apart(argv: Sequence[str], config_class: type[Any]) -> list[str]:
+    """The words of options that take several values, which may be given by spaces or commas; a path stays whole.
+
+    >>> _apart(["--only", "a,b", "c"], dataclasses.make_dataclass("C", [("only", list[str], option([], ""))]))
+    ['--only', 'a', 'b', 'c']
+    """
+    several = {"--" + f.name.replace("_", "-") for f in dataclasses.fields(config_class)
+               if f.default_factory is not dataclasses.MISSING and isinstance(f.default_factory(), list)}
+    apart: list[str] = []
+    flag = ""
+    for word in argv:
+        if word.startswith("--"):
+            flag, equals, word = word.partition("=")
+            apart.append(flag)
+            if not equals:
+                continue
+            if flag not in several:
+                apart[-1] += f"={word}"
+                continue
+        if flag in several and "," in word and not os.path.exists(word):
+            apart += [part for part in word.split(",") if part]
+        else:
+            apart.append(word)
+    return apart
 
 
 def run(main: Callable[[C], None], config_class: type[C], *, prog: str, argv: Sequence[str] | None = None) -> NoReturn:

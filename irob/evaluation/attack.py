@@ -11,6 +11,7 @@ from irob import attacks, classifiers, data, generators
 from irob.core import drawing, keys, registry
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.evidence import Report
+from irob.core.progress import say
 from irob.core.provenance import provenance
 from irob.core.threat import LpBall
 from irob.core.types import Generator
@@ -103,7 +104,11 @@ def run(
     count = integer("samples", samples, low=1) * integer("trials", trials, low=1)
     todo = plans(attack, [samples] * len(attack), protocol, options or {})
     key = keys.from_seed(seed)
-    specs = [classifier] if isinstance(classifier, str) else list(dict.fromkeys(classifier))
+    given = [classifier] if isinstance(classifier, str) else list(classifier)
+    specs = list(dict.fromkeys(given))
+    for s in specs:
+        if given.count(s) > 1:
+            say(f"classifier {s!r}: given {given.count(s)} times, attacked once")
     if not specs:
         raise InputError("classifier: got none, wanted at least one")
     # What a factory made is wrapped when the images' shape is known; shipped weights fail early.
@@ -118,6 +123,8 @@ def run(
             samples = len(test) // trials
             if not samples:
                 raise InputError(f"images: got {len(test)}, wanted at least one for each of {trials} trials")
+            say(f"images: got {len(test)}, fewer than {trials} trials x {count // trials} samples: each trial takes "
+                f"{samples}")
         test = test.take(samples * trials)
         source = generators.load(generator) if latent else None
     else:

@@ -6,7 +6,6 @@ import pathlib
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 
 from irob import classifiers, data
@@ -75,7 +74,7 @@ class TrainingPlan:
         s, extended, old = self.settings, dict(before.get("extended", {})), before.get("epochs", self.settings.epochs)
         if old != s.epochs:
             rates = [schedules.learning_rate(s.schedule, float(s.learning_rate or 0), n, FINE) for n in (old, s.epochs)]
-            alike = np.array_equal(*([float(rate(i)) for i in range(done * FINE)] for rate in rates))
+            alike = all(float(rates[0](i)) == float(rates[1](i)) for i in range(done * FINE))
             how = "as in one run of that length" if alike else (
                 f"until now its schedule {s.schedule} was that of {old}, from here on it is that of {s.epochs}; "
                 "a run of that length from the start ends in other weights")
@@ -174,17 +173,17 @@ def train(
 ) -> Trained:
     """Trains a classifier, measures it, and writes its weights if `out` is given; see `irob.training.train`."""
     keys.require(key)
-    named = Named(examples) if isinstance(examples, str) else examples if isinstance(examples, Named) else None
     if isinstance(examples, str):
         about = {"dataset": examples, **(about or {})}
-    if not named and test is None:
+        examples = Named(examples)
+    if test is None and not isinstance(examples, Named):
         raise InputError("test: got no data set to measure the classifier on, wanted one beside the training data")
-    chosen = plan(method, named.name if named else examples.name, **settings)
+    chosen = plan(method, examples.name, **settings)
     if chosen.settings.fresh:
-        if not named:
+        if not isinstance(examples, Named):
             raise InputError("fresh: got a data set, wanted the name of a generated one, or a source that draws, such "
                              "as irob.training.proxy.Generated")
-        named.drawer()
+        examples.drawer()
     if (out or chosen.settings.export_every) and chosen.start and chosen.start.name not in classifiers.names():
         raise InputError(f"init: got {chosen.start.name!r}, whose weights irob cannot write; leave out `out` and take "
                          "the classifier that is given back")
@@ -193,9 +192,10 @@ def train(
     run = chosen.run(workdir / part, resume, about)  # looks at what stands there, before the data are made
     workdir = writable_folder(workdir)
     out = writable_folder(out) if out else None
-    if named:
-        examples = named.train(keys.named(key, "fresh"), chosen.settings.fresh)
-        test = named.test() if test is None else test
+    if isinstance(examples, Named):
+        test = examples.test() if test is None else test
+        examples = examples.train(keys.named(key, "fresh"), chosen.settings.fresh)
+    assert test is not None  # it was given, or has been loaded
     stage: Stage | None = Stage(chosen.method, sources.of(examples), test, chosen.start)
     done: list[Trained] = []
     while stage is not None:

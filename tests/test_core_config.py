@@ -36,7 +36,8 @@ def test_bad_flags_end_in_one_line(argv, capsys):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("error", [InputError("got 1,\nwanted 2"), FileNotFoundError(2, "No such file", "x")])
+@pytest.mark.parametrize("error", [
+    InputError("got 1,\nwanted 2"), FileNotFoundError(2, "No such file", "x"), MemoryError("Unable to allocate 2 TiB")])
 def test_bad_input_ends_in_one_line(error, capsys):
     def main(c):
         raise error

@@ -101,14 +101,14 @@ def run(
     if not epsilon:
         raise InputError("epsilon: got none, wanted at least one radius")
     radii = sorted({number("epsilon", e, low=0.0, high=np.finfo(np.float32).max) for e in epsilon})
-    count = integer("samples", samples, low=1) * integer("trials", trials, low=1)
+    count = integer("samples x trials", integer("samples", samples, low=1) * integer("trials", trials, low=1))
     todo = plans(attack, [samples] * len(attack), protocol, options or {})
+    for p in todo:
+        if not robustness.latent(p.attack):
+            attacks.build(p.attack, LpBall(norm, 1.0), **p.options)  # what is wrong with it needs no images
     key = keys.from_seed(seed)
     given = [classifier] if isinstance(classifier, str) else list(classifier)
     specs = list(dict.fromkeys(given))
-    for s in specs:
-        if given.count(s) > 1:
-            say(f"classifier {s!r}: given {given.count(s)} times, attacked once")
     if not specs:
         raise InputError("classifier: got none, wanted at least one")
     # What a factory made is wrapped when the images' shape is known; shipped weights fail early.
@@ -123,8 +123,6 @@ def run(
             samples = len(test) // trials
             if not samples:
                 raise InputError(f"images: got {len(test)}, wanted at least one for each of {trials} trials")
-            say(f"images: got {len(test)}, fewer than {trials} trials x {count // trials} samples: each trial takes "
-                f"{samples}")
         test = test.take(samples * trials)
         source = generators.load(generator) if latent else None
     else:
@@ -143,6 +141,11 @@ def run(
     starts = [p for p in todo if robustness.latent(p.attack) and p.options.get("initialisation", "code") == "code"]
     if starts and source is not None and test.z is not None and not dataset.endswith("_gen"):
         drawing.belong(source, test.x, test.y, test.z)  # before anything is attacked or written
+    for s in specs:
+        if given.count(s) > 1:
+            say(f"classifier {s!r}: given {given.count(s)} times, attacked once")
+    if samples * trials < count:
+        say(f"images: got fewer than --trials {trials} times --samples {count // trials}: each trial takes {samples}")
     pieces = Pieces(folder, resume)
     rows, warnings = [], []
     for name, model in models.items():

@@ -19,12 +19,21 @@ from irob.generators import affine
 from irob.training import classifier
 from irob.training.fit import LOCK, alone
 from irob.training.methods import standard
-from irob.training.run import Named
+from irob.training.named import Named
+from irob.training.proxy import Generated
 from irob.training.source import Batch
-from tests.test_training_run import toy, train
+from tests import test_training_run
+from tests.test_training_run import net, toy
 from train import adv
 
 G = affine.build(key=jax.random.key(1), latent_dim=3, num_classes=2, image_shape=(2, 2, 1))
+
+
+F = net()  # one, so that all trainings share the compiled attack
+
+
+def train(*args, **more):
+    return test_training_run.train(*args, **{"init": F, **more})
 
 
 def log(workdir):
@@ -64,13 +73,13 @@ def test_the_average_is_what_is_given_back_logged_and_gone_on_with(key, tmp_path
 
 def test_fresh_images_come_in_every_epoch_and_again_after_a_kill(key, tmp_path, monkeypatch):
     seen, named = [], Named("mnist_gen", 32, {"generator": G})
-    draw = training.run.Generated.batches
+    draw = Generated.batches
 
     def watched(self, key, epoch, size):
         made = draw(self, key, epoch, size)
         return lambda step: (seen.append(made(step).x), made(step))[1]
 
-    monkeypatch.setattr(training.run.Generated, "batches", watched)
+    monkeypatch.setattr(Generated, "batches", watched)
     whole = train("standard", tmp_path / "whole", key, data=named, fresh=True)
     assert len(seen) == 3 * 4 and len({x.tobytes() for x in seen}) == 12
     assert whole.recipe["fresh"] is True
@@ -145,6 +154,7 @@ def test_an_epoch_is_a_line_unless_told_not_to(key, tmp_path, capsys, monkeypatc
     ("--workdir done", "go on with --resume"), ("--workdir done --resume", "other settings"),
     ("--dataset mnist --fresh", "images of its own"), ("--seed 4294967296", "of at most 4294967295"),
     ("--epochs 99999999999999999999", "epochs: got 99999999999999999999"), ("--momentum 2", "momentum: got 2"),
+    ("--count 0", "count: got 0"),
     ("--generator acgan_mnits --fresh", "did you mean 'acgan_mnist'"), ("--memory much", "memory: got 'much'"),
 ])
 def test_what_needs_no_data_is_refused_before_they_are_made(argv, says, tmp_path, capsys, monkeypatch):

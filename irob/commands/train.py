@@ -66,7 +66,7 @@ def work(name: str, config: Any) -> None:
     from irob import training
     from irob.core import keys, memory
     from irob.training import settings
-    from irob.training.run import Named
+    from irob.training.named import Named
 
     given = vars(config)
     files, own = Files(**{k: given[k] for k in FILES}), {k: v for k, v in given.items() if k not in FILES}

@@ -104,15 +104,15 @@ def run(main: Callable[[C], None], config_class: type[C], *, prog: str, argv: Se
     except MemoryError as e:
         _refuse(prog, f"too large for the memory: {e}; take fewer images, or limit it with --memory")
     except KeyboardInterrupt:
-        withdraw()
         print(f"{prog}: interrupted; the same command with --resume goes on", file=sys.stderr)
         sys.exit(130)
+    finally:
+        withdraw()
     sys.exit(0)
 
 
 def _refuse(prog: str, why: object) -> NoReturn:
-    """One line, and no empty folder."""
-    withdraw()
+    """One line."""
     print(f"{prog}: {' '.join(str(why).split())}", file=sys.stderr)
     sys.exit(2)
 

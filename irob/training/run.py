@@ -8,19 +8,19 @@ from typing import Any
 import jax
 import optax
 
-from irob import classifiers, data
+from irob import classifiers
 from irob.core import keys, provenance
 from irob.core.check import InputError, number, unknown, writable_folder
 from irob.core.progress import say, tell
 from irob.core.threat import LpBall, Threat
-from irob.core.types import Classifier, Dataset, Generator
+from irob.core.types import Classifier, Dataset
 from irob.training import classifier as training
 from irob.training import schedule as schedules
 from irob.training import settings as known
 from irob.training import source as sources
 from irob.training.fit import Run, alone, begun, recorded
 from irob.training.method import Method, Stage
-from irob.training.proxy import Generated
+from irob.training.named import Named
 from irob.training.settings import Settings
 from irob.training.source import Source
 
@@ -83,32 +83,6 @@ class TrainingPlan:
                 extended.setdefault(str(done), old)
         if extended:
             recipe["extended"] = extended
-
-
-@dataclasses.dataclass(frozen=True)
-class Named:
-    """A data set by name, loaded when all else has been checked.
-
-    count: only the first so many training images.  options: of the data set, such as generator or data_dir.
-    """
-
-    name: str
-    count: int | None = None
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def train(self, key: jax.Array, fresh: bool) -> Dataset | Source:
-        """What to train on; fresh: drawn anew in every epoch, by this key."""
-        if not fresh:
-            return data.load(self.name, "train", count=self.count, **self.options)
-        return Generated(key, self.drawer(), self.count or data.count(self.name), name=self.name)
-
-    def test(self) -> Dataset:
-        """What to measure on."""
-        return data.load(self.name, "test", **self.options)
-
-    def drawer(self) -> Generator:
-        """The generator of the data set; raises `InputError` where its images are not drawn."""
-        return data.drawer(self.name, self.options.get("generator", ""), self.options.get("resize", ""))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,8 +167,8 @@ def train(
     workdir = writable_folder(workdir)
     out = writable_folder(out) if out else None
     if isinstance(examples, Named):
-        test = examples.test() if test is None else test
-        examples = examples.train(keys.named(key, "fresh"), chosen.settings.fresh)
+        named, examples = examples, examples.train(keys.named(key, "fresh"), chosen.settings.fresh)
+        test = named.test() if test is None else test
     assert test is not None  # it was given, or has been loaded
     stage: Stage | None = Stage(chosen.method, sources.of(examples), test, chosen.start)
     done: list[Trained] = []

@@ -99,22 +99,16 @@ def run(main: Callable[[C], None], config_class: type[C], *, prog: str, argv: Se
         if NO_CACHE not in given:
             cache.keep()
         main(config)
-    except (InputError, OSError) as e:
-        _refuse(prog, e)
-    except MemoryError as e:
-        _refuse(prog, f"too large for the memory: {e}; take fewer images, or limit it with --memory")
+    except (InputError, OSError, MemoryError) as e:
+        large = f"too large for the memory: {e}; take fewer images, or limit it with --memory"
+        print(f"{prog}: {' '.join((large if isinstance(e, MemoryError) else str(e)).split())}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; the same command with --resume goes on", file=sys.stderr)
         sys.exit(130)
     finally:
         withdraw()
     sys.exit(0)
-
-
-def _refuse(prog: str, why: object) -> NoReturn:
-    """One line."""
-    print(f"{prog}: {' '.join(str(why).split())}", file=sys.stderr)
-    sys.exit(2)
 
 
 def to_json(config: Any) -> str:

@@ -41,7 +41,7 @@ def main() -> None:
         print(f"python -m irob: {unknown('verb', verb, verbs())}", file=sys.stderr)
         sys.exit(2)
     door = importlib.import_module(f"{PACKAGE}.{verbs()[verb]}")
-    if not hasattr(door, "Config"):  # a verb with verbs of its own
+    if "Config" not in vars(door):  # a verb with verbs of its own
         door.main(sys.argv[2:])
     else:
         run(door.main, door.Config, prog=f"python -m irob {verb}", argv=sys.argv[2:])

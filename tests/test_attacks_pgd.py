@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from irob import attacks
-from irob.attacks.search.ascent import ascend, odds
+from irob.attacks.search.ascent import AscentPlan, ascend, odds
 from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.threat import LpBall

@@ -1,5 +1,6 @@
 """What a user of biggan128-release.pt does: two commands to Table 2 and the ImageNet10 half of Table 3."""
 
+import itertools
 import json
 import signal
 import subprocess
@@ -13,10 +14,9 @@ import pytest
 from irob import data, generators
 from irob.core import keys, memory
 from irob.core.check import InputError
-from irob.evaluation import costs, estimate, pieces, presets, trained
-from irob.evaluation.presets import PRESETS
+from irob.evaluation import estimate, pieces, trained
 from irob.generators import biggan
-from irob.report import published
+from irob.report import published, sections
 from irob.training import settings
 
 # The commands of the README on the sizes of a test: what they are made of is all there, each part a little.
@@ -25,14 +25,14 @@ import sys
 from irob.core import compile
 options = compile.options()
 compile.options = lambda: {**options, "xla_backend_optimization_level": 0}
-from irob.evaluation import costs, trained
-from irob.evaluation.presets import Attack
-costs.IMAGENET10["quick"].update(codes=1, neighbours=3, natural=10, chunk=4, attacks=(
-    Attack("pgd", 4, {"steps": 2}), Attack("in_distribution", 2, {"steps": 1, "search": "adaptive"})))
+from irob.evaluation import trained
+from irob.report.sections import classifiers, constants, samples
+Attack = classifiers.Attack
+classifiers.IMAGENET10["quick"] = classifiers.Sizes(
+    10, 1, (Attack("pgd", 4, {"steps": 2}), Attack("in_distribution", 2, {"steps": 1, "search": "adaptive"})), chunk=4)
+constants.IMAGENET10["quick"] = constants.Sizes(codes=1, neighbours=3, trials=1)
+samples.Samples.sizes = lambda self, preset, dataset: samples.Sizes(10, 1)
 trained.SIZES["quick"] = (10, 1, 10)
-from irob.evaluation import report
-report.GRID = 1
-report.grid.__defaults__ = (1,)
 from irob.__main__ import main
 main()
 """
@@ -185,11 +185,14 @@ def test_the_papers_settings():
     paper = published.settings("imagenet10_gen")
     assert (paper.codes, paper.neighbours, paper.alpha, paper.scale) == (500, 1000, 0.15, 1)
     assert max(paper.lipschitz) == 14.9 and len(paper.lipschitz) == len(paper.names) == 10
-    chosen = costs.fitted(presets.preset("paper"), "paper", "imagenet10_gen")
-    assert (chosen.codes, chosen.neighbours, chosen.radius, chosen.limits.certified) == (500, 1000, 0.5, 0)
-    for name in PRESETS:
-        assert costs.fitted(PRESETS[name], name, "mnist_gen") is PRESETS[name]
-        assert name in trained.SIZES and name in costs.IMAGENET10
+    of = {s.name: s for s in sections.named(sections.names())}
+    chosen = of["constants"].sizes("paper", "imagenet10_gen")
+    assert (chosen.codes, chosen.neighbours, chosen.radius) == (500, 1000, 0.5)
+    assert of["limits"].sizes("paper", "imagenet10_gen").codes.certified == 0
+    assert [s.name for s in sections.default("imagenet10_gen")] == ["classifiers", "samples", "constants"]
+    for preset, section in itertools.product(("quick", "standard", "paper"), of.values()):
+        assert section.sizes(preset, "mnist_gen") is section.presets[preset]
+        assert section.sizes(preset, "imagenet10_gen") and preset in trained.SIZES
     given = settings.paper(settings.Searching(learning_rate=0.3), "imagenet10_gen")
     assert (given.learning_rate, given.classifier, given.weight_decay, given.steps) == (0.3, "big_cnn", 2e-4, 10)
     given = settings.paper(settings.Searching(), "mnist_gen")

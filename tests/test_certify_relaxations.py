@@ -11,7 +11,7 @@ from scipy import optimize
 
 from irob import certify, classifiers
 from irob.certify import crown, zonotope
-from irob.certify.proof import backward, envelope, regions
+from irob.certify.proof import backward, envelope, regions, roundoff
 from irob.certify.proof.functionals import Rows
 from irob.core import compile, layers
 from irob.core.layers import (

@@ -10,6 +10,7 @@ from scipy import stats
 
 from irob import certify, classifiers
 from irob.certify import smoothing
+from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.threat import LpBall
 from irob.math import noise
@@ -104,12 +105,12 @@ def test_predict_is_the_binomial_test():
 
 def test_votes_are_exact_and_do_not_depend_on_chunks():
     certifier, x = build(samples=333), np.random.default_rng(1).uniform(size=(5, 2, 2, 1)).astype(np.float32)
-    whole = certifier._votes(THREE, x, (333, 50), 1000, "")
+    whole = certifier._votes(THREE, x, (333, 50), Work(1000))
     assert (whole[0].sum(-1) == 333).all() and (whole[1].sum(-1) == 50).all()
     for chunk in (7, 64):
-        for a, b in zip(whole, certifier._votes(THREE, x, (333, 50), chunk, "")):
+        for a, b in zip(whole, certifier._votes(THREE, x, (333, 50), Work(chunk))):
             np.testing.assert_array_equal(a, b)
-    for a, b in zip(whole, certifier._votes(THREE, x[:2], (333, 50), None, "")):
+    for a, b in zip(whole, certifier._votes(THREE, x[:2], (333, 50), Work())):
         np.testing.assert_array_equal(a[:2], b)
     # by hand: the same noise, counted in numpy
     k = jax.random.fold_in(jax.random.fold_in(certifier.key, 0), 1)  # first vote, example 1

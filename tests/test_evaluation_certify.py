@@ -17,7 +17,7 @@ from irob.core.types import Dataset
 from irob.evaluation import certified, robustness
 from irob.evaluation.certify import Plan, evaluate
 from irob.evaluation.pieces import Pieces
-from irob.report import certificates, figures, tables
+from irob.report import certificates, figures, html, tables
 
 W = np.array([1.0, 2.0, -1.0, 0.5]) / 2.5  # |w| = 1
 KERNEL = jnp.asarray(np.stack([-W, W], axis=1), jnp.float32)
@@ -199,7 +199,7 @@ def test_table_figure_and_files(smooth):
     assert rest == pytest.approx(high - low) and low <= high
     assert any("confidence 0.999" in note for note in table.notes)
     assert figures.png(certificates.figure(rows))[:4] == b"\x89PNG"
-    page = certificates.page(Report(tuple(rows), {"seed": 1}))
+    page = html.page(Report(tuple(rows), {"seed": 1}), certificates.blocks(rows), head=False)
     assert "<svg" in page and "certified" in page and "line smoothed" in page
     far, _ = rows_of(data.take(8), [SMOOTH], epsilons=[1.0])
     (note,) = [n for n in certificates.notes(far) if "--copies" in n]

@@ -17,20 +17,28 @@ from irob.core import weights
 from irob.core.check import InputError
 from irob.core.evidence import Report, Row
 from irob.core.types import Classifier, Dataset
-from irob.evaluation import codes, limits, pieces, presets, report
+from irob.evaluation import codes, limits, pieces, report, section
 from irob.math.confidence import clopper_pearson
-from irob.report import files, tables
+from irob.report import files, sections, tables
+from irob.report.sections import classifiers as classified
+from irob.report.sections import constants, label, samples
+from irob.report.sections import limits as limited
 
 SHAPE = (4, 4, 1)
 STRETCH = 0.08
-TINY = presets.Preset(
-    codes=3, neighbours=8, lipschitz_trials=2, natural=60, trials=1,
-    attacks=(presets.Attack("pgd", 20, {"steps": 3}), presets.Attack("in_distribution", 10, {"steps": 5})),
-    checkpoints=1, checkpoint_natural=30,
-    checkpoint_attacks=(presets.Attack("pgd", 10, {"steps": 3}), presets.Attack("in_distribution", 10, {"steps": 5})),
-    limits=codes.Plan(sampled=6, ascent=12, certified=6, compared=3, pilot=3, neighbours=8, radii=(0.1,),
-                      epsilons=(0.02, 0.05)), fresh=300, labels=200, kept=50, chunk=10, epsilons=(0.02, 0.05),
-    label_epsilons=(0.02, 0.05))
+EPSILONS = (0.02, 0.05)
+PGD, INSIDE = (lambda n: classified.Attack("pgd", n, {"steps": 3})), (
+    lambda n: classified.Attack("in_distribution", n, {"steps": 5}))
+TINY = {
+    "label": label.Sizes(images=200, kept=50, epsilons=EPSILONS),
+    "classifiers": classified.Sizes(
+        60, 1, (PGD(20), INSIDE(10)), checkpoints=1, checkpoint_natural=30, checkpoint_attacks=(PGD(10), INSIDE(10)),
+        chunk=10, epsilons=EPSILONS),
+    "limits": limited.Sizes(codes.Plan(sampled=6, ascent=12, certified=6, compared=3, pilot=3, neighbours=8,
+                                       radii=(0.1,), epsilons=EPSILONS), 300, 60),
+    "samples": samples.Sizes(60, 2),
+    "constants": constants.Sizes(codes=3, neighbours=8, trials=2, epsilons=EPSILONS),
+}
 
 
 def linear(variables, x):
@@ -55,15 +63,28 @@ def _matrix(seed):
     return jax.random.normal(jax.random.key(seed), (3, 16))
 
 
-def measure(toys, folder=None, preset=TINY, key=0):
+def measure(toys, folder=None, key=0):
+    """The sections "classifiers" and "constants" of a report on values, without names."""
     g, h, data = toys
-    omitted, clock, kept = [], report.Clock(), pieces.Pieces(folder)
-    rows, pictures = report.measure(
-        jax.random.key(key), preset, generators={"acgan": g, "gan": h},
-        models={"toy_adv": Classifier(_matrix(0), linear, 3, SHAPE, name="a")},
-        checkpoints={"toy_adv@1": Classifier(_matrix(5), linear, 3, SHAPE, name="b")},
-        test=data, pieces=kept, clock=clock, omitted=omitted)
-    return rows, pictures, omitted, kept
+    kept, given = pieces.Pieces(folder), {"toy_adv": Classifier(_matrix(0), linear, 3, SHAPE, name="a")}
+    along = {"toy_adv@1": Classifier(_matrix(5), linear, 3, SHAPE, name="b")}
+    chosen = sections.named(["classifiers", "constants"])
+    plan = section.ReportPlan(chosen, generator="acgan", dataset="toy", unconditional="gan", seed=key)
+    context = section.Context(plan, g, data, kept, section.Clock())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classified.Classifiers, "_models", lambda self, context: (given, []))
+        patch.setattr(classified, "_along", lambda names, count: (along, []))
+        patch.setattr(classified.weights, "sha256", lambda folder: "")
+        patch.setattr(classified.classifiers, "resolve", lambda name: name)
+        patch.setattr(constants, "present", lambda names, kind: (list(names), []))
+        patch.setattr(constants.generators, "load", lambda name: h)
+        patch.setattr(constants.weights, "resolve", lambda name: name)
+        rows, found = (), {}
+        for s in chosen:
+            found[s.name] = s.measure(dataclasses.replace(context, rows=rows), TINY[s.name])
+            rows += found[s.name].rows
+    blocks = [b for s in chosen for b in s.blocks(rows, found[s.name].pictures)]
+    return list(rows), blocks, [n for f in found.values() for n in f.notes], kept
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +108,9 @@ def test_bounds_come_from_the_constants_and_do_not_certify(measured):
     alpha, source = limits.measured_alpha(rows)
     assert "toy_adv on 60 images" in source
     found = tables.select(rows, tables.BOUND, protocol="default", measured=True, family="overall")
-    assert [r.detail["epsilon"] for r in found] == list(TINY.epsilons)
+    assert [r.detail["epsilon"] for r in found] == list(EPSILONS)
     for r in found:
-        grown = [min(TINY.radius, r.detail["epsilon"] / STRETCH)] * 3  # r L = 0.04 fails at 0.05
+        grown = [min(0.5, r.detail["epsilon"] / STRETCH)] * 3  # r L = 0.04 fails at 0.05
         assert r.value == pytest.approx(intrinsic_robustness_upper_from_radius(alpha, grown, delta=0.001), rel=1e-3)
         assert r.detail["proviso"] is (r.detail["epsilon"] < 0.04)
     assert not any(r.certified for r in tables.select(rows, tables.BOUND))
@@ -125,13 +146,17 @@ def test_accuracy_above_the_limit_is_a_discovery(measured):
 
 
 def test_the_rows_pass_the_laws_and_make_a_page(measured, tmp_path):
-    rows, pictures = measured[:2]
+    rows, blocks = measured[:2]
     whole = Report(tuple(rows), {"seed": 0})
     whole.check()
-    paths = files.write(tmp_path, whole, generator="acgan", pictures=pictures)
-    assert paths[-1].read_text().count("<svg") == len(TINY.epsilons) + 1  # and the curves over epsilon
-    assert {"table1.tex", "table3.tex", "figure1.png", "figure2.svg"} <= {p.name for p in tmp_path.iterdir()}
-    assert set(pictures["pairs"]) == {"clean", "PGD", "in-dist."}
+    paths = files.write(tmp_path, report.Outcome(whole, tuple(blocks), (), ()))
+    assert paths[-1].read_text().count("<svg") == len(EPSILONS) + 1  # and the curves over epsilon
+    assert {"table1.tex", "table3.tex", "curves.png", "figure2.svg"} <= {p.name for p in tmp_path.iterdir()}
+    assert set(pairs(blocks)) == {"clean", "PGD", "in-dist."}
+
+
+def pairs(blocks):
+    return next(b.strips for b in blocks if b.strips)
 
 
 def test_checkpoints_are_in_figure_2_only(measured):
@@ -142,9 +167,9 @@ def test_checkpoints_are_in_figure_2_only(measured):
 
 def test_the_same_again_comes_from_pieces(measured, toys):
     rows, _, _, kept, folder = measured
-    again, pictures, _, reused = measure(toys, folder)
+    again, blocks, _, reused = measure(toys, folder)
     assert again == rows and reused.computed == 0 and reused.reused == kept.computed
-    assert np.array_equal(pictures["pairs"]["PGD"], measured[1]["pairs"]["PGD"])
+    assert np.array_equal(pairs(blocks)["PGD"], pairs(measured[1])["PGD"])
 
 
 def test_another_seed_is_another_report(measured, toys):
@@ -158,15 +183,34 @@ def test_data_without_codes_leave_out_the_latent_attack(measured, toys):
 
 
 def test_what_is_not_shipped_is_said(tmp_path):
-    omitted = []
-    generators_there = report.present(["no_such_generator"], "generator", omitted)
-    assert generators_there == [] and "no_such_generator" in omitted[0]
+    there, notes = section.present(["no_such_generator"], "generator")
+    assert there == [] and "no_such_generator" in notes[0]
 
 
 def test_presets_are_known_by_name():
+    of = {s.name: s for s in sections.named(sections.names())}
     with pytest.raises(InputError, match="did you mean 'quick'"):
-        presets.preset("quik")
-    assert presets.preset("paper").codes == 1000 and presets.preset("paper").attacks[0].images == 10_000
+        of["label"].sizes("quik", "mnist_gen")
+    paper = {name: s.sizes("paper", "mnist_gen") for name, s in of.items()}
+    assert paper["constants"].codes == 1000 and paper["classifiers"].attacks[0].images == 10_000
+    assert all(set(s.presets) == {"quick", "standard", "paper"} for s in of.values())
+
+
+def test_a_section_of_ones_own_is_on_the_page(folders, tmp_path, capsys):
+    """Nothing of it stands in irob: it is named, and measured, shown and written as the others are."""
+    generator, _ = folders
+    config = report_door.Config(out=str(tmp_path), generator=generator, dataset="mnist_gen",
+                                sections=["tests/outside/brightness.py:build", "samples"])
+    report_door.main(config)
+    page = (tmp_path / "report.html").read_text()
+    assert page.index("Figure 1.") < page.index("Brightness") < page.index("All of it.") < page.index("not of light")
+    assert "mean" in (tmp_path / "brightness.tex").read_text() and "Brightness" in capsys.readouterr().out
+    with pytest.raises(InputError, match="seed 13"):
+        report_door.main(dataclasses.replace(config, seed=13, out=str(tmp_path / "other")))
+    with pytest.raises(InputError, match="did you mean 'limits'"):
+        sections.named(["limit"])
+    with pytest.raises(InputError, match=r"wanted an irob.evaluation.section.Section"):
+        sections.named(["tests/outside/brightness.py:no_section"])
 
 
 @pytest.fixture
@@ -185,7 +229,8 @@ def folders(toys, tmp_path_factory, monkeypatch):
 def test_the_report_door_writes_everything_twice_the_same(folders, tmp_path, monkeypatch, capsys):
     """Names in, files out: `python -m irob report` on a toy generator and an untrained network."""
     generator, net = folders
-    monkeypatch.setitem(presets.PRESETS, "quick", TINY)
+    for name, s in ((s.name, type(s)) for s in sections.named(sections.names())):
+        monkeypatch.setattr(s, "presets", {"quick": TINY[name]})
     first, again = (report_door.Config(out=str(tmp_path / out), generator=generator, unconditional="", classifier=[net],
                                         certified="")
                     for out in ("a", "b"))

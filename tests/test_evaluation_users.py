@@ -9,6 +9,7 @@ import pytest
 
 from irob import classifiers
 from irob.__main__ import main as door
+from irob.core import registry
 from irob.core.check import InputError
 from irob.evaluation import users
 from irob.report import leaderboard
@@ -109,7 +110,7 @@ def test_a_users_own_attack_by_its_file(place, monkeypatch, capsys):
     ("--classifier absent.py:make", "there is no file 'absent.py'"),
     ("--classifier mine_of_test:functoin", "did you mean 'function'"),
     ("--classifier mine_of_test:three", "got int, wanted a function"),
-    ("--classifier mine_of_test:fails", "factory fails: RuntimeError: no weights"),
+    ("--classifier mine_of_test:fails", "fails: RuntimeError: no weights"),
     ("--classifier mine_of_test:nothing", "got NoneType"),
     ("--classifier mine_of_test:matrix", "logits of shape (2, 2)"),
     ("--classifier mine_of_test:function --images absent.npz", "absent.npz"),
@@ -128,7 +129,7 @@ def test_labels_that_the_classifier_does_not_have(place, monkeypatch, capsys):
 
 
 def test_a_changed_model_is_not_taken_for_the_old_one(place):
-    one, two = (users.load(f"mine_of_test:{n}", users.make(f"mine_of_test.py:{n}"), (2, 2, 1))
+    one, two = (users.load(f"mine_of_test:{n}", registry.made(f"mine_of_test.py:{n}", kind="classifier"), (2, 2, 1))
                 for n in ("function", "shifted"))
     assert one.name.split()[1] != two.name.split()[1]
     with pytest.raises(InputError, match="takes images"):

@@ -110,7 +110,6 @@ def test_a_flat_generator(key):
 
 @pytest.mark.parametrize("bad", [
     {"radius": 0.0}, {"radius": np.nan}, {"steps": 0}, {"restarts": -1}, {"z": np.zeros((2, 5))}, {"y": 1},
-    {"chunk": 0},
 ], ids=str)
 def test_bad_input(key, curved, bad):
     given = {"z": np.ones((2, 6)), "y": 0, "radius": 0.5, **bad}

@@ -109,7 +109,7 @@ def nan(variables, z, y):
 @pytest.mark.parametrize("bad", [
     {"z": np.zeros((2, 5))}, {"z": np.zeros(6)}, {"z": np.zeros((0, 6))}, {"z": np.full((2, 6), np.nan)},
     {"y": 2}, {"y": -1}, {"y": [0, 1, 0]}, {"y": 0.5}, {"radius": 0.0}, {"radius": -1.0}, {"radius": np.nan},
-    {"neighbours": 0}, {"neighbours": 2.5}, {"directions": "sphere"}, {"chunk": 0}, {"key": 0},
+    {"neighbours": 0}, {"neighbours": 2.5}, {"directions": "sphere"}, {"key": 0},
 ], ids=str)
 def test_bad_input(key, bent, bad):
     given = {"key": key, "z": np.zeros((2, 6)), "y": 0, "radius": 0.5, "neighbours": 3, **bad}

@@ -13,7 +13,8 @@ from scipy import special, stats
 
 from irob.core.check import InputError
 from irob.core.evidence import Report, Row
-from irob.report import figures, files, latex, published, summary, table3, tables, text
+from irob.evaluation.report import Outcome
+from irob.report import figures, files, latex, published, sections, summary, table3, tables, text
 
 EPSILONS = (1.0, 2.0, 3.0)
 
@@ -92,7 +93,8 @@ def folder(tmp_path_factory):
                 "pairs": {kind: rng.random((3, 28, 28, 1)) for kind in ("clean", "PGD", "in-dist.")}}
     out = tmp_path_factory.mktemp("report")
     report = Report(ROWS, {"seed": 0, "time": "2026-01-02T03:04:05+00:00", "device": {"platform": "cpu"}})
-    files.write(out, report, generator="acgan_mnist", pictures=pictures, discoveries=["a < b & c"], omitted=["no d"])
+    blocks = [b for s in sections.named(sections.names()) for b in s.blocks(ROWS, pictures)]
+    files.write(out, Outcome(report, tuple(blocks), ("a < b & c",), ("no d",)))
     return out
 
 

@@ -46,7 +46,7 @@ SMALL = 8  # the second size of a piece is an eighth of the chunk
 
 @value("version", "steps", "queries")
 class AutoAttack(Ensemble):
-    """The ensemble; see `build`."""
+    """The ensemble of attacks; `build` explains its fields."""
 
     threat: ImageThreat
     version: str
@@ -60,7 +60,7 @@ class AutoAttack(Ensemble):
 
     @property
     def black_boxes(self) -> tuple[str, ...]:
-        """Those of them that do not differentiate the classifier."""
+        """Members of the ensemble that read the logits alone, by name."""
         return tuple(name for name, attack in self.members().items() if not attack.needs_gradient)
 
     def members(self) -> dict[str, Attack]:

@@ -35,7 +35,10 @@ TINY = 1e-8  # a step of length 0 counts as this long, so that 0 / 0 draws towar
 
 @value("steps", "targets", "restarts")
 class FAB(Attack):
-    """The attack; see `build`.  targets: how many wrong classes are tried one by one, 0 for the untargeted attack."""
+    """FAB; `build` explains its fields.
+
+    targets: how many wrong classes are tried one by one, 0 for the untargeted attack.
+    """
 
     threat: ImageThreat
     alpha_max: jax.Array | float

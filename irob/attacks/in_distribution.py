@@ -30,7 +30,7 @@ import numpy as np
 
 from irob.attacks.referee import margin
 from irob.attacks.search.ascent import odds
-from irob.attacks.search.inversion import METHODS, InversionPlan, invert
+from irob.attacks.search.inversion import INITIALISATIONS, METHODS, InversionPlan, invert, require
 from irob.attacks.search.lagrangian import adaptive, binary
 from irob.attacks.search.walk import BLOCK, Ground, walk
 from irob.core.check import InputError, integer, number, unknown
@@ -44,7 +44,7 @@ CHOICES = {
     "search": ("metric", "adaptive", "binary"),
     "loss": ("margin", "ce"),
     "distance": ("l2", "l2_squared"),
-    "initialisation": ("code", "inversion"),
+    "initialisation": INITIALISATIONS,
     "inversion": METHODS,
 }
 PROTOCOLS: dict[str, dict[str, Any]] = {
@@ -110,7 +110,7 @@ _NUMBERS = ("learning_rate", "damping", "penalty", "noise", "inversion_learning_
     "protocol",
 )
 class InDistribution(Attack):
-    """The attack; see `build`."""
+    """A search for the nearest misclassified image of a generator; `build` explains its fields."""
 
     threat: ManifoldBall
     learning_rate: jax.Array | float
@@ -137,7 +137,7 @@ class InDistribution(Attack):
 
     @property
     def needs_codes(self) -> bool:  # type: ignore[override]
-        """Unless the images are inverted."""
+        """Whether it starts from the codes: unless the images are inverted."""
         return self.initialisation == "code"
 
     @property
@@ -147,13 +147,7 @@ class InDistribution(Attack):
 
     def require(self, x: np.ndarray, z: np.ndarray | None) -> None:
         """Raises `InputError` unless the codes are there where they are needed and the generator draws such images."""
-        shape, d = tuple(self.generator.image_shape), self.generator.latent_dim
-        if x.shape[1:] != shape:
-            raise InputError(f"images: got {x.shape[1:]}, the generator draws {shape}")
-        if z is not None and z.shape[1:] != (d,):
-            raise InputError(f"codes z: got shape {z.shape}, wanted ({len(x)}, {d})")
-        if z is None and self.initialisation == "code":
-            raise InputError('codes z: got none, wanted those of x; pass z or use initialisation="inversion"')
+        require(self.generator, x, z, inversion=self.initialisation == "inversion")
 
     def perturb(self, key: jax.Array, classifier: Classifier, x: jax.Array, y: jax.Array, *, z=None) -> Proposal:
         """x: f[H,W,C], y: i[], z: f[d] -> x_adv f[restarts,H,W,C] = g(z_adv, y), z_adv f[restarts,d]."""

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob.attacks.referee import margin
-from irob.attacks.search.inversion import InversionPlan, invert
+from irob.attacks.search.inversion import INITIALISATIONS, InversionPlan, invert, require
 from irob.attacks.search.walk import BLOCK, Ground, refreshed
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.promises import Attack
@@ -25,24 +25,12 @@ from irob.core.threat import ImageThreat, ManifoldBall
 from irob.core.types import Classifier, Generator, Proposal, value
 from irob.math import balls
 
-INITIALISATIONS = ("code", "inversion")
 REACH = 1.5  # a walk looks this much farther than epsilon: a success outside is pulled in by the next walk
-
-
-def require(generator: Generator, x: np.ndarray, z: np.ndarray | None, *, inversion: bool) -> None:
-    """Raises `InputError` unless the codes are there where they are needed and the generator draws such images."""
-    shape, d = tuple(generator.image_shape), generator.latent_dim
-    if x.shape[1:] != shape:
-        raise InputError(f"images: got {x.shape[1:]}, the generator draws {shape}")
-    if z is not None and z.shape[1:] != (d,):
-        raise InputError(f"codes z: got shape {z.shape}, wanted ({len(x)}, {d})")
-    if z is None and not inversion:
-        raise InputError('codes z: got none, wanted those of x; pass z or use initialisation="inversion"')
 
 
 @value("initialisation", "steps", "walks", "restarts", "inversion_restarts", "inversion_steps", "latent_radius")
 class Manifold(Attack):
-    """The attack; see `build`."""
+    """Walks on the image manifold; `build` explains its fields."""
 
     threat: ManifoldBall
     step_size: jax.Array | float
@@ -61,7 +49,7 @@ class Manifold(Attack):
 
     @property
     def needs_codes(self) -> bool:  # type: ignore[override]
-        """Unless the images are inverted."""
+        """Whether it starts from the codes: unless the images are inverted."""
         return self.initialisation == "code"
 
     def require(self, x: np.ndarray, z: np.ndarray | None) -> None:

@@ -20,10 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from irob.attacks.manifold import INITIALISATIONS, require
 from irob.attacks.referee import margin
 from irob.attacks.search.ascent import odds
-from irob.attacks.search.inversion import InversionPlan, invert
+from irob.attacks.search.inversion import INITIALISATIONS, InversionPlan, invert, require
 from irob.attacks.search.walk import BLOCK, nearer
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.promises import Attack
@@ -37,7 +36,7 @@ KEEP = ("first", "nearest")
 
 @value("latent_norm", "keep", "initialisation", "steps", "restarts", "inversion_restarts", "inversion_steps")
 class OnManifold(Attack):
-    """The attack; see `build`.  eta: None where the threat is a latent ball, which has its own."""
+    """Adam ascent in a ball of codes; `build` explains its fields.  eta: None where the threat is a latent ball."""
 
     threat: Threat
     eta: jax.Array | float | None
@@ -54,7 +53,7 @@ class OnManifold(Attack):
 
     @property
     def needs_codes(self) -> bool:  # type: ignore[override]
-        """Unless the images are inverted."""
+        """Whether it starts from the codes: unless the images are inverted."""
         return self.initialisation == "code"
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from irob.attacks.referee import margin
 from irob.attacks.search.ascent import STARTS, AscentPlan, ascend, odds
@@ -31,7 +32,10 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 
 @value("steps", "restarts", "start", "best", "loss", "protocol")
 class PGD(Attack):
-    """The attack; see `build`.  scaled: whether the step follows the radius; a leaf, so that both share a program."""
+    """Projected gradient descent; `build` explains its fields.
+
+    scaled: whether the step follows the radius; a leaf, so that both share a program.
+    """
 
     threat: ImageThreat
     step_size: jax.Array | float
@@ -44,7 +48,7 @@ class PGD(Attack):
     scaled: jax.Array | bool = False
 
     def at(self, strength: jax.Array | float) -> "PGD":
-        """At another radius, with the step that belongs to it."""
+        """This attack at another radius, with the step that belongs to it."""
         step_size = REACH * strength / self.steps if self.scaled else self.step_size
         return dataclasses.replace(self, threat=self.threat.at(strength), step_size=step_size)
 
@@ -57,7 +61,7 @@ class PGD(Attack):
             if self.loss == "margin":
                 goal = margin(logits, y)
             else:
-                goal = -jax.nn.log_softmax(logits)[y] if paper else odds(logits, y)
+                goal = optax.softmax_cross_entropy_with_integer_labels(logits, y) if paper else odds(logits, y)
             return goal, margin(logits, y)
 
         def published(gradient):

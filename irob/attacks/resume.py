@@ -25,7 +25,7 @@ ARRAYS = ("broken", "distance", "margin", "x_adv")
 
 @dataclasses.dataclass
 class Table:
-    """What is known of n examples; see `opened`.
+    """What an ensemble has found so far of n examples; `opened` makes it.
 
     broken: i[n], 0 if misclassified from the start, 1 + s if stage s broke it, -1 if nothing did.
     x_adv: f[n,H,W,C], what broke it, else the image of largest margin; distance: f[n], from x.

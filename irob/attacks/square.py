@@ -31,7 +31,7 @@ TINY = 1e-12
 
 @value("steps", "restarts", "p_init")
 class Square(Attack):
-    """The attack; see `build`."""
+    """Random search by square windows; `build` explains its fields."""
 
     threat: ImageThreat
     steps: int

@@ -48,7 +48,7 @@ RUNS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Warning:
-    """code: see the table above.  message: one line for a reader.  count of `of` examples show it."""
+    """What was seen on `count` of `of` examples.  code: of the table above.  message: one line for a reader."""
 
     code: str
     message: str

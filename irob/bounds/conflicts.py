@@ -178,7 +178,7 @@ def joined(parts: Sequence[Edges]) -> Edges:
         return parts[0]
     if not parts:
         return Edges(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int16))
-    i, j, level = (np.concatenate([getattr(p, name) for p in parts]) for name in ("i", "j", "level"))
+    i, j, level = (np.concatenate(a) for a in zip(*((p.i, p.j, p.level) for p in parts)))
     return Edges(i, j, level, all(p.all for p in parts))
 
 

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob.core import batch, check, compile, layers, registry
+from irob.core.batch import Work
 from irob.core.evidence import Certificate
 from irob.core.promises import LayerCertifier, ModelCertifier
 from irob.core.threat import Threat
@@ -69,7 +70,7 @@ def build(name: str, **options) -> LayerCertifier | ModelCertifier:
 
 
 def run(
-    certifier, classifier: Classifier, x, y, threat: Threat, *, chunk: int | None = None, label: str = ""
+    certifier: LayerCertifier | ModelCertifier, classifier: Classifier, x, y, threat: Threat, *, work: Work = Work()
 ) -> Certificate:
     """Certifies every example in chunks, under float32 matrix products.
 
@@ -80,8 +81,7 @@ def run(
         classifier: made of explicit layers, or able to list them.
         x: f[n,H,W,C] in [0,1].  y: i[n] in [0, num_classes).
         threat: epsilon at least 0.
-        chunk: examples at a time; by default the certifier's own.  Memory grows with it, not with n.
-        label: shown with the progress; an empty one shows nothing.
+        work: its chunk is examples at a time, by default the certifier's own; memory grows with it, not with n.
 
     Returns:
         Certificate of numpy arrays.  certified: margin above 1e-5 (1 + max |f(x)|), hence rightly classified in the
@@ -101,15 +101,15 @@ def run(
     _instances(classifier, threat)
     certifier.meets(threat.validate(), method(certifier))
     if isinstance(certifier, ModelCertifier):
-        return certifier.run(classifier, x, y, threat, chunk=chunk, label=label)
-    found, _ = _stream(certifier, classifier, x, y, threat, None, chunk, label)
+        return certifier.run(classifier, x, y, threat, work=work)
+    found, _ = _stream(certifier, classifier, x, y, threat, None, work)
     margin, certified, prediction = found
     return Certificate(margin, certified, None, prediction, method(certifier))
 
 
 def radius(
-    certifier, classifier: Classifier, x, y, threat: Threat, *, steps: int = 12, chunk: int | None = None,
-    label: str = "",
+    certifier: LayerCertifier | ModelCertifier, classifier: Classifier, x, y, threat: Threat, *, steps: int = 12,
+    work: Work = Work(),
 ) -> Certificate:
     """The largest epsilon that is certified for every example, by bisection of [0, high]; certified where above 0.
 
@@ -134,7 +134,7 @@ def radius(
     certifier.meets(threat.validate(), method(certifier))
     check.number("epsilon", threat.strength, low=0.0, open_low=True)
     steps = check.integer("steps", steps, low=1)
-    (margin, certified, prediction), reach = _stream(certifier, classifier, x, y, threat, steps, chunk, label)
+    (margin, certified, prediction), reach = _stream(certifier, classifier, x, y, threat, steps, work)
     return Certificate(margin, certified, reach, prediction, method(certifier))
 
 
@@ -149,7 +149,7 @@ def method(certifier) -> str:
     return type(certifier).__name__ if file.startswith("_") else file
 
 
-def _stream(certifier, classifier, x, y, threat, steps, chunk, label):
+def _stream(certifier, classifier, x, y, threat, steps, work):
     """((margin, certified, prediction), radius or None) of all examples."""
     check.images(x, y, num_classes=classifier.num_classes)
     x, y = np.asarray(x, np.float32), np.asarray(y, np.int32)
@@ -160,14 +160,14 @@ def _stream(certifier, classifier, x, y, threat, steps, chunk, label):
     walked = layers.of(classifier)
     # What the certifier does not know is said here, before anything is compiled.
     jax.eval_shape(certifier.margin, walked, x[0], y[0], threat)
-    chunk = check.integer("chunk", certifier.chunk if chunk is None else chunk, low=1)
     number = (int, float, np.number)
     certifier, threat = jax.tree.map(
         lambda a: jnp.asarray(a, jnp.float32) if isinstance(a, number) else a, (certifier, threat))
     certifier, walked = jax.device_put((certifier, walked))
     with jax.default_matmul_precision("float32"):
         found, reach, finite = batch.stream(
-            lambda _, x, y: _chunk(certifier, walked, x, y, threat, steps), x, y, chunk=chunk, label=label)
+            lambda _, x, y: _chunk(certifier, walked, x, y, threat, steps), x, y,
+            chunk=work.chunk or certifier.chunk, label=work.label)
     if not finite.all():
         first = int(np.argmin(finite))
         raise check.InputError(f"logits: got NaN or infinity on clean image {first}, wanted finite numbers")

@@ -18,7 +18,7 @@ from irob.core.types import value
 
 @value("steps", "inner", "through", "chunk")
 class Crown(FreeSlopes):
-    """See `build`."""
+    """Linear relaxation with free slopes; `build` explains its fields."""
 
     name = "crown"
     parallel = False

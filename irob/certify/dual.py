@@ -181,7 +181,7 @@ def margins(given, of: Region, y: jax.Array, inner, losses=None) -> jax.Array:
 
 @value("bounded")
 class Dual(LayerCertifier):
-    """See `build`."""
+    """The dual-network bound; `build` explains its fields."""
 
     bounded: bool = True
 

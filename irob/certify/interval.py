@@ -18,7 +18,7 @@ from irob.core.types import value
 
 @value()
 class Interval(LayerCertifier):
-    """See `build`."""
+    """Boxes pushed forward through the layers."""
 
     chunk = 32
 

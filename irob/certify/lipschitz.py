@@ -22,6 +22,7 @@ import numpy as np
 
 from irob.certify.proof import float64
 from irob.core import batch, check, layers
+from irob.core.batch import Work
 from irob.core.evidence import Certificate
 from irob.core.promises import ModelCertifier
 from irob.core.threat import Threat
@@ -31,12 +32,12 @@ from irob.math.operator_norm import UNIT, gamma, lengths
 
 @dataclasses.dataclass(frozen=True)
 class Lipschitz(ModelCertifier):
-    """See `build`."""
+    """Certificates by global Lipschitz constants."""
 
     chunk = 1000
 
-    def run(self, classifier: Classifier, x, y, threat: Threat, *, chunk: int | None = None, label: str = ""):
-        """As `certify.run`, on the host, with the certified radius of every example.
+    def run(self, classifier: Classifier, x, y, threat: Threat, *, work: Work = Work()):
+        """Certifies every example on the host, with its certified radius; arguments as of `certify.run`.
 
         Returns:
             Certificate of numpy arrays in float64.  margin: the lower bound over the ball.  radius: in the threat's
@@ -54,11 +55,11 @@ class Lipschitz(ModelCertifier):
         if classifier.image_shape is not None and x.shape[1:] != tuple(classifier.image_shape):
             raise check.InputError(f"images: got {x.shape[1:]}, the classifier wants {tuple(classifier.image_shape)}")
         walked = float64.supported(layers.of(classifier), "lipschitz")
-        chunk = check.integer("chunk", self.chunk if chunk is None else chunk, low=1)
         slopes = constants(walked, classifier.num_classes)
         if threat.norm == "linf":
             slopes = slopes * (math.sqrt(math.prod(x.shape[1:])) * (1 + 4 * UNIT))
-        parts = [_margins(walked, x[s], y[s], slopes, float(threat.strength)) for s in batch.slices(len(y), chunk)]
+        parts = [_margins(walked, x[s], y[s], slopes, float(threat.strength))
+                 for s in batch.slices(len(y), work.chunk or self.chunk)]
         margin, radius, prediction = (np.concatenate(a) for a in zip(*parts))
         return Certificate(margin, margin > 0, radius, prediction, "lipschitz")
 

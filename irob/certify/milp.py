@@ -26,6 +26,7 @@ from scipy import optimize, sparse
 from irob.certify.proof import backward, envelope, roundoff
 from irob.certify.proof.functionals import AFFINE, Rows
 from irob.core import check, compile, layers
+from irob.core.batch import Work
 from irob.core.evidence import Certificate
 from irob.core.progress import progress
 from irob.core.promises import ModelCertifier
@@ -39,7 +40,7 @@ LARGEST = 20_000  # units
 
 @dataclasses.dataclass(frozen=True)
 class Milp(ModelCertifier):
-    """See `build`."""
+    """The exact minimum by mixed-integer programming; `build` explains its fields."""
 
     exact: int | None
     seconds: float
@@ -47,8 +48,8 @@ class Milp(ModelCertifier):
     norms = ("l1", "linf")
     otherwise = "crown takes l2, which is not linear"
 
-    def run(self, classifier, x, y, threat: Threat, *, chunk=None, label: str = "") -> Certificate:
-        """As `certify.run`; `chunk` changes nothing.
+    def run(self, classifier, x, y, threat: Threat, *, work: Work = Work()) -> Certificate:
+        """Certifies one example after the other; arguments as of `certify.run`, and chunks change nothing.
 
         Raises:
             InputError: a layer that is neither affine nor ReLU; a network too large; logits that are not finite.
@@ -63,7 +64,7 @@ class Milp(ModelCertifier):
         margins: list[float] = []
         guesses: list[int] = []
         with jax.default_matmul_precision("float32"):
-            for image, label_ in progress(list(zip(x, y, strict=True)), total=len(y), label=label):
+            for image, label_ in progress(list(zip(x, y, strict=True)), total=len(y), label=work.label):
                 relaxed = jax.tree.map(np.asarray, _relaxed(walked, image, label_, ball))
                 if not np.isfinite(relaxed.logits).all():
                     raise check.InputError(f"logits: got NaN or infinity on clean image {len(margins)}, wanted finite "

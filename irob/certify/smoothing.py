@@ -24,6 +24,7 @@ import numpy as np
 from scipy.special import bdtrc, ndtr, ndtri
 
 from irob.core import batch, check, compile, keys, memory
+from irob.core.batch import Work
 from irob.core.check import InputError, integer, number
 from irob.core.evidence import Certificate
 from irob.core.promises import ModelCertifier
@@ -39,7 +40,7 @@ CALL = 16384  # forward passes in one call from the host, about
 
 @value("samples", "selection", "confidence", "convert")
 class Smoothing(ModelCertifier):
-    """The certifier; see `build`."""
+    """Randomized smoothing; `build` explains its fields."""
 
     key: jax.Array | None
     sigma: jax.Array | float
@@ -62,32 +63,31 @@ class Smoothing(ModelCertifier):
         """The l2 radius where all samples agree: sigma Phi^-1((1 - confidence)^(1/samples))."""
         return float(self._radius(clopper_pearson(self.samples, self.samples, self.confidence, "lower")))
 
-    def certify(self, classifier: Classifier, x, *, chunk: int | None = None, label: str = ""):
-        """CERTIFY: classes i[n], -1 where it abstains, and l2 radii f[n], 0 there.  chunk: noisy copies at a time."""
-        selected, estimated = self._votes(classifier, x, (self.selection, self.samples), chunk, label)
+    def certify(self, classifier: Classifier, x, *, work: Work = Work()):
+        """CERTIFY: classes i[n], -1 where it abstains, and l2 radii f[n], 0 there."""
+        selected, estimated = self._votes(classifier, x, (self.selection, self.samples), work)
         chosen = selected.argmax(-1)
         hits = np.take_along_axis(estimated, chosen[:, None], -1)[:, 0]
         p = clopper_pearson(hits, self.samples, self.confidence, "lower")
         sure = p > 0.5
         return np.where(sure, chosen, ABSTAIN), np.where(sure, self._radius(np.where(sure, p, 0.5)), 0.0)
 
-    def predict(self, classifier: Classifier, x, *, chunk: int | None = None, label: str = "") -> np.ndarray:
+    def predict(self, classifier: Classifier, x, *, work: Work = Work()) -> np.ndarray:
         """PREDICT: classes i[n] that are those of g with probability >= confidence, -1 where it abstains."""
-        (votes,) = self._votes(classifier, x, (self.samples,), chunk, label)
+        (votes,) = self._votes(classifier, x, (self.samples,), work)
         second, first = np.sort(votes, axis=-1)[:, -2:].T
         # two-sided binomial test at 1/2, whose tails are alike: 2 Pr[Bin(first + second, 1/2) >= first]
         level = np.minimum(1.0, 2 * bdtrc(first - 1.0, first + second, 0.5))
         return np.where(level <= 1 - self.confidence, votes.argmax(-1), ABSTAIN)
 
-    def run(self, classifier: Classifier, x, y, threat: Threat, *, chunk: int | None = None, label: str = ""):
+    def run(self, classifier: Classifier, x, y, threat: Threat, *, work: Work = Work()):
         """CERTIFY of every example against a threat set.
 
         Args:
             classifier: logits of one image.
             x: f[n,H,W,C] in [0,1].  y: i[n] in [0, num_classes).
             threat: the ball; l2, or with `convert` any.
-            chunk: noisy copies at a time; 256 on the CPU, 4096 elsewhere; fewer where they do not fit.
-            label: shown with the progress; an empty one shows nothing.
+            work: its chunk is noisy copies at a time, by default 256 on the CPU, 4096 elsewhere, or what fits.
 
         Returns:
             Certificate of numpy arrays.  margin: a lower bound over the ball of Pr[y] - max_k Pr[k] under noise,
@@ -101,7 +101,7 @@ class Smoothing(ModelCertifier):
         check.images(x, y, num_classes=classifier.num_classes)
         # What an l2 radius certifies in another norm: |d|_2 <= |d|_1 and |d|_2 <= sqrt(size) |d|_inf.
         factor = 1 / math.sqrt(math.prod(np.shape(x)[1:])) if threat.norm == "linf" else 1.0
-        predicted, radius = self.certify(classifier, x, chunk=chunk, label=label)
+        predicted, radius = self.certify(classifier, x, work=work)
         right = predicted == np.asarray(y)
         epsilon = float(threat.strength)
         reach = radius * factor * (1 - INEXACT)
@@ -124,20 +124,20 @@ class Smoothing(ModelCertifier):
         return (f"smoothing (sigma {float(self.sigma):g}, {self.samples} samples, "
                 f"confidence {self.confidence:g} per example)")
 
-    def _votes(self, classifier, x, samples: tuple[int, ...], chunk, label) -> list[np.ndarray]:
+    def _votes(self, classifier, x, samples: tuple[int, ...], work: Work) -> list[np.ndarray]:
         """i[n,K] for each of the votes, whose noise is independent."""
         keys.require(self.key)
         check.images(x)
         if classifier.image_shape is not None and np.shape(x)[1:] != tuple(classifier.image_shape):
             raise InputError(f"images: got {np.shape(x)[1:]}, the classifier wants {tuple(classifier.image_shape)}")
         x = np.asarray(x, np.float32)
-        most = fitting(classifier, x.shape[1:], chunk)
+        most = fitting(classifier, x.shape[1:], work.chunk)
         sigma, classifier = jnp.asarray(self.sigma, jnp.float32), jax.device_put(classifier)
         together = _together(len(x), max(CALL, most) // sum(samples))
         with jax.default_matmul_precision("float32"):
             votes = batch.stream(
                 lambda index, x: _call(self.key, classifier, sigma, index, x, samples=samples, most=most),
-                x, chunk=together, label=label)
+                x, chunk=together, label=work.label, start=work.start)
         for found, wanted in zip(votes, samples):
             if not np.all(found.sum(-1) == wanted):
                 first = int(np.argmax(found.sum(-1) != wanted))
@@ -147,9 +147,7 @@ class Smoothing(ModelCertifier):
 
 def fitting(classifier: Classifier, shape: tuple[int, ...], chunk: int | None) -> int:
     """Noisy copies at a time: what is fast, or fewer where the memory does not hold them."""
-    if chunk is None:
-        chunk = 256 if jax.default_backend() == "cpu" else 4096
-    most = integer("chunk", chunk, low=1)
+    most = chunk or (256 if jax.default_backend() == "cpu" else 4096)
     return max(1, memory.together(classifier, jnp.zeros(shape), budget=memory.available(), most=most))
 
 

@@ -22,7 +22,7 @@ from irob.core.types import value
 
 @value("steps", "inner", "through", "chunk")
 class Zonotope(FreeSlopes):
-    """See `build`."""
+    """Zonotopes with free slopes; `build` explains its fields."""
 
     name = "zonotope"
     parallel = True

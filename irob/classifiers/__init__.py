@@ -4,7 +4,8 @@
     logits = f(x)                      # x: f[H,W,C] in [0,1] -> f[K]; vmap it over a batch
     f = wrap(model, image_shape=(28, 28, 1))          # Linen, NNX, Equinox, PyTorch, a function, a list of models
 
-Adding one is adding a file with `build(num_classes, image_shape) -> Linen module` that takes `train=False`.
+Adding one is adding a file with `build(num_classes, image_shape) -> Architecture`, a Linen module of
+`irob.classifiers.net` that takes `train=False`.
 """
 
 import inspect
@@ -57,8 +58,7 @@ def build(
     module = make(num_classes, image_shape, **options)
     if variables is None:
         variables = module.init(keys.require(key), jnp.zeros((1, *image_shape)))
-    described = module.describe() if hasattr(module, "describe") else None
-    return Classifier(variables, module, num_classes, image_shape, described, name)
+    return Classifier(variables, module, num_classes, image_shape, module.describe(), name)
 
 
 def load(name_or_path) -> Classifier:
@@ -76,8 +76,7 @@ def load(name_or_path) -> Classifier:
     options = config.get("options", {})
     wanted = jax.eval_shape(
         lambda: build(name, config["num_classes"], shape, key=jax.random.key(0), **options).variables)
-    flat = {"/".join(str(p.key) for p in path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(wanted)[0]}
-    weights.match(weights.flatten(variables), flat, source=str(folder))
+    weights.match(weights.flatten(variables), weights.flatten(wanted), source=str(folder))
     return build(name, config["num_classes"], shape, variables=jax.tree.map(jnp.asarray, variables), **options)
 
 
@@ -106,8 +105,8 @@ def save(folder, classifier: Classifier, config: dict[str, Any] | None = None, *
         raise InputError(f"classifier {classifier.name!r}: only the architectures {', '.join(names())} can be saved")
     about = {"kind": "classifier", "architecture": classifier.name, "num_classes": classifier.num_classes,
              "image_shape": list(classifier.image_shape or ())}
-    if hasattr(classifier.module, "options"):
-        about["options"] = classifier.module.options()
+    if options := classifier.module.options():
+        about["options"] = options
     return weights.save(folder, classifier.variables, {**about, **(config or {})}, half=half)
 
 

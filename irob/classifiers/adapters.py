@@ -232,6 +232,5 @@ def _function(variables) -> Callable:
 
 def _is(model, package: str, kind: str) -> bool:
     """isinstance without an import: a model of a package exists only where the package has been imported."""
-    found = getattr(sys.modules.get(package), kind, None)
-    return found is not None and isinstance(model, found)
+    return package in sys.modules and isinstance(model, vars(sys.modules[package])[kind])
 

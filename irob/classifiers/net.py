@@ -75,7 +75,19 @@ def uniform(fan_in: int):
 _CONV_INIT = {"he_in": he_normal_in, "he_out": he_normal_out}
 
 
-class Net(nn.Module):
+class Architecture(nn.Module):
+    """A registered architecture: a Linen module that says what it is made of."""
+
+    def options(self) -> dict:
+        """What `build` was given, for the description of saved weights."""
+        return {}
+
+    def describe(self) -> tuple[str, ...] | None:
+        """The kinds of the explicit layers; None where there are none."""
+        return None
+
+
+class Net(Architecture):
     """x f[n,H,W,C] in [0,1] -> logits f[n,K].  Inference mode unless `train`, which needs rngs={"dropout": key}."""
 
     plan: tuple[Step, ...]

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from irob.classifiers.net import Architecture
 from irob.core.check import InputError
 from irob.core.layers import Dense, Flatten, GroupSort
 from irob.core.types import Classifier
@@ -32,7 +33,7 @@ WIDTHS = (128, 64)
 Layers = dict[str, dict[str, jax.Array]]
 
 
-class OneLipschitz(nn.Module):
+class OneLipschitz(Architecture):
     """x f[n,H,W,C] -> logits f[n,K], 1-Lipschitz from l2 to l2 but for rounding.
 
     project: make the matrices orthogonal in every forward pass; otherwise they are taken as they are.

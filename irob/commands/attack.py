@@ -58,7 +58,7 @@ def main(config: Config) -> None:
         report = attack.run(
             classifier=config.classifier, dataset=config.dataset, attack=config.attack, epsilon=config.epsilon,
             norm=config.norm, protocol=config.protocol, resize=config.resize,
-            options={name: getattr(config, name) for name in OPTIONS}, samples=config.samples, trials=config.trials,
+            options={name: vars(config)[name] for name in OPTIONS}, samples=config.samples, trials=config.trials,
             generator=config.generator, data_dir=config.data_dir, images=config.images, examine=config.examine,
             seed=config.seed, folder=folder / "pieces", resume=config.resume)
     board = leaderboard.table(report.rows)

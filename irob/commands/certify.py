@@ -51,7 +51,7 @@ def main(config: Config) -> None:
         raise InputError("epsilon: got none, wanted at least one radius")
     folder = writable_folder(config.out)
     from irob.evaluation import certified
-    from irob.report import certificates, csv, figures, text
+    from irob.report import certificates, csv, figures, html, text
 
     with memory.limited(config.memory):
         report, each = certified.run(
@@ -61,11 +61,12 @@ def main(config: Config) -> None:
                      "confidence": config.confidence, "convert": config.convert},
             samples=config.samples, generator=config.generator, data_dir=config.data_dir, seed=config.seed,
             folder=folder / "pieces", resume=config.resume)
-    figure = certificates.figure(report.rows)
+    (block,) = certificates.blocks(report.rows)
     write_atomically(folder / "certify.json", report.to_json())
     write_atomically(folder / "certify.csv", csv.text(report.rows))
     write_atomically(folder / "examples.csv", certificates.examples(each))
-    write_atomically(folder / "certify.png", figures.png(figure))
-    write_atomically(folder / "certify.svg", figures.svg(figure))
-    write_atomically(folder / "certify.html", certificates.page(report))
+    write_atomically(folder / "certify.png", figures.png(block.figure))
+    write_atomically(folder / "certify.svg", figures.svg(block.figure))
+    write_atomically(folder / "certify.html", html.page(
+        report, [block], title="What is certain, and what an attack leaves", head=False, command="certify"))
     print(text.render(certificates.table(report.rows)))

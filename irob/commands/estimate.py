@@ -46,7 +46,6 @@ def main(config: Config) -> None:
     from irob.evaluation import estimate
     from irob.evaluation.memory import peak_mib
     from irob.evaluation.pieces import Pieces
-    from irob.evaluation.report import sha256
     from irob.report import csv, published, text
 
     automatic = config.radius == "auto"
@@ -76,7 +75,7 @@ def main(config: Config) -> None:
             key, generator, plan, dataset=dataset, name=config.generator, pieces=pieces, label=config.generator)
     record = provenance(
         seed=config.seed, settings=dataclasses.asdict(config), matmul_precision="float32", peak_memory_mib=peak_mib(),
-        weights={config.generator: sha256(weights.resolve(config.generator))})
+        weights={config.generator: weights.sha256(weights.resolve(config.generator))})
     report = Report(found.rows, record)
     report.check()
     arrays = io.BytesIO()

@@ -102,7 +102,7 @@ def fetched(layout: str, config: Source) -> tuple[str, str]:
     from irob.generators.importers import download
 
     room = registry.module(importers.PACKAGE, layout, kind="layout", function="convert")
-    urls = getattr(room, "DOWNLOAD", {})
+    urls = vars(room).get("DOWNLOAD", {})
     if not urls:
         raise InputError(f"download: layout {layout!r} has no published address; pass --source FILE")
     found = {name: str(download.fetch(url, config.cache)) for name, url in urls.items()}

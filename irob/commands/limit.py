@@ -46,7 +46,6 @@ def main(config: Config) -> None:
     from irob.evaluation import coupled, label_limit, label_lower
     from irob.evaluation.memory import peak_mib
     from irob.evaluation.pieces import Pieces
-    from irob.evaluation.report import sha256
     from irob.report import csv, figures, label, text
     from irob.report import label_limit as shown
 
@@ -72,7 +71,7 @@ def main(config: Config) -> None:
         judge = dataclasses.replace(classifiers.load(config.judge), name=config.judge) if config.judge else None
         given = coupled.shipped(generator) if config.coupling == "auto" else config.coupling
         coupling = coupled.load(given, generator) if given else None
-        used = {v: sha256(weights.resolve(v)) for v in (config.generator, config.judge, given) if v}
+        used = {v: weights.sha256(weights.resolve(v)) for v in (config.generator, config.judge, given) if v}
     folder = writable_folder(config.out)
     pieces = Pieces(folder / "pieces", config.resume)
     with memory.limited(config.memory):

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from irob.core.check import InputError, number, unknown, writable_folder
+from irob.core.check import InputError, number, writable_folder
 from irob.core.config import option
 
 
@@ -18,8 +18,9 @@ class Config:
     dataset: str = option("", "data set whose test images are classified; default: the one that --generator draws")
     resize: str = option("", "to 32x32 (BigGAN): area (default), nearest (as published) or bilinear")
     data_dir: str = option("", "folder of the data set's files, for real data")
-    sections: list[str] = option([], "what to measure: constants (Tables 1, 2), classifiers (Table 3), limits (both "
-                                 "sides); default: all, of ImageNet10 without limits, which take hours")
+    sections: list[str] = option([], "what to measure: label (label robustness, both sides), classifiers (Table 3), limits "
+                                 "(error-region robustness), samples, constants (Tables 1, 2), or one's own "
+                                 "package.module:build; default: all, of ImageNet10 without label and limits")
     alpha: float | None = option(None, "natural risk of the limits; default: the paper's, 0.015, for ImageNet10 0.15")
     confidence: float = option(0.95, "of every certified end of a limit")
     certified: str = option("lipgan_mnist", "a second generator for the limits, one whose constant is certified")
@@ -32,47 +33,34 @@ class Config:
 def main(config: Config) -> None:
     """Checks names and folder, computes, writes, and says where the page is."""
     from irob import data
-    from irob.core import keys, memory, weights
-    from irob.evaluation import attack, costs, presets, report
-    from irob.report import comparison, files, label, limits, published, table3, tables, text
+    from irob.core import keys, memory
+    from irob.evaluation import attack, report
+    from irob.evaluation.section import ReportPlan
+    from irob.report import files, published, sections, text
 
-    chosen = presets.preset(config.preset)
     memory.parse(config.memory or "1")
+    keys.from_seed(config.seed)
     if config.dataset:
         data.takes(config.dataset)
     dataset = config.dataset or attack.drawn("", config.generator)[0]
-    chosen = costs.fitted(chosen, config.preset, dataset)
-    sections = config.sections or (costs.SECTIONS if dataset == "imagenet10_gen" else report.SECTIONS)
+    chosen = sections.named(config.sections) if config.sections else sections.default(dataset)
     alpha = published.settings(dataset).alpha if config.alpha is None else config.alpha
-    keys.from_seed(config.seed)
     for name, value in (("alpha", alpha), ("confidence", config.confidence)):
         if not 0 < number(name, value) < 1:
             raise InputError(f"{name}: got {value:g}, wanted a number in (0, 1)")
-    if config.unconditional != Config.unconditional:  # a default may be missing, one that was asked for may not
-        weights.resolve(config.unconditional)
-    if config.certified and config.certified != Config.certified:
-        weights.resolve(config.certified)
-    for name in config.sections:
-        if name not in report.SECTIONS:
-            raise unknown("section", name, report.SECTIONS)
     # The default ones to compare with are of generated MNIST.
     others = {name: value if dataset == "mnist_gen" or value != getattr(Config, name) else ""
               for name in ("unconditional", "certified") for value in [getattr(config, name)]}
+    plan = ReportPlan(
+        chosen, config.preset, config.generator, dataset, tuple(config.classifier), alpha=alpha,
+        confidence=config.confidence, seed=config.seed, data_dir=config.data_dir, resize=config.resize,
+        assume_gaussian=config.assume_gaussian, **others)
     folder = writable_folder(config.out)
     with memory.limited(config.memory):
-        outcome = report.run(
-            chosen, generator=config.generator, models=config.classifier, dataset=dataset, data_dir=config.data_dir,
-            resize=config.resize, seed=config.seed, folder=folder / "pieces", resume=config.resume, sections=sections,
-            alpha=alpha, confidence=config.confidence, assume_gaussian=config.assume_gaussian, train=config.preset,
-            **others)
-    paths = files.write(
-        folder, outcome.report, generator=config.generator, pictures=outcome.pictures,
-        discoveries=outcome.discoveries, omitted=outcome.omitted)
-    rows = outcome.report.rows
-    shown = [*(label.table(rows, d) for d in label.datasets(rows)),
-             *(limits.ladder(rows, d) for d in limits.datasets(rows)), comparison.comparison_table(rows)]
-    for table in (tables.table1(rows, config.generator), table3.table3(rows), *shown):
-        if table:
-            print(text.render(table), end="\n\n")
+        outcome = report.run(plan, folder=folder, resume=config.resume, shown=lambda part: files.page(folder, part))
+    paths = files.write(folder, outcome)
+    for block in outcome.blocks:
+        if block.table and not block.part:
+            print(text.render(block.table), end="\n\n")
     print("\n".join([*outcome.discoveries, *outcome.omitted]))
     print(f"{paths[-1]}")

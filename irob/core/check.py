@@ -11,6 +11,7 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -77,6 +78,18 @@ def priors(values, count: int, *, tolerance: float = 1e-6) -> np.ndarray:
     if not (np.all(p >= 0) and abs(p.sum() - 1.0) <= tolerance):
         raise InputError(f"priors: got {np.round(p, 6).tolist()} with sum {p.sum():g}, wanted values >= 0 with sum 1")
     return p
+
+
+def integers(of: Any, *names: str, low: int = 0) -> None:
+    """`integer` of the named fields of a value; "_" is shown as a space."""
+    for name in names:
+        integer(name.replace("_", " "), vars(of)[name], low=low)
+
+
+def numbers(of: Any, *names: str, **limits: Any) -> None:
+    """`number` of the named fields of a value, within the limits that it takes."""
+    for name in names:
+        number(name.replace("_", " "), vars(of)[name], **limits)
 
 
 BOXES = ((-1.0, 1.0), (0.0, 255.0))  # of pixels, where they are not [0, 1]

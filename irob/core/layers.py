@@ -14,6 +14,7 @@ Layer values are for models that must be walked through, as certifiers do: froze
 
 import functools
 import math
+import typing
 from typing import Any
 
 import jax
@@ -88,7 +89,7 @@ def _conv(x, kernel, stride, sides):
 
 @_conv.defjvp
 def _conv_jvp(stride, sides, primals, tangents):
-    """The same derivative, written so that its transpose, the gradient, is a convolution with an HWIO kernel.
+    """The derivative of `_conv`, written so that the gradient is a convolution with an HWIO kernel.
 
     JAX transposes a convolution by reading the kernel as HWOI.  XLA's CPU back end has a fast path for HWIO alone,
     and rewrites other layouts to it only outside of loops: inside one, as in PGD, the same gradient took 590 ms
@@ -225,6 +226,8 @@ class Conv:
 class ReLU:
     """x -> max(x, 0)."""
 
+    slope = 0.0  # below 0, where `LeakyReLU` has one of its own
+
     def __call__(self, x: jax.Array) -> jax.Array:
         return jax.nn.relu(x)
 
@@ -326,7 +329,7 @@ class Clip:
 
 @value("shape")
 class Reshape:
-    """The same numbers in another shape, last axis fastest."""
+    """An array in another shape, last axis fastest."""
 
     shape: tuple[int, ...]
 
@@ -352,7 +355,7 @@ def run(layers: tuple[Any, ...], x: jax.Array) -> jax.Array:
 
 
 class OfClass:
-    """The `module` of a generator made from layers: g(z, y) runs those of class y.
+    """The `module` of a generator made from layers: g(z, y) runs the layers of class y.
 
     variables: one tuple of layers whose arrays have the classes as their first axis, or, for `shared`, as they are.
     """
@@ -436,6 +439,14 @@ def _misfit(layer: Any, shape: tuple[int, ...]) -> str:
     return "" if fits else what + (" on an image f[h,w,c]" if images else "")
 
 
+@typing.runtime_checkable
+class Layered(typing.Protocol):
+    """What can list its explicit layers: a user's module too, which knows nothing of irob."""
+
+    def to_layers(self, *given: Any) -> tuple[Any, ...]:
+        """The layers: of a classifier's module given (variables), of a generator's (variables, y), of a stage ()."""
+
+
 def of_generator(generator: Generator, y: int) -> tuple[Any, ...]:
     """The explicit layers of class y of a generator, from the code f[d] to the image, stages included.
 
@@ -445,7 +456,7 @@ def of_generator(generator: Generator, y: int) -> tuple[Any, ...]:
         InputError: the generator or a stage is an opaque function.
     """
     for part in (generator.module, *generator.stages):
-        if not hasattr(part, "to_layers"):
+        if not isinstance(part, Layered):
             name = getattr(part, "__name__", type(part).__name__)
             raise InputError(f"generator: got {name}, which lists no layers; wanted a module and stages with to_layers")
     parts = generator.module.to_layers(generator.variables, y)
@@ -461,6 +472,6 @@ def of(classifier: Classifier) -> tuple[Any, ...]:
     """
     if classifier.module is run:
         return classifier.variables
-    if hasattr(classifier.module, "to_layers"):
+    if isinstance(classifier.module, Layered):
         return classifier.module.to_layers(classifier.variables)
     raise InputError("classifier: got an opaque function, wanted layers; build it with classifiers.from_layers")

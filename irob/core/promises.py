@@ -79,11 +79,11 @@ class Searcher(Promise):
 
     @property
     def generator(self) -> Generator:
-        """That of the threat."""
+        """The generator of the threat."""
         return self.threat.generator
 
     def at(self, strength: jax.Array | float) -> Self:
-        """The same attack at another strength of its threat; it is not built again, and no program is compiled again.
+        """This attack at another strength of its threat; nothing is built or compiled again.
 
         What scales with the strength, such as a step, is scaled by the attack's own `at`.
         """
@@ -121,7 +121,7 @@ class Ensemble(Searcher):
 
     @property
     def black_boxes(self) -> tuple[str, ...]:
-        """Those of `names` that do not differentiate the classifier."""
+        """Members of `names` that do not differentiate the classifier."""
         return ()
 
     @abc.abstractmethod
@@ -171,11 +171,11 @@ class ModelCertifier(Certifier):
 
     @abc.abstractmethod
     def run(
-        self, classifier: Classifier, x, y, threat: Threat, *, chunk: int | None = None, label: str = ""
+        self, classifier: Classifier, x, y, threat: Threat, *, work: Work = Work()
     ) -> Certificate:
         """The certificates of all examples.
 
         Args:
             x: f[n,H,W,C] in [0,1].  y: i[n].
-            chunk: examples at a time, or what else the certifier counts.  label: of the progress.
+            work: its chunk is examples at a time, or what else the certifier counts.
         """

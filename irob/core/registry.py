@@ -18,6 +18,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from irob.core.check import InputError, unknown
 
@@ -27,9 +28,8 @@ def names(package: str, function: str = "build") -> tuple[str, ...]:
     """The modules of a package that define `function` at top level, sorted."""
     spec = importlib.util.find_spec(package)
     folders = list(spec.submodule_search_locations or []) if spec else []
-    files = [f for folder in folders for f in pathlib.Path(folder).glob("*.py")]
-    public = [f for f in files if not f.stem.startswith("_")]
-    return tuple(sorted(f.stem for f in public if f"\ndef {function}(" in f.read_text(encoding="utf-8")))
+    files = [f for folder in folders for f in pathlib.Path(folder).glob("[!_]*.py")]
+    return tuple(sorted(f.stem for f in files if f"\ndef {function}(" in f.read_text(encoding="utf-8")))
 
 
 def module(package: str, name: str, *, kind: str, function: str = "build") -> types.ModuleType:
@@ -49,14 +49,24 @@ def factory(package: str, name: str, *, kind: str, function: str = "build") -> C
     >>> factory("irob.attacks", "irob.attacks.pgd:build", kind="attack").__name__
     'build'
     """
-    if ":" not in name:
+    if not is_outside(name):
         return vars(module(package, name, kind=kind, function=function))[function]
     return outside(name, kind=kind)
 
 
 def failing(name: str, *, kind: str) -> contextlib.AbstractContextManager:
     """Where the function of a name is called: what a user's own raises becomes one line, irob's own errors stay."""
-    return said(f"{kind} {name!r} fails") if ":" in name else contextlib.nullcontext()
+    return said(f"{kind} {name!r} fails") if is_outside(name) else contextlib.nullcontext()
+
+
+def made(name: str, *, kind: str) -> Any:
+    """What the function that package.module:function or file.py:function names gives, called without arguments.
+
+    Raises:
+        InputError: as `outside`; a function that fails.
+    """
+    with failing(name, kind=kind):
+        return outside(name, kind=kind)()
 
 
 def is_outside(name: str) -> bool:
@@ -89,7 +99,7 @@ def outside(name: str, *, kind: str) -> Callable:
 
 def source(name: str, *, kind: str) -> str:
     """A digest of the file where a function outside irob stands, "" for a registered name; for the identity of work."""
-    if ":" not in name:
+    if not is_outside(name):
         return ""
     where = outside(name, kind=kind).__module__
     file = vars(sys.modules[where]).get("__file__")

@@ -41,7 +41,7 @@ class Threat(abc.ABC):
     @property
     @abc.abstractmethod
     def name(self) -> str:
-        """What it is, without its strength; the first word of a row's threat."""
+        """The kind of threat, without its strength; the first word of a row's threat."""
 
     @property
     @abc.abstractmethod
@@ -50,7 +50,7 @@ class Threat(abc.ABC):
 
     @abc.abstractmethod
     def at(self, strength: jax.Array | float) -> Self:
-        """The same threat of another strength."""
+        """This threat at another strength."""
 
     @abc.abstractmethod
     def record(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Threat(abc.ABC):
         return self
 
     def __str__(self) -> str:
-        """As rows name it.
+        """Name and strength, as rows say it.
 
         >>> str(LpBall("l2", 3.0))
         'l2 3'
@@ -282,7 +282,7 @@ class ManifoldBall(CodeThreat):
 
     @property
     def name(self) -> str:
-        """As that of the ball, of which it is a part."""
+        """"manifold" and the norm of images."""
         return f"manifold {self.norm}"
 
     @property

@@ -10,6 +10,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
+from flax import traverse_util
 
 from irob.core.check import InputError, write_atomically
 
@@ -19,26 +20,18 @@ TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", 
 SHIPPED = pathlib.Path(__file__).parents[1] / "weights"
 
 
-def flatten(tree: Any, prefix: str = "") -> dict[str, np.ndarray]:
-    """Nested dicts to flat names joined by "/"."""
-    if not hasattr(tree, "items"):
-        return {prefix: np.asarray(tree)}
-    flat: dict[str, np.ndarray] = {}
-    for name, branch in tree.items():
-        flat |= flatten(branch, f"{prefix}/{name}" if prefix else str(name))
-    return flat
+def flatten(tree: Any) -> dict[str, Any]:
+    """Nested dicts of arrays, or of their shapes, to flat names joined by "/".
+
+    >>> flatten({"dense": {"bias": 1, "kernel": 2}})
+    {'dense/bias': 1, 'dense/kernel': 2}
+    """
+    return traverse_util.flatten_dict(tree, sep="/")
 
 
 def unflatten(flat: dict[str, np.ndarray]) -> dict[str, Any]:
     """The inverse of `flatten`."""
-    tree: dict[str, Any] = {}
-    for path, leaf in flat.items():
-        *folders, name = path.split("/")
-        branch = tree
-        for folder in folders:
-            branch = branch.setdefault(folder, {})
-        branch[name] = leaf
-    return tree
+    return traverse_util.unflatten_dict(flat, sep="/")
 
 
 def match(got: dict[str, Any], wanted: dict[str, Any], *, source: str) -> None:
@@ -130,3 +123,8 @@ def resolve(name_or_path) -> pathlib.Path:
     if path.is_absolute() or len(path.parts) > 1:
         raise InputError(f"weights {str(name_or_path)!r}: no such folder; shipped are {', '.join(sorted(shipped))}")
     raise unknown("weights", str(name_or_path), shipped)
+
+
+def sha256(folder: pathlib.Path) -> str:
+    """The checksum that stands beside the weights of a folder, for provenance."""
+    return str(json.loads((folder / CONFIG).read_text(encoding="utf-8"))["sha256"])

@@ -77,7 +77,7 @@ def narrowed(name: str, generator: Generator, resize: str | None = None) -> Gene
       InputError: an unknown name; --resize where nothing is brought to another size.
     """
     room = registry.module(__name__, name, kind="data set")
-    if hasattr(room, "narrowed"):
+    if name in registry.names(__name__, "narrowed"):
         return room.narrowed(generator, resize or None)
     if resize:
         raise InputError(f"data set {name!r} takes no resize: its images are as the generator draws them")

@@ -112,7 +112,7 @@ def run(
     if not specs:
         raise InputError("classifier: got none, wanted at least one")
     # What a factory made is wrapped when the images' shape is known; shipped weights fail early.
-    made = {s: users.make(s) if registry.is_outside(s) else classifiers.load(s) for s in specs}
+    made = {s: registry.made(s, kind="classifier") if registry.is_outside(s) else classifiers.load(s) for s in specs}
     latent = any(robustness.latent(p.attack) for p in todo)
     if images:
         if dataset or data_dir or resize:

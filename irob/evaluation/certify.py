@@ -197,10 +197,10 @@ def _walked(
     radius = None
     clean = robustness.predictions(job.classifier, x) == y
 
-    def proved(chosen, ball, prove):
+    def proved(chosen, ball, prove, label):
         """What `prove` finds of the chosen examples, filled up to one chunk so that few need no new program."""
         filled = np.resize(chosen, max(len(chosen), size))
-        found = prove(certifier, job.classifier, x[filled], y[filled], ball, chunk=size)
+        found = prove(certifier, job.classifier, x[filled], y[filled], ball, work=Work(size, label))
         kept = {"certified": found.certified, "radius": found.radius}
         return {"method": found.method, **{k: v[:len(chosen)] for k, v in kept.items() if v is not None}}
 
@@ -210,9 +210,8 @@ def _walked(
         if not len(chosen):
             break
         settings = {**job.identity(plan), "epsilon": epsilon, "examples": fingerprint(chosen)}
-        prove = functools.partial(certify.run, label=job.says(f"{plan.certifier} ε={epsilon:g}"))
         found = job.pieces.get(job.section, settings, functools.partial(
-            proved, chosen, job.threat.at(epsilon), prove))
+            proved, chosen, job.threat.at(epsilon), certify.run, job.says(f"{plan.certifier} ε={epsilon:g}")))
         method = str(found["method"])
         certified[i, chosen] = found["certified"]
         alive = certified[i]
@@ -222,8 +221,8 @@ def _walked(
     chosen = np.flatnonzero(clean)
     if plan.curve and radius is None and len(chosen):
         settings = {**job.identity(plan), "high": BEYOND * job.radii[-1], "examples": fingerprint(chosen)}
-        search = functools.partial(certify.radius, label=job.says(plan.certifier))
-        work = functools.partial(proved, chosen, job.threat.at(BEYOND * job.radii[-1]), search)
+        work = functools.partial(
+            proved, chosen, job.threat.at(BEYOND * job.radii[-1]), certify.radius, job.says(plan.certifier))
         found = job.pieces.get(f"{job.section}-radius", settings, work)
         radius = np.max(certified * np.asarray(job.radii)[:, None], axis=0)  # what is certified already
         radius[chosen] = np.maximum(radius[chosen], found["radius"])
@@ -238,8 +237,8 @@ def _smoothed(job: _Job, plan: Plan, certifier: smoothing.Smoothing) -> tuple[li
     identity = job.identity(plan) | {"key": fingerprint(job.key)}
 
     def prove():
-        found = certify.run(certifier, job.classifier, x, y, job.threat.at(job.radii[0]), chunk=plan.chunk,
-                            label=job.says("smoothing"))
+        found = certify.run(certifier, job.classifier, x, y, job.threat.at(job.radii[0]),
+                            work=Work(plan.chunk, job.says("smoothing")))
         return {"prediction": found.prediction, "radius": found.radius, "method": found.method}
 
     found = job.pieces.get(job.section, identity, prove)
@@ -260,7 +259,7 @@ def _smoothed(job: _Job, plan: Plan, certifier: smoothing.Smoothing) -> tuple[li
             label = job.says(f"{job.attack.attack} on smoothed ε={epsilon:g}")
             x_adv = attacks.run(attack.at(epsilon), keys.named(job.key, "attack"), surrogate, x[filled], y[filled],
                                 work=Work(size, label)).x_adv
-            said = judge.predict(job.classifier, x_adv[:len(chosen)], chunk=plan.chunk)
+            said = judge.predict(job.classifier, x_adv[:len(chosen)], work=Work(plan.chunk))
             return {"wrong": (said != y[chosen]) & (said != smoothing.ABSTAIN)}
 
         if len(chosen):

@@ -52,10 +52,8 @@ class Plan:
     epsilons: tuple[float, ...] = (1.0, 2.0, 3.0)
 
     def __post_init__(self):
-        for name in ("sampled", "ascent", "certified", "compared"):
-            check.integer(name, getattr(self, name))
-        for name in ("neighbours", "pilot"):
-            check.integer(name, getattr(self, name), low=1)
+        check.integers(self, "sampled", "ascent", "certified", "compared")
+        check.integers(self, "neighbours", "pilot", low=1)
         for name, values in (("radius", (self.radius, *self.radii)), ("epsilon", self.epsilons)):
             for v in values:
                 check.number(name, v, low=0.0, open_low=True)

@@ -94,12 +94,11 @@ class Plan:
     classes: Sequence[int] = ()
 
     def __post_init__(self):
-        for name in ("samples", "neighbours", "trials"):
-            check.integer(name, getattr(self, name), low=1)
+        check.integers(self, "samples", "neighbours", "trials", low=1)
         check.number("radius", self.radius, low=SMALLEST, high=1e6)
-        for name in ("delta", "confidence"):
-            if check.number(name, getattr(self, name), low=0.0, high=1.0, open_low=True) == 1:
-                raise check.InputError(f"{name}: got 1, wanted a number in (0, 1)")
+        check.numbers(self, "delta", "confidence", low=0.0, high=1.0, open_low=True)
+        if 1 in (self.delta, self.confidence):
+            raise check.InputError("delta, confidence: got 1, wanted numbers in (0, 1)")
         if self.protocol not in WORDS:
             raise check.unknown("protocol", self.protocol, WORDS)
 

@@ -1,7 +1,6 @@
-"""A user's own model by name: package.module:factory, or path/to/file.py:factory.
+"""A user's own classifier, made by a factory that `registry.made` finds by name and calls without arguments.
 
-The factory is called without arguments and returns a `Classifier` or anything that `classifiers.wrap` recognises.
-Whatever goes wrong on the way becomes one line.
+It returns a `Classifier` or anything that `classifiers.wrap` recognises.  Whatever goes wrong becomes one line.
 """
 
 import hashlib
@@ -17,17 +16,6 @@ from irob.core.check import InputError
 from irob.core.types import Classifier
 
 PROBES = 8
-
-
-def make(spec: str) -> Any:
-    """What the factory returns.
-
-    Raises:
-        InputError: a module that is not there or fails, a missing or uncallable factory, one that fails.
-    """
-    factory = registry.outside(spec, kind="classifier")
-    with registry.said(f"classifier {spec!r}: the factory fails"):
-        return factory()
 
 
 def load(spec: str, made: Any, image_shape: tuple[int, ...]) -> Classifier:

@@ -51,7 +51,7 @@ def load(name_or_path) -> Generator:
         raise InputError(f"{folder}: got {config.get('kind')} {name!r}, wanted a generator of {', '.join(names())}")
     options = config.get("options", {})
     wanted = jax.eval_shape(lambda: build(name, key=jax.random.key(0), **options).variables)
-    weights.match(weights.flatten(variables), _flat_shapes(wanted), source=str(folder))
+    weights.match(weights.flatten(variables), weights.flatten(wanted), source=str(folder))
     return build(name, jax.tree.map(jnp.asarray, variables), **options)
 
 
@@ -62,7 +62,7 @@ def save(folder, generator: Generator, *, half: bool = False, options: dict | No
     """
     if options is None and generator.name in names():
         room = registry.module("irob.generators", generator.name, kind="generator")
-        options = room.options(generator) if hasattr(room, "options") else {}
+        options = room.options(generator) if generator.name in registry.names("irob.generators", "options") else {}
     config = {"kind": "generator", "architecture": generator.name, "options": options or {}, "recipe": recipe}
     return weights.save(folder, generator.variables, config, half=half)
 
@@ -138,9 +138,3 @@ def _form(layers) -> tuple:
     """Kinds, settings, shapes and types of layers."""
     leaves, structure = jax.tree.flatten(layers)
     return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
-
-
-def _flat_shapes(tree) -> dict:
-    """weights.flatten for abstract arrays."""
-    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {"/".join(str(p.key) for p in path): leaf for path, leaf in flat}

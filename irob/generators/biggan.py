@@ -404,7 +404,10 @@ def options(generator: Generator) -> dict[str, Any]:
 
 
 def remake(generator: Generator, **changes) -> Generator:
-    """The same weights with other options: remake(g, truncation=0.4, classes=[1, 7], size=32, dtype="bfloat16")."""
+    """A generator of the same weights with other options.
+
+    remake(g, truncation=0.4, classes=[1, 7], size=32, dtype="bfloat16")
+    """
     return build(generator.variables, **{**options(generator), **changes})
 
 

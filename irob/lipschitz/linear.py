@@ -47,13 +47,13 @@ class Linear:
 
     @functools.cached_property
     def name(self) -> tuple:
-        """Equal for equal maps only."""
+        """A name that is equal for equal maps only."""
         digest = hashlib.sha256(np.ascontiguousarray(self.kernel).data).digest()
         return (digest, self.kernel.shape, self.shape_in, self.shape_out, self.stride, self.pads, self.turned)
 
     @functools.cached_property
     def gamma(self) -> float:
-        """Of the rounding of one product, in either direction."""
+        """The constant of the rounding of one product, with W or its transpose."""
         return gamma(max(self.kernel.size // max(1, n) for n in self.kernel.shape[-2:]) if self.kernel.ndim > 1 else 1)
 
     @functools.cached_property
@@ -62,7 +62,7 @@ class Linear:
         return self.changed(np.abs(self.kernel))
 
     def changed(self, kernel: np.ndarray) -> "Linear":
-        """The same with another kernel."""
+        """The map with another kernel."""
         return dataclasses.replace(self, kernel=kernel)
 
     @property

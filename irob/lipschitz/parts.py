@@ -41,7 +41,7 @@ class Part:
         """(phi(a), how far it may be off); no activation stretches."""
         phi = self.activation
         if isinstance(phi, layers.ReLU | layers.LeakyReLU):
-            h = np.maximum(a, getattr(phi, "slope", 0.0) * a)
+            h = np.maximum(a, phi.slope * a)
         elif isinstance(phi, layers.Clip):
             h = np.clip(a, phi.low, phi.high)
         else:

@@ -28,7 +28,10 @@ from irob.lipschitz.sampling import SMALLEST
 
 @dataclasses.dataclass(frozen=True)
 class AutoRadius:
-    """radius: with radius * constant >= epsilon.  constant: L there.  tried: pairs (r, L(r)) of all that was tried."""
+    """The smallest radius that was found.
+
+    radius: with radius * constant >= epsilon.  constant: L there.  tried: pairs (r, L(r)) of all that was tried.
+    """
 
     radius: float
     constant: float

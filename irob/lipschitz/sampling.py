@@ -98,7 +98,7 @@ def codes(generator: Generator, z, y) -> tuple[np.ndarray, np.ndarray]:
     return z, np.broadcast_to(y, (len(z),)).astype(np.int32)
 
 
-def offset(key: jax.Array, d: int, radius: jax.Array, directions: str) -> jax.Array:
+def offset(key: jax.Array, d: int, radius: jax.Array | float, directions: str) -> jax.Array:
     """One neighbour's offset v: f[d], within the radius."""
     draws = jax.random.normal(key, (d + 1,)) if directions == "ball" else jax.random.uniform(key, (d + 1,))
     u, s = draws[0], draws[1:]

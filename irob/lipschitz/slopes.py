@@ -38,7 +38,7 @@ def chords(activation: Any, a, delta, noise=0.0) -> tuple[np.ndarray, np.ndarray
         if activation is None:
             return np.ones_like(a), np.ones_like(a)
         if isinstance(activation, layers.ReLU | layers.LeakyReLU):
-            return _bent(getattr(activation, "slope", 0.0), a, delta, noise)
+            return _bent(activation.slope, a, delta, noise)
         if isinstance(activation, layers.Clip):
             noise = noise + 4 * UNIT * (np.abs(a) + abs(activation.low) + abs(activation.high))
             inside = np.minimum(a - activation.low, activation.high - a)  # negative outside

@@ -1,19 +1,20 @@
-"""Certificates beside attacks: a table, curves over epsilon, one page, and a file with a line for each example.
+"""Certificates beside attacks: a table, curves over epsilon, and a file with a line for each example.
 
 Certified accuracy bounds the true robust accuracy from below, attacked accuracy from above; what lies between is open.
 """
 
 import csv as csv_
+import dataclasses
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jinja2
 import numpy as np
 from scipy.special import log_ndtr
 
-from irob.core.evidence import Report, Row
-from irob.report import figures, html, rounding, tables
+from irob.core.evidence import Row
+from irob.report import figures, rounding, tables
+from irob.report.model import Block, tabled
 from irob.report.tables import Cell, Line, Table
 
 
@@ -146,12 +147,9 @@ def _bars(axes: Any, of: Mapping[float, Row], colour: str, mark: str) -> None:
         axes.errorbar(e, r.value, yerr=spread, fmt=mark, color=colour, markersize=6, elinewidth=0.8, zorder=5)
 
 
-def page(report: Report) -> str:
-    """Table and figure on one self-contained page."""
-    environment = jinja2.Environment(loader=html._LOADER, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template("certify.html").render(
-        title="What is certain, and what an attack leaves", table=table(report.rows),
-        figure=figures.svg(figure(report.rows), inline=True), provenance=html.flat(report.provenance))
+def blocks(rows: Sequence[Row]) -> list[Block]:
+    """Figure and table, for the page."""
+    return [dataclasses.replace(b, figure=figure(rows)) for b in tabled(table(rows))]
 
 
 def examples(columns: Mapping[str, np.ndarray]) -> str:

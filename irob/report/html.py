@@ -11,86 +11,37 @@ from typing import Any
 import jinja2
 
 from irob.core.evidence import Report
-from irob.report import comparison, comparison_figure, curves, figures, label, limits, rounding, summary, tables
+from irob.report import figures, rounding, summary
+from irob.report.model import Block
 
-_LOADER = jinja2.PackageLoader("irob.report", "templates")
+QUESTION = "How robust can any classifier be?"
 
 
 def page(
-    report: Report,
-    tabled: Sequence[tables.Table],
-    *,
-    pictures: dict[str, Any],
-    discoveries: Sequence[str] = (),
-    omitted: Sequence[str] = (),
-    title: str = "How robust can any classifier be?",
+    report: Report, blocks: Sequence[Block], *, title: str = QUESTION, head: bool = True, command: str = "report",
+    discoveries: Sequence[str] = (), notes: Sequence[str] = (),
 ) -> str:
     """The page as text.
 
     Args:
         report: rows and provenance.
-        tabled: tables in the order of the page.
-        pictures: "samples": f[rows, classes, H, W, C]; "pairs": {caption: f[n,H,W,C]}; either may be missing.
-        discoveries: sentences of `Report.check`.
-        omitted: what this run left out, and why.
-        title: the page's head line.
+        blocks: what stands on it, in their order.
+        title: the head line.  command: of irob, above it.
+        head: whether headline numbers come first, and what may be claimed last.
+        discoveries: sentences worth a look.  notes: what this run left out, and why.
     """
-    rows = report.rows
-    environment = jinja2.Environment(loader=_LOADER, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["image"] = lambda array: _data_uri(array)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("irob.report", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["image"] = _data_uri
+    environment.filters["svg"] = lambda figure: figures.svg(figure, inline=True)
     environment.filters["up"] = lambda share: rounding.percent(share, "upper")
     environment.filters["down"] = lambda share: rounding.percent(share, "lower")
-    grid = pictures.get("samples")
+    rows = report.rows
+    said = {"lede": summary.lede(rows), "cards": summary.cards(rows), "claims": summary.claims(rows),
+            "estimates": summary.estimates(rows)} if head else {}
     return environment.get_template("page.html").render(
-        title=title,
-        lede=summary.lede(rows),
-        cards=summary.cards(rows),
-        gaps=summary.gaps(rows),
-        claims=summary.claims(rows),
-        estimates=summary.estimates(rows),
-        discoveries=discoveries,
-        omitted=omitted,
-        tables={t.name: t for t in tabled},
-        samples=grid,
-        intended=tables.select(rows, tables.INTENDED),
-        classes=range(0 if grid is None else grid.shape[1]),
-        panels=[figures.svg(figures.one_panel(rows, e), inline=True) for e in radii(rows)],
-        legend=figures.legend(rows),
-        curves=_inline(curves.figure(rows)),
-        pairs=pictures.get("pairs", {}),
-        labels=labels(rows),
-        sides=sides(rows),
-        earlier=comparison.comparison_table(rows),
-        earlier_figure=figures.svg(comparison_figure.comparison_figure(rows), inline=True)
-        if comparison.rows_of(rows) else "",
-        provenance=flat(report.provenance),
-        day=_day(report.provenance),
-    )
-
-
-def _inline(figure: Any) -> str:
-    return "" if figure is None else figures.svg(figure, inline=True)
-
-
-def labels(rows: Sequence[Any]) -> list[dict[str, Any]]:
-    """The bracket for label robustness of each distribution: table and figure."""
-    return [{"table": label.table(rows, d), "figure": figures.svg(label.figure(rows, d), inline=True)}
-            for d in label.datasets(rows)]
-
-
-def sides(rows: Sequence[Any]) -> list[dict[str, Any]]:
-    """The error-region limit of each distribution from both sides: words, ladder of methods, constants, figure."""
-    return [{
-        "dataset": d, "words": limits.words(rows, d), "ladder": limits.ladder(rows, d),
-        "constants": limits.constants(rows, d), "ratios": limits.ratios(rows, d),
-        "figure": figures.svg(limits.figure(rows, d, limits.alphas(rows, d)[0]), inline=True),
-    } for d in limits.datasets(rows)]
-
-
-def radii(rows: Sequence[Any]) -> list[float]:
-    """The radii that have something to draw."""
-    drawn = [r for r in rows if r.detail.get("curve") or "risk" in r.detail]
-    return [e for e in tables.epsilons(rows) if any(r.detail.get("epsilon") == e for r in drawn)]
+        title=title, command=command, blocks=blocks, discoveries=discoveries, omitted=notes,
+        provenance=flat(report.provenance), day=_day(report.provenance), **said)
 
 
 def _day(provenance: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ class Search(abc.ABC):
 
     @abc.abstractmethod
     def at(self, factor: jax.Array) -> "Search":
-        """The same search in a ball of `factor` times the radius."""
+        """This search in a ball of `factor` times the radius."""
 
 
 @value("steps", "start")
@@ -65,7 +65,7 @@ class Ascent(Search):
         return self.ascend(key, lambda v, y: cross_entropy(classifier(v), y), batch.x, batch.y)
 
     def at(self, factor: jax.Array) -> "Ascent":
-        """The same search with radius and step times `factor`."""
+        """This search with radius and step times `factor`."""
         threat = self.threat.at(self.threat.strength * factor)
         return dataclasses.replace(self, threat=threat, step_size=self.step_size * factor)
 

@@ -46,7 +46,7 @@ class Settings:
     export_every: int = option(0, "epochs between weights kept as small folders in WORKDIR/exports; 0 keeps none")
 
     def checked(self) -> "Settings":
-        """These settings; raises `InputError` for numbers out of range."""
+        """The settings; raises `InputError` for numbers out of range."""
         for what in ("learning_rate", "weight_decay", "epsilon", "epsilon_warmup"):
             number(what.replace("_", " "), vars(self)[what], low=0)
         if not number("average", self.average, low=0) < 1:

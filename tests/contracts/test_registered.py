@@ -14,6 +14,7 @@ from irob import __main__ as doors
 from irob import attacks, certify, classifiers, data, generators
 from irob.commands.train import names as trainings
 from irob.core import layers
+from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.promises import Attack, Ensemble, LayerCertifier, ModelCertifier
@@ -177,8 +178,8 @@ def test_a_certifier_of_layers_is_below_what_an_attack_leaves(name, key):
         attack = attacks.build("pgd", LpBall("l2", epsilon), steps=10)
         assert not (found.certified & attacks.run(attack, key, f, x, y).success).any()
         last = found.margin
-    chunks = certify.run(certifier, f, x, y, LpBall("l2", 0.02), chunk=3)
-    whole = certify.run(certifier, f, x, y, LpBall("l2", 0.02), chunk=7)
+    chunks = certify.run(certifier, f, x, y, LpBall("l2", 0.02), work=Work(3))
+    whole = certify.run(certifier, f, x, y, LpBall("l2", 0.02), work=Work(7))
     np.testing.assert_allclose(chunks.margin, whole.margin, atol=1e-5)
     assert whole.certified.any()
 

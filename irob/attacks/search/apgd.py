@@ -48,7 +48,7 @@ L1_SHARE, L1_SHRINK, L1_LEAST = 1.5, 1.5, 0.1
 
 
 @value()
-class Plan:
+class Schedule:
     """What happens at each evaluation, [T] each.  The first evaluation of a stage is at its start.
 
     radius: of the ball, as a multiple of epsilon.  begin: a stage begins here.  end: it ends here.
@@ -62,7 +62,7 @@ class Plan:
 
 
 def checkpoints(steps: int) -> list[int]:
-    """After how many steps the progress is judged.
+    """The numbers of steps after which the progress is judged.
 
     >>> checkpoints(100)
     [22, 41, 57, 70, 80, 87, 93, 99]
@@ -75,8 +75,8 @@ def checkpoints(steps: int) -> list[int]:
     return out
 
 
-def schedule(steps: int, norm: str) -> Plan:
-    """The plan of one ascent: steps + 1 evaluations, and one more for each further stage.
+def schedule(steps: int, norm: str) -> Schedule:
+    """The schedule of one ascent: steps + 1 evaluations, and one more for each further stage.
 
     >>> schedule(10, "l2").since.tolist()
     [0, 0, 2, 1, 1, 1, 1, 1, 1, 1, 1]
@@ -93,11 +93,11 @@ def schedule(steps: int, norm: str) -> Plan:
         gaps = dict(zip(marks, np.diff([0, *marks])))
         rows += [(radius, t == 0, t == part, gaps.get(t, 0)) for t in range(part + 1)]
     kinds = (np.float32, bool, bool, np.int32)
-    return Plan(*(np.array(column, kind) for column, kind in zip(zip(*rows), kinds)))
+    return Schedule(*(np.array(column, kind) for column, kind in zip(zip(*rows), kinds)))
 
 
 @value()
-class State:
+class AscentState:
     """An ascent between two evaluations.  Lengths of a step are multiples of the stage's radius."""
 
     x: jax.Array
@@ -129,7 +129,7 @@ def dlr(logits: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def targeted(logits: jax.Array, y: jax.Array, target: jax.Array) -> jax.Array:
-    """The same towards one class: positive where its logit is above that of y.
+    """The difference of logits ratio towards one class: positive where its logit is above that of y.
 
     >>> round(float(targeted(jnp.array([0.0, 4.0, 2.0, 0.0]), 1, 2)), 3)  # -(4 - 2) / (4 - 0)
     -0.5
@@ -164,7 +164,7 @@ def project(x: jax.Array, x_adv: jax.Array, threat: ImageThreat) -> jax.Array:
 
 
 def sparse(gradient: jax.Array, moved: jax.Array) -> jax.Array:
-    """The l1 step: equal moves, |d|_1 = 1, along the k largest entries of the gradient, two thirds of those moved.
+    """The l1 step: equal moves, |d|_1 = 1, along the k largest entries of the gradient, k two thirds of `moved`.
 
     k is rounded down, so that it reaches 1; the published code rounds up, and from two coordinates never finds one.
 
@@ -202,14 +202,14 @@ def ascend(
     l1 = threat.norm == "l1"
     longest = 1.0 if l1 else 2.0
 
-    def at(plan: Plan) -> ImageThreat:
+    def at(plan: Schedule) -> ImageThreat:
         radius: Any = plan.radius
         return threat.at(radius * threat.strength)
 
     def pick(condition, new, old):
         return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
-    def observe(s: State, plan: Plan):
+    def observe(s: AscentState, plan: Schedule):
         """The state with what is seen at s.x, and the gradient there."""
         loss, m, gradient = evaluate(s.x)
         # A stage's start is its best so far, whatever its loss is: NaN compares with nothing.
@@ -229,7 +229,7 @@ def ascend(
             s = dataclasses.replace(s, moved=jnp.where(plan.begin, moved, s.moved))
         return s, gradient
 
-    def judge(s: State, plan: Plan, gradient):
+    def judge(s: AscentState, plan: Schedule, gradient):
         """The state after a checkpoint, and the gradient to go on with."""
         if l1:
             moved = jnp.sum(s.x_best != x).astype(s.moved.dtype)
@@ -242,7 +242,7 @@ def ascend(
         x_on, gradient = pick(back, (s.x_best, s.gradient_best), (s.x, gradient))
         return dataclasses.replace(s, x=x_on, rises=jnp.zeros_like(s.rises)), gradient
 
-    def move(s: State, plan: Plan, gradient):
+    def move(s: AscentState, plan: Schedule, gradient):
         """The next point.  x_before is the point before a return to the best, as published."""
         ball = at(plan)
         length = s.step * ball.strength
@@ -254,7 +254,7 @@ def ascend(
             there = project(x, s.x + (1 - momentum) * (there - s.x) + momentum * (s.x - s.x_before), ball)
         return dataclasses.replace(s, x=there, x_before=s.x)
 
-    def step(s: State, plans):
+    def step(s: AscentState, plans):
         plan, following = plans
         s, gradient = observe(s, plan)
         s, gradient = jax.lax.cond(plan.since > 0, judge, lambda s, _, g: (s, g), s, plan, gradient)
@@ -267,7 +267,7 @@ def ascend(
     plan = schedule(steps, threat.norm)
     following = jax.tree.map(lambda a: np.append(a[1:], a[-1:]), plan)
     low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
-    s = State(
+    s = AscentState(
         x=x_start, x_before=x_start, step=zero, x_best=x_start, gradient_best=jnp.zeros_like(x), loss_best=low,
         x_kept=x, margin_kept=low, loss_before=low, rises=jnp.zeros((), jnp.int32), halved=jnp.zeros((), bool),
         loss_then=low, moved=zero)
@@ -277,7 +277,7 @@ def ascend(
 
 @value("loss", "steps", "restarts", "targets", "eot", "runs")
 class APGD(Attack):
-    """The attack; see `build` of apgd_ce, apgd_dlr and apgd_t.
+    """Auto-PGD with one of three losses; `build` of apgd_ce, apgd_dlr and apgd_t explains its fields.
 
     Its ascents are numbered: number j is restart j mod restarts towards target j div restarts, with the key
     fold_in(key, j).  first: number of the first that `perturb` makes.  runs: how many.

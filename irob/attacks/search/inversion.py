@@ -23,10 +23,22 @@ from irob.core import batch, check, compile, keys, memory
 from irob.core.batch import Work
 from irob.core.types import Generator, value
 
+INITIALISATIONS = ("code", "inversion")  # where an attack in the latent space starts
 METHODS = ("gauss_newton", "adam", "gradient")
 WARM = 40  # steps of Adam before the first of Gauss-Newton; on a trained generator, 40 and 6 are nearer than 0 and 25
 FIRST = 0.1  # m at the start
 TRIED = (1.0, 0.1, 10.0, 100.0)
+
+
+def require(generator: Generator, x: np.ndarray, z: np.ndarray | None, *, inversion: bool) -> None:
+    """Raises `InputError` unless the codes are there where they are needed and the generator draws such images."""
+    shape, d = tuple(generator.image_shape), generator.latent_dim
+    if x.shape[1:] != shape:
+        raise check.InputError(f"images: got {x.shape[1:]}, the generator draws {shape}")
+    if z is not None and z.shape[1:] != (d,):
+        raise check.InputError(f"codes z: got shape {z.shape}, wanted ({len(x)}, {d})")
+    if z is None and not inversion:
+        raise check.InputError('codes z: got none, wanted those of x; pass z or use initialisation="inversion"')
 
 
 @value("restarts", "steps", "method")

@@ -66,25 +66,27 @@ class Vectors:
 
     @property
     def full(self) -> jax.Array:
-        """f[k, *shape]."""
+        """The vectors written out: f[k, *shape]."""
         return self.c if self.s is None else self.c * self.s
 
     def times(self, s: jax.Array) -> "Vectors":
-        """Scaled by s f[*shape], which stays a factor where the vectors are common to all images."""
+        """The vectors scaled by s f[*shape], which stays a factor where the vectors are common to all images."""
         if self.own or self.s is not None:
             return Vectors(self.full * s, own=True)
         return Vectors(self.c, s)
 
     def push(self, layer) -> "Vectors":
-        """Through an affine layer without its bias."""
+        """The vectors behind an affine layer without its bias."""
         if self.s is not None and isinstance(layer, kinds.Conv) and jax.default_backend() == "cpu":
             return Vectors(by_place(layer, self.c, self.s), own=True)
         return Vectors(push(layer, self.full), own=self.own or self.s is not None)
 
 
 def drawn(distribution, key: jax.Array, i: int, shape: tuple[int, ...]) -> jax.Array:
-    """The random vectors of ReLU layer i, 0 for the ball's, one by one: out of a loop XLA keeps them, while those of
-    one call it would draw again for every image that they are multiplied with."""
+    """The random vectors of ReLU layer i, 0 for the ball's, drawn one by one.
+
+    XLA keeps the results of a loop; the results of one call it would draw again for every image that is multiplied.
+    """""
     each = jax.random.split(jax.random.fold_in(key, i), shape[0])
     return jax.lax.map(lambda k: distribution(k, shape[1:]), each)
 
@@ -137,14 +139,14 @@ def by_place(layer: kinds.Conv, c: jax.Array, s: jax.Array) -> jax.Array:
 
 
 def root_mean_square(a: jax.Array) -> jax.Array:
-    """Over the first axis; with a gradient, 0, where all are 0."""
+    """The root of the mean square over the first axis; with a gradient, 0, where all are 0."""
     square = jnp.mean(jnp.square(a), axis=0)
     return jnp.sqrt(jnp.where(square > 0, square, 1.0)) * (square > 0)
 
 
 @jax.custom_jvp
 def median(a: jax.Array) -> jax.Array:
-    """Over the first axis, of sizes a >= 0; the mean of the two middle ones where their number is even.
+    """The median over the first axis of sizes a >= 0; the mean of the two middle ones where their number is even.
 
     >>> median(jnp.array([3.0, 0.0, 1.0, 2.0])).item()
     1.5

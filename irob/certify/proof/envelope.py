@@ -49,7 +49,7 @@ def difference(low: jax.Array, high: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def adaptive(layer: Any, low: jax.Array, high: jax.Array) -> jax.Array:
-    """The free numbers whose lines leave the smaller area, each on its own."""
+    """The free numbers whose lines leave the smallest area, chosen for every unit by itself."""
     if isinstance(layer, kinds.GroupSort):
         low, high = difference(low, high)
     if isinstance(layer, kinds.ReLU | kinds.LeakyReLU | kinds.GroupSort):
@@ -87,7 +87,7 @@ def _of(layer, low, high, free, parallel):
     if isinstance(layer, kinds.GroupSort):
         return _hinge(0.0, *difference(low, high), free, parallel)
     if isinstance(layer, kinds.ReLU | kinds.LeakyReLU):
-        return _hinge(roundoff.slope(layer), low, high, free, parallel)
+        return _hinge(layer.slope, low, high, free, parallel)
     if isinstance(layer, kinds.Clip):
         return _clip(layer, low, high, free)
     if isinstance(layer, kinds.Tanh):

@@ -72,7 +72,7 @@ class Rows:
         return jnp.einsum("pqoijc,pqijc->pqo", a, seen).reshape(-1)
 
     def times(self, v: jax.Array) -> "Rows":
-        """Through x -> v x, v of `shape`."""
+        """Functionals of v x as functionals of x, v of `shape`."""
         if self.window is None:
             return dataclasses.replace(self, a=self.a * v)
         _, _, _, height, width, _ = self.a.shape
@@ -80,7 +80,7 @@ class Rows:
         return dataclasses.replace(self, a=a, inside=True)
 
     def pull(self, layer, shape: tuple[int, ...]) -> "Rows":
-        """Through an affine layer without its bias: functionals of its output become functionals of its input."""
+        """Functionals of the output of an affine layer without its bias as functionals of its input."""
         a = self.a
         if isinstance(layer, layers.Flatten | layers.Reshape):
             return Rows(a.reshape(len(a), *shape), shape)
@@ -188,7 +188,7 @@ def _transposed(y, kernel, stride, pads, shape):
 
 @_transposed.defjvp
 def _transposed_jvp(stride, pads, shape, primals, tangents):
-    """The same derivative, that by the kernel as one matrix product and shifted sums.
+    """The derivative of a transposed convolution; that by the kernel is one matrix product and shifted sums.
 
     Its transpose, the gradient of the kernel, is then a matrix product too: XLA's own of the convolution above takes
     25 ms for 10 images 7x7x32, this one 0.7.

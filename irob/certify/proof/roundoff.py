@@ -122,7 +122,7 @@ def _absolute(layer, most):
 
 
 def _part(layer, most, sign: int):
-    """What is positive, or negative, in W |h| + b, no term 0; infinite where it overflows."""
+    """The sum of the positive (or negative) terms of W |h| + b, no term 0; infinite where it overflows."""
     if isinstance(layer, kinds.AvgPool):
         size = layer(most + TINY) if sign > 0 else jnp.full(layer(most).shape, TINY)
     else:
@@ -137,11 +137,6 @@ def coefficients(layer) -> jax.Array:
     return layer.gain if isinstance(layer, kinds.Scale) else layer.kernel
 
 
-def slope(layer) -> float:
-    """Of a ReLU or LeakyReLU below 0."""
-    return layer.slope if isinstance(layer, kinds.LeakyReLU) else 0.0
-
-
 def _lengths(layer, shape) -> tuple[int, int]:
     """How many products one output sums, and one pulled coefficient."""
     if isinstance(layer, kinds.Conv):
@@ -153,14 +148,14 @@ def _lengths(layer, shape) -> tuple[int, int]:
 
 
 def _largest(layer, low, high):
-    """Of |phi|, which is monotone."""
+    """The largest |phi| between two bounds, phi being monotone."""
     return jnp.maximum(jnp.abs(layer(low)), jnp.abs(layer(high)))
 
 
 def _turned(layer, seen, low, high):
     """Slopes times |h| of a layer's lines, over its output."""
     if isinstance(layer, kinds.ReLU | kinds.LeakyReLU):
-        return 2 * jnp.where(high > 0, seen, (slope(layer) + TINY) * seen)
+        return 2 * jnp.where(high > 0, seen, (layer.slope + TINY) * seen)
     if isinstance(layer, kinds.Clip):
         return 2 * jnp.where((low >= layer.high) | (high <= layer.low), TINY, 1.0) * seen
     if isinstance(layer, kinds.MaxPool):

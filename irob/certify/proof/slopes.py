@@ -70,7 +70,8 @@ class FreeSlopes(LayerCertifier):
             backward.inner, given, region, start=self.start, parallel=self.parallel, how=self.inner)
 
         def bound(free, bounds, losses, coefficients):
-            found = [envelope.lines(a, *b, f, self.parallel) for a, b, f in zip(curved, bounds, free, strict=True)]
+            found = [envelope.lines(a, l, u, f, self.parallel)
+                     for a, (l, u), f in zip(curved, bounds, free, strict=True)]
             return backward.lower(Rows(coefficients[None], (classes,)), given, sizes, found, region, losses)[0]
 
         bounds, free, losses = boxes()

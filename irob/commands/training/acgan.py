@@ -34,17 +34,16 @@ def work(name: str, config: Config) -> None:
     """The door's work, for both GANs."""
     from irob import data, generators
     from irob.core import keys, provenance
-    from irob.core.check import integer, number
+    from irob.core.check import integers, number
     from irob.core.progress import say
     from irob.training.models import gan
 
     number("learning rate", config.learning_rate, low=0, open_low=True)
-    for what in ("epochs", "batch_size", "checkpoint_every"):
-        integer(what.replace("_", " "), getattr(config, what), low=1)
+    integers(config, "epochs", "batch_size", "checkpoint_every", low=1)
     key, workdir = keys.from_seed(config.seed), writable_folder(workdir_of(name, config))
     writable_folder(config.out)
     images = data.load(config.dataset, "train", data_dir=config.data_dir, count=config.count)
-    recipe = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)
+    recipe = {f.name: vars(config)[f.name] for f in dataclasses.fields(config)
               if f.name in ("dataset", "count", "batch_size", "learning_rate", "seed")}
     generator = gan.train(
         key, name, images, epochs=config.epochs, batch_size=config.batch_size,

@@ -3,7 +3,7 @@
 import dataclasses
 
 from irob.commands.training import workdir_of
-from irob.core.check import integer, writable_folder
+from irob.core.check import integers, writable_folder
 from irob.core.config import option
 
 
@@ -39,10 +39,9 @@ def main(config: Config) -> None:
     from irob.core.progress import say
     from irob.training.models import biggan, gan
 
-    for what in ("epochs", "checkpoint_every"):
-        integer(what.replace("_", " "), getattr(config, what), low=1)
+    integers(config, "epochs", "checkpoint_every", low=1)
     shared = {f.name for f in dataclasses.fields(biggan.Recipe)} & {f.name for f in dataclasses.fields(Config)}
-    made = biggan.Recipe(**{name: getattr(config, name) for name in shared})
+    made = biggan.Recipe(**{name: vars(config)[name] for name in shared})
     key, workdir = keys.from_seed(config.seed), writable_folder(workdir_of("biggan", config))
     writable_folder(config.out)
     images = data.load(config.dataset, "train", data_dir=config.data_dir, count=config.count)

@@ -34,17 +34,15 @@ def main(config: Config) -> None:
     """Trains and saves."""
     from irob import data, generators
     from irob.core import keys, provenance
-    from irob.core.check import integer, number
+    from irob.core.check import integer, integers, number, numbers
     from irob.core.progress import say
     from irob.generators import lipgan
     from irob.training.models import gan
     from irob.training.models import lipgan as training
 
-    for what in ("learning_rate", "largest"):
-        number(what.replace("_", " "), getattr(config, what), low=0, open_low=True)
+    numbers(config, "learning_rate", "largest", low=0, open_low=True)
     number("match", config.match, low=0)
-    for what in ("epochs", "batch_size", "checkpoint_every", "latent_dim"):
-        integer(what.replace("_", " "), getattr(config, what), low=1)
+    integers(config, "epochs", "batch_size", "checkpoint_every", "latent_dim", low=1)
     integer("depth", config.depth, low=0)
     key, workdir = keys.from_seed(config.seed), writable_folder(workdir_of("lipgan", config))
     writable_folder(config.out)
@@ -57,7 +55,7 @@ def main(config: Config) -> None:
         key, images, plan, workdir=workdir, resume=config.resume,
         checkpoint_every=config.checkpoint_every, half=config.half, config=recipe)
     constants = lipgan.class_constants(generator)
-    sizes = {k: getattr(plan, k) for k in ("latent_dim", "width", "depth")}
+    sizes = {k: vars(plan)[k] for k in ("latent_dim", "width", "depth")}
     options = {**sizes, "num_classes": generator.num_classes, "image_shape": list(generator.image_shape)}
     generators.save(
         config.out, generator, half=config.half, options=options, **recipe,

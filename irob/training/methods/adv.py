@@ -22,7 +22,7 @@ class Settings(settings.Searching):
 
 @value()
 class Adversarial(Method):
-    """See `build`."""
+    """Adversarial training; `build` explains its fields."""
 
     search: search.Search
 
@@ -35,7 +35,7 @@ class Adversarial(Method):
         return mean_cross_entropy(network(adversarial), batch.y)
 
     def ramp(self, factor: jax.Array) -> "Adversarial":
-        """The same in smaller balls."""
+        """Adversarial training in smaller balls."""
         return Adversarial(self.search.at(factor))
 
 

@@ -55,7 +55,7 @@ class Settings(settings.Settings):
 
 @value("projections", "cascade")
 class LpCertify(Method):
-    """See `build`."""
+    """LP-Certify; `build` explains its fields."""
 
     threat: Threat
     first: jax.Array | float

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from irob import certify
+from irob.core.batch import Work
 from irob.core.check import number
 from irob.core.config import option
 from irob.core.threat import LpBall
@@ -28,7 +29,7 @@ class Settings(settings.Settings):
 
 @value()
 class Smooth(Method):
-    """See `build`."""
+    """Gaussian augmentation; `build` explains its fields."""
 
     sigma: jax.Array | float
 
@@ -43,7 +44,7 @@ class Smooth(Method):
     def figures(self, key: jax.Array, classifier: Classifier, test: Dataset) -> dict[str, Any]:
         """For the recipe: certified accuracy of the smoothed classifier at radii in steps of sigma / 2."""
         certifier = certify.build("smoothing", key=key, sigma=float(self.sigma))
-        found = certify.run(certifier, classifier, test.x, test.y, LpBall("l2", 0.0), label="certify")
+        found = certify.run(certifier, classifier, test.x, test.y, LpBall("l2", 0.0), work=Work(label="certify"))
         right, radii = found.prediction == test.y, 0.5 * float(self.sigma) * np.arange(5)
         certified = {f"{r:g}": float(np.mean(right & (found.radius > r))) for r in radii}
         return {"certified": certified, "certified_by": found.method, "certified_images": len(test)}

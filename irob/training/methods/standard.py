@@ -18,7 +18,7 @@ class Settings(settings.Settings):
 
 @value()
 class Standard(Method):
-    """See `build`."""
+    """Training on clean images."""
 
     def loss(self, network: Network, batch: Batch, adversarial: Any) -> jax.Array:
         """Mean cross entropy of the batch."""

@@ -40,7 +40,7 @@ def divergence(logits: jax.Array, logits_adv: jax.Array) -> jax.Array:
 
 @value()
 class Trades(Method):
-    """See `build`."""
+    """TRADES; `build` explains its fields."""
 
     search: search.Ascent
     beta: jax.Array | float
@@ -56,7 +56,7 @@ class Trades(Method):
         return mean_cross_entropy(logits, batch.y) + self.beta * divergence(logits, logits_adv).mean()
 
     def ramp(self, factor: jax.Array) -> "Trades":
-        """The same in smaller balls."""
+        """TRADES in smaller balls."""
         return Trades(self.search.at(factor), self.beta)
 
 

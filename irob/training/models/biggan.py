@@ -23,7 +23,7 @@ import numpy as np
 import optax
 
 from irob.core import keys
-from irob.core.check import InputError, integer, number, unknown
+from irob.core.check import InputError, integer, integers, number, numbers, unknown
 from irob.core.compile import jit
 from irob.core.types import Dataset, Generator
 from irob.generators import biggan
@@ -56,10 +56,8 @@ class Recipe:
     dtype: str = "float32"
 
     def __post_init__(self):
-        for name in ("width", "num_classes", "batch_size", "discriminator_steps"):
-            integer(name.replace("_", " "), getattr(self, name), low=1)
-        for name in ("generator_rate", "discriminator_rate"):
-            number(name.replace("_", " "), getattr(self, name), low=0, open_low=True)
+        integers(self, "width", "num_classes", "batch_size", "discriminator_steps", low=1)
+        numbers(self, "generator_rate", "discriminator_rate", low=0, open_low=True)
         integer("average start", self.average_start)
         if number("average", self.average, low=0, high=1) == 1:
             raise InputError("average: got 1, wanted a number in [0, 1)")

@@ -31,10 +31,8 @@ class Plan:
     learning_rate: float = 3e-3
 
     def __post_init__(self):
-        for name in ("epsilon", "softness", "learning_rate"):
-            check.number(name.replace("_", " "), getattr(self, name), low=0, open_low=True)
-        for name in ("steps", "batch_size"):
-            check.integer(name.replace("_", " "), getattr(self, name), low=1)
+        check.numbers(self, "epsilon", "softness", "learning_rate", low=0, open_low=True)
+        check.integers(self, "steps", "batch_size", low=1)
 
 
 def train(

@@ -42,7 +42,7 @@ LOOK = 2000  # images that are looked at after every epoch
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is minimised and how.
+    """How a 1-Lipschitz network is trained: what is minimised, and the steps.
 
     epsilon: the radius that is aimed at, l2, image units.  widths: of hidden layers, even.  softness, sharpness: first
     and last tau, in image units.  boundedness: last q in [0, 1].  rows: of the bank.  epochs: passes.  batch_size:
@@ -60,14 +60,12 @@ class Plan:
     learning_rate: float = 7e-3
 
     def __post_init__(self):
-        for name in ("epsilon", "softness", "sharpness", "learning_rate"):
-            check.number(name.replace("_", " "), getattr(self, name), low=0, open_low=True)
+        check.numbers(self, "epsilon", "softness", "sharpness", "learning_rate", low=0, open_low=True)
         check.number("boundedness", self.boundedness, low=0, high=1)
         if not self.widths:
             raise InputError("widths: got none, wanted at least one hidden layer")
         one_lipschitz.even(self.widths)
-        for name in ("rows", "epochs", "batch_size"):
-            check.integer(name.replace("_", " "), getattr(self, name), low=1)
+        check.integers(self, "rows", "epochs", "batch_size", low=1)
 
 
 def radii(logits: jax.Array, y: jax.Array) -> jax.Array:

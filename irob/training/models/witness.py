@@ -39,7 +39,7 @@ WINDOW = 0.1  # of scores about the threshold that carry its gradient
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is minimised and how.
+    """How a witness is trained: what is minimised, and the steps.
 
     alpha: measure of the error region.  family: "overall": alpha in total; "per_class": alpha in its class.
     epsilons: in image units, weighted alike.  widths: of hidden layers; none
@@ -68,11 +68,9 @@ class Plan:
             raise InputError("epsilon: got none, wanted at least one")
         for v in self.epsilons:
             check.number("epsilons", v, low=0, open_low=True)
-        for name in ("learning_rate", "sharpness"):
-            check.number(name.replace("_", " "), vars(self)[name], low=0, open_low=True)
+        check.numbers(self, "learning_rate", "sharpness", low=0, open_low=True)
         one_lipschitz.even(self.widths)
-        for name in ("rows", "own", "epochs", "batch_size"):
-            check.integer(name.replace("_", " "), vars(self)[name], low=1)
+        check.integers(self, "rows", "own", "epochs", "batch_size", low=1)
 
 
 def threshold(h: jax.Array, share: float) -> jax.Array:

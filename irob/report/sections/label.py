@@ -1,0 +1,78 @@
+"""Label robustness from both sides: what no classifier can keep, and what a certified one keeps."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from irob.core import keys
+from irob.core.evidence import Row
+from irob.evaluation import label_limit, label_lower
+from irob.evaluation.section import Context, Findings, Section
+from irob.report import label, summary
+from irob.report.model import Block, tabled
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """images: whose conflicts limit label robustness.  kept: images on which certified classifiers are counted."""
+
+    images: int
+    kept: int
+    epsilons: tuple[float, ...] = (1.0, 2.0, 2.5, 3.0)
+    norm: str = "l2"
+
+
+PRESETS = {
+    "quick": Sizes(images=10_000, kept=2000),
+    "standard": Sizes(images=200_000, kept=20_000),
+    "paper": Sizes(images=1_000_000, kept=1_000_000),
+}
+
+
+class Label(Section):
+    """The label limit of the generator's images, and the shipped certified classifiers of them."""
+
+    name, place = "label", 10.0
+    presets = PRESETS
+
+    def wanted(self, dataset: str) -> bool:
+        """Not where an image takes a third of a second."""
+        return dataset != "imagenet10_gen"
+
+    def measure(self, context: Context, sizes: Sizes) -> Findings:
+        """Both ends, as `irob limit` has them."""
+        rows = context.clock.run(f"label limit of {context.plan.generator}", _rows, context, sizes)
+        return Findings(tuple(rows))
+
+    def blocks(self, rows: Sequence[Row], pictures: Mapping[str, Any]) -> list[Block]:
+        """The bracket of each distribution; then trained classifiers in it."""
+        out = []
+        for d in label.datasets(rows):
+            (block,) = tabled(label.table(rows, d), file=f"label_{pathlib.PurePath(d).name}")
+            out.append(dataclasses.replace(block, figure=label.figure(rows, d)))
+        found = summary.gaps(rows)
+        if found:
+            out.append(Block(
+                "The gap", "How many labels the best trained classifier keeps under attack, against what is proved: no "
+                "classifier keeps more than the limit, and a certified one keeps at least the lower mark. All of it is "
+                "label robustness.", gaps=tuple(found)))
+        return out
+
+
+def _rows(context: Context, sizes: Sizes) -> list[Row]:
+    key, plan = context.key("label limit"), context.plan
+    job = label_limit.Job(sizes.epsilons, sizes.norm, plan.confidence, grid=0)
+    rows = label_limit.of_generator(
+        key, context.source, job, sizes.images, dataset=plan.dataset, pieces=context.pieces, label=plan.dataset)
+    if sizes.norm == "l2":
+        rows += label_lower.rows(
+            keys.named(key, "certified"), context.source, epsilons=sizes.epsilons, confidence=plan.confidence,
+            samples=sizes.kept, choice=max(1, sizes.kept // 4), dataset=plan.dataset,
+            label=f"{plan.dataset}, certified classifiers")
+    return [dataclasses.replace(r, detail={**r.detail, "section": "limits"}) for r in rows]
+
+
+def build() -> Label:
+    """The section."""
+    return Label()

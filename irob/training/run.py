@@ -11,7 +11,7 @@ import optax
 from irob import classifiers
 from irob.core import keys, provenance
 from irob.core.check import InputError, number, unknown, writable_folder
-from irob.core.progress import say, tell
+from irob.core.progress import say
 from irob.core.threat import LpBall, Threat
 from irob.core.types import Classifier, Dataset
 from irob.training import classifier as training
@@ -62,27 +62,24 @@ class TrainingPlan:
                   free=known.FREE)
         with alone(workdir):
             done, before = begun(run), recorded(workdir)
-        if done and before is not None:
-            self._extend(recipe, before, done)
-        return run
+        extended = self._extended(before, done) if done and before is not None else {}
+        return dataclasses.replace(run, config={**recipe, "extended": extended}) if extended else run
 
-    def _extend(self, recipe: dict[str, Any], before: dict[str, Any], done: int) -> None:
-        """Writes into the recipe of a run that goes on for more epochs than it was to have what makes it differ.
+    def _extended(self, before: dict[str, Any], done: int) -> dict[str, int]:
+        """{epochs done: epochs that the learning rate was planned for until then}, of a run that goes on for more.
 
-        extended: {epochs done: epochs that the learning rate was planned for until then}.
+        Empty where it ends in the weights of one run of that length; else it belongs into the recipe.
         """
         s, extended, old = self.settings, dict(before.get("extended", {})), before.get("epochs", self.settings.epochs)
-        if old != s.epochs:
-            rates = [schedules.learning_rate(s.schedule, float(s.learning_rate or 0), n, FINE) for n in (old, s.epochs)]
-            alike = all(float(rates[0](i)) == float(rates[1](i)) for i in range(done * FINE))
-            how = "as in one run of that length" if alike else (
-                f"until now its schedule {s.schedule} was that of {old}, from here on it is that of {s.epochs}; "
-                "a run of that length from the start ends in other weights")
-            tell(f"{self.name}: {done} epochs are done, goes on to {s.epochs}: {how}")
-            if not alike:
-                extended.setdefault(str(done), old)
-        if extended:
-            recipe["extended"] = extended
+        if old == s.epochs:
+            return extended
+        rates = [schedules.learning_rate(s.schedule, float(s.learning_rate or 0), n, FINE) for n in (old, s.epochs)]
+        alike = all(float(rates[0](i)) == float(rates[1](i)) for i in range(done * FINE))
+        how = "as in one run of that length" if alike else (
+            f"until now its schedule {s.schedule} was that of {old}, from here on it is that of {s.epochs}; "
+            "a run of that length from the start ends in other weights")
+        say(f"{self.name}: {done} epochs are done, goes on to {s.epochs}: {how}")
+        return extended if alike else {str(done): old, **extended}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -87,8 +87,12 @@ def test_fresh_images_come_in_every_epoch_and_again_after_a_kill(key, tmp_path, 
     same(train("standard", tmp_path / "parts", key, data=named, fresh=True, resume=True), whole)
 
 
-def test_the_log_attacks_as_the_end_does(key, tmp_path):
+def test_the_log_attacks_as_the_end_does(key, tmp_path, monkeypatch):
+    build, made = classifier.attacks.build, []
+    monkeypatch.setattr(classifier.attacks, "build", lambda *a, **k: (made.append((a, k)), build(*a, **k))[1])
     trained = train("adv", tmp_path, key, steps=1, step_size=0.1, epsilon=0.3, evaluate_count=20, final_count=20)
+    assert len(made) == 3 + 3  # epochs, then radii: all of a hundred steps of a sixth of the largest radius
+    assert all(k["steps"] == 100 and k["step_size"] == pytest.approx(0.05) for _, k in made)
     last = log(tmp_path)[-1]
     assert last["robust"] == trained.recipe["pgd_100"]["0.3"] and 0 < last["robust"] < last["natural"]
     few = toy(40, 1).take(20)

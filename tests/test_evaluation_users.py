@@ -96,7 +96,7 @@ def test_a_users_own_attack_by_its_file(place, monkeypatch, capsys):
     for source, kept in ((text, wanted), (text.replace("x + self", "x - self"), 1.0)):
         (place / "step.py").write_text(source)
         code, _, err = run(monkeypatch, capsys, *command)
-        assert code == 0 and "classifier 'mine_of_test:function': given 2 times, attacked once" in err, err
+        assert code == 0 and "classifier 'mine_of_test:function': given 2 times, measured once" in err, err
         assert "images: got fewer than --trials 1 times --samples 50: each trial takes 40" in err, err
         rows = json.loads((place / "out/attack.json").read_text())["rows"]
         assert [r["value"] for r in rows if r["method"] == "step.py:build"] == [pytest.approx(kept)]

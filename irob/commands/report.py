@@ -34,7 +34,7 @@ def main(config: Config) -> None:
     """Checks names and folder, computes, writes, and says where the page is."""
     from irob import data
     from irob.core import keys, memory
-    from irob.evaluation import attack, report
+    from irob.evaluation import attack, report, users
     from irob.evaluation.section import ReportPlan
     from irob.report import files, published, sections, text
 
@@ -52,7 +52,7 @@ def main(config: Config) -> None:
     others = {name: value if dataset == "mnist_gen" or value != getattr(Config, name) else ""
               for name in ("unconditional", "certified") for value in [getattr(config, name)]}
     plan = ReportPlan(
-        chosen, config.preset, config.generator, dataset, tuple(config.classifier), alpha=alpha,
+        chosen, config.preset, config.generator, dataset, tuple(users.once(config.classifier)), alpha=alpha,
         confidence=config.confidence, seed=config.seed, data_dir=config.data_dir, resize=config.resize,
         assume_gaussian=config.assume_gaussian, **others)
     folder = writable_folder(config.out)

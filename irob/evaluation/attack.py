@@ -107,8 +107,7 @@ def run(
         if not robustness.latent(p.attack):
             attacks.build(p.attack, LpBall(norm, 1.0), **p.options)  # what is wrong with it needs no images
     key = keys.from_seed(seed)
-    given = [classifier] if isinstance(classifier, str) else list(classifier)
-    specs = list(dict.fromkeys(given))
+    specs = users.once([classifier] if isinstance(classifier, str) else classifier)
     if not specs:
         raise InputError("classifier: got none, wanted at least one")
     # What a factory made is wrapped when the images' shape is known; shipped weights fail early.
@@ -141,9 +140,6 @@ def run(
     starts = [p for p in todo if robustness.latent(p.attack) and p.options.get("initialisation", "code") == "code"]
     if starts and source is not None and test.z is not None and not dataset.endswith("_gen"):
         drawing.belong(source, test.x, test.y, test.z)  # before anything is attacked or written
-    for s in specs:
-        if given.count(s) > 1:
-            say(f"classifier {s!r}: given {given.count(s)} times, attacked once")
     if samples * trials < count:
         say(f"images: got fewer than --trials {trials} times --samples {count // trials}: each trial takes {samples}")
     pieces = Pieces(folder, resume)

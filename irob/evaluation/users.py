@@ -4,6 +4,7 @@ It returns a `Classifier` or anything that `classifiers.wrap` recognises.  Whate
 """
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -13,9 +14,20 @@ import numpy as np
 from irob import classifiers
 from irob.core import registry
 from irob.core.check import InputError
+from irob.core.progress import say
 from irob.core.types import Classifier
 
 PROBES = 8
+
+
+def once(specs: Iterable[str]) -> list[str]:
+    """The names in their order, each of them once; what was given more often is said."""
+    given = list(specs)
+    found = list(dict.fromkeys(given))
+    for s in found:
+        if given.count(s) > 1:
+            say(f"classifier {s!r}: given {given.count(s)} times, measured once")
+    return found
 
 
 def load(spec: str, made: Any, image_shape: tuple[int, ...]) -> Classifier:

@@ -97,9 +97,9 @@ class Classifiers(Section):
         return max(sizes.natural, sizes.trials * max(a.images for a in sizes.attacks))
 
     def check(self, plan: ReportPlan, sizes: Sizes) -> None:
-        """Classifiers that were named must be there."""
+        """Classifiers that were named must be there and whole."""
         for name in plan.models:
-            registry.made(name, kind="classifier") if registry.is_outside(name) else classifiers.resolve(name)
+            registry.made(name, kind="classifier") if registry.is_outside(name) else classifiers.load(name)
 
     def measure(self, context: Context, sizes: Sizes) -> Findings:
         """Every classifier, then every checkpoint."""

@@ -3,23 +3,26 @@
 PYTHON ?= python3
 VENV ?= .venv
 # PyTorch serves the tests as a twin to compare with; `make test TORCH=` leaves it and those tests out.
-TORCH ?= torch==2.13.0
+TORCH ?= torch==2.13.0 torchax==0.0.13
+# Its dependencies are many, and torchvision is not built for every PyTorch; the tests stand in for what is not there.
+ROBUSTBENCH ?= robustbench==1.1.1
 # Files of tests that run at the same time.
 JOBS ?= 2
 OUT ?= out/report
 PRESET ?= quick
 BIN := $(VENV)/bin
 
-.PHONY: help report test quick check lint types artifacts benchmark notebook clean
+.PHONY: help report test quick check lint types docs artifacts benchmark notebook clean
 
 help:
 	@echo "make report      Tables 1 and 3, Figures 1 and 2 and one HTML page in $(OUT)   (PRESET=quick|standard|paper)"
 	@echo "make test        the test suite"
 	@echo "make quick       lint, and the tests of what changed since BASE (default: the last commit)"
-	@echo "make check       what continuous integration runs: lint and tests"
+	@echo "make check       what continuous integration runs, and types: lint, tests, documentation"
+	@echo "make docs        the documentation as a site in out/docs; warnings are errors"
 	@echo "make artifacts   train the shipped weights again, in resumable pieces (RECIPE=reduced|full, DATA=folder of MNIST)"
 	@echo "make benchmark   speed against PyTorch, side by side"
-	@echo "make notebook    run the notebook and keep its output in out/"
+	@echo "make notebook    run both notebooks and store them with their output"
 
 # A stamp for each set of packages: set-up runs again only when what is wanted changes.
 $(VENV)/.run: requirements.txt setup.cfg pyproject.toml
@@ -31,11 +34,19 @@ $(VENV)/.run: requirements.txt setup.cfg pyproject.toml
 $(VENV)/.test: $(VENV)/.run
 	@echo "installing what the tests need into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' $(TORCH)
+	@test -z "$(TORCH)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(ROBUSTBENCH)
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.run
+	@echo "installing what the documentation needs into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
 report: $(VENV)/.run
 	$(BIN)/python -m irob report --preset $(PRESET) --out $(OUT)
 
+# What the tests must find, so that none of them is skipped in silence.
+test: export IROB_TESTED_WITH = $(if $(TORCH),torch torchax robustbench)
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
@@ -51,7 +62,10 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-check: lint types test
+check: lint types test docs
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 RECIPE ?= reduced
 DATA ?= data/mnist
@@ -59,11 +73,10 @@ artifacts: $(VENV)/.run
 	$(BIN)/python -m train.artifacts --recipe $(RECIPE) --data-dir $(DATA)
 
 benchmark: $(VENV)/.test
-	@for b in algorithm1 maximised pgd apgd in_distribution manifold adv_step trades_step lp_certify_step dual smoothing biggan; do $(BIN)/python -m benchmarks.$$b || exit 1; done
+	@for b in algorithm1 maximised pgd pytorch_module apgd in_distribution manifold adv_step trades_step lp_certify_step dual smoothing biggan; do $(BIN)/python -m benchmarks.$$b || exit 1; done
 
 notebook: $(VENV)/.test
-	@mkdir -p out
-	$(BIN)/jupytext --to ipynb --execute notebooks/quickstart.md --output out/quickstart.ipynb
+	$(BIN)/python notebooks/run.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

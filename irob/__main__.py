@@ -1,8 +1,9 @@
-"""`python -m irob VERB [options]`: finds the verb's file in irob/commands and runs it."""
+"""`python -m irob VERB [options]`, or `irob VERB [options]`: finds the verb's file in irob/commands and runs it."""
 
 import importlib
 import sys
 
+import irob
 from irob.core import registry
 from irob.core.check import unknown
 from irob.core.config import run
@@ -36,6 +37,9 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
         print(usage())
         sys.exit(0 if len(sys.argv) > 1 else 2)
+    if sys.argv[1] in ("-V", "--version"):
+        print(f"irob {irob.__version__}")
+        sys.exit(0)
     verb = sys.argv[1]
     if verb not in verbs():
         print(f"python -m irob: {unknown('verb', verb, verbs())}", file=sys.stderr)

@@ -26,7 +26,8 @@ def tests_of(path: pathlib.Path, tests: dict[pathlib.Path, str]) -> set[pathlib.
     if path in tests:
         return {path}
     if path.suffix != ".py" or path.parts[0] != "irob":
-        return {t for t in tests if path.name in ("README.md", "CHANGELOG.md") and t.stem == "test_readme"}
+        said = {".md": ("test_readme", "test_docs"), ".ipynb": ("test_notebook",)}.get(path.suffix, ())
+        return {t for t in tests if t.stem in said or (path.parts[0] == "notebooks" and t.stem == "test_notebook")}
     room, name = path.parts[1], path.stem.strip("_")
     imports = re.compile(rf"irob\.{room}\.{path.stem}\b|from irob\.{room} import [^\n]*\b{path.stem}\b")
     named = {t for t in tests if t.stem == f"test_{room}" or t.stem.startswith(f"test_{room}_{name}")}

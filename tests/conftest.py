@@ -1,6 +1,7 @@
 """Settings of the whole suite."""
 
 import gc
+import importlib.util
 import os
 import pathlib
 import subprocess
@@ -23,6 +24,13 @@ import pytest
 # A run is the same as the last; `--hypothesis-profile=default` searches with new examples.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_configure():
+    """Tests that need a package of IROB_TESTED_WITH, which `make test` sets, are not skipped for want of it."""
+    missing = [p for p in os.environ.get("IROB_TESTED_WITH", "").split() if importlib.util.find_spec(p) is None]
+    if missing:
+        raise pytest.UsageError(f"not installed: {', '.join(missing)}; make test TORCH= leaves their tests out")
 
 
 @pytest.fixture

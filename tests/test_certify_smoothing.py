@@ -68,7 +68,7 @@ def test_it_abstains_on_the_boundary():
 
 def test_selection_and_estimation_have_noise_of_their_own():
     certifier = build(samples=500, selection=500)
-    first, second = certifier._votes(THREE, at(0.05, 20), (500, 500), None, "")
+    first, second = certifier._votes(THREE, at(0.05, 20), (500, 500), Work())
     assert (first != second).any(axis=1).sum() > 15
 
 
@@ -82,7 +82,7 @@ def test_the_radius_saturates_at_381_sigma():
 def test_certify_is_clopper_and_pearsons_limit_on_the_second_vote():
     certifier = build(samples=300, confidence=0.99)
     x = np.concatenate([at(d) for d in (-0.4, -0.1, 0.05, 0.3)])
-    selected, estimated = certifier._votes(LINE, x, (certifier.selection, 300), None, "")
+    selected, estimated = certifier._votes(LINE, x, (certifier.selection, 300), Work())
     predicted, radius = certifier.certify(LINE, x)
     for i, votes in enumerate(estimated):
         hits = votes[selected[i].argmax()]
@@ -94,7 +94,7 @@ def test_certify_is_clopper_and_pearsons_limit_on_the_second_vote():
 def test_predict_is_the_binomial_test():
     certifier = build(samples=200, confidence=0.95)
     x = np.random.default_rng(0).uniform(size=(60, 2, 2, 1)).astype(np.float32)
-    (votes,) = certifier._votes(THREE, x, (200,), None, "")
+    (votes,) = certifier._votes(THREE, x, (200,), Work())
     said = certifier.predict(THREE, x)
     for v, s in zip(votes, said):
         second, first = np.sort(v)[-2:]
@@ -116,7 +116,7 @@ def test_votes_are_exact_and_do_not_depend_on_chunks():
     k = jax.random.fold_in(jax.random.fold_in(certifier.key, 0), 1)  # first vote, example 1
     shifts = shifts_of(k, 50)
     votes = np.argmax(jax.vmap(THREE)(x[1] + 0.25 * shifts), axis=1)
-    np.testing.assert_array_equal(certifier._votes(THREE, x, (50,), 16, "")[0][1], np.bincount(votes, minlength=3))
+    np.testing.assert_array_equal(certifier._votes(THREE, x, (50,), Work(16))[0][1], np.bincount(votes, minlength=3))
 
 
 def test_the_certificate_of_a_threat():

@@ -1,4 +1,7 @@
-"""One network five ways: Linen, NNX, Equinox, a function and PyTorch give the same logits and gradients."""
+"""One network in every way (Linen, NNX, Equinox, a function, PyTorch traced and by callback): the same logits and
+gradients."""
+
+import importlib.util
 
 import flax.linen as nn
 import jax
@@ -67,13 +70,26 @@ def pytorch():
     return net.train()
 
 
+def with_torchax():
+    """PyTorch, where it can be traced; torchax is not imported here, since that needs what irob mends."""
+    if importlib.util.find_spec("torchax") is None:
+        pytest.skip("torchax is not installed")
+    return pytest.importorskip("torch")
+
+
+def traced(module, **options):
+    with_torchax()
+    return classifiers.wrap(module, image_shape=SHAPE, trace=True, **options)
+
+
 MODELS = {
     "linen": lambda: classifiers.wrap(linen(), image_shape=SHAPE, layout="NCHW", mean=MEAN, std=STD, train=False),
     "linen bound": lambda: classifiers.wrap(linen()[0].bind(linen()[1]), image_shape=SHAPE, layout="NCHW", mean=MEAN,
                                             std=STD, train=False),
     "nnx": lambda: classifiers.wrap(nnx(), image_shape=SHAPE, layout="NCHW", mean=MEAN, std=STD),
     "equinox": lambda: classifiers.wrap(equinox(), image_shape=SHAPE, mean=MEAN, std=STD),
-    "torch": lambda: classifiers.wrap(pytorch(), image_shape=SHAPE, mean=MEAN, std=STD),
+    "torch": lambda: classifiers.wrap(pytorch(), image_shape=SHAPE, mean=MEAN, std=STD, trace=False),
+    "torchax": lambda: traced(pytorch(), mean=MEAN, std=STD),
     "function": lambda: classifiers.wrap(by_hand, image_shape=SHAPE, layout="CHW", mean=MEAN, std=STD),
     "batched": lambda: classifiers.wrap(jax.vmap(by_hand), image_shape=SHAPE, layout="CHW", batched=True, mean=MEAN,
                                         std=STD),
@@ -134,13 +150,14 @@ def test_attack_on_pytorch_is_the_attack_on_its_twin(key):
     assert min(sizes) == 4 and max(sizes) == 4 * 3  # the referee judges 2 restarts and the clean image of each
 
 
-def test_torch_gradient_against_autograd(key):
+@pytest.mark.parametrize("trace", [False, True])
+def test_torch_gradient_against_autograd(key, trace):
     """A convolutional network with every leading axis that irob uses: none, examples, restarts x examples."""
-    torch = pytest.importorskip("torch")
+    torch = with_torchax() if trace else pytest.importorskip("torch")
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Flatten(),
                               torch.nn.Linear(16, K))
-    f = classifiers.from_torch(net, K, SHAPE)
+    f = classifiers.from_torch(net, K, SHAPE, trace=trace)
     x = RNG.uniform(size=(2, 3, *SHAPE)).astype(np.float32)
     c = RNG.normal(size=(2, 3, K)).astype(np.float32)
     got = jax.jit(jax.vmap(jax.vmap(lambda x, c: jax.vjp(f, x)[1](c)[0])))(x, c)
@@ -150,7 +167,39 @@ def test_torch_gradient_against_autograd(key):
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
     jacobian = jax.jacrev(f)(x[0, 0])
     np.testing.assert_allclose(np.einsum("k,khwc->hwc", c[0, 0], jacobian), want[0, 0], rtol=1e-4, atol=1e-5)
-    assert all(p.grad is None for p in f.module.call.module.parameters())
+    assert trace or all(p.grad is None for p in f.module.call.module.parameters())
+
+
+def test_torch_modules_that_cannot_be_traced_go_by_callback(capsys):
+    """Those that decide by values, draw random numbers, mix images or bring a gradient of their own; a line says so."""
+    torch = with_torchax()
+
+    class Straight(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.round()
+
+        @staticmethod
+        def backward(ctx, g):
+            return g
+
+    class Net(torch.nn.Module):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def forward(self, x):
+            return self.function(x).flatten(1)[:, :K]
+
+    functions = {"cannot trace": lambda x: x if x.sum() > 0 else -x, "random": lambda x: x + torch.rand_like(x),
+                 "an output": lambda x: x * x.mean(), "a gradient": Straight.apply}
+    for said, function in functions.items():
+        f = classifiers.from_torch(Net(function), image_shape=SHAPE)
+        err = capsys.readouterr().err
+        assert "by callback" in err and said in err and err.count("\n") == 1
+        with pytest.raises(InputError, match=said):
+            classifiers.from_torch(Net(function), image_shape=SHAPE, trace=True)
+    np.testing.assert_array_equal(jax.grad(lambda x: f(x).sum())(X[0]).ravel().sum(), K)  # the straight-through one
 
 
 def test_torch_weights_are_known_by_their_digest():
@@ -158,7 +207,7 @@ def test_torch_weights_are_known_by_their_digest():
     np.testing.assert_array_equal(f.variables, g.variables)
     net = pytorch()
     net[1].bias.data[0] += 1e-3
-    assert np.any(f.variables != classifiers.from_torch(net, K, SHAPE).variables)
+    assert np.any(f.variables != classifiers.from_torch(net, K, SHAPE, trace=False).variables)
 
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])

@@ -3,10 +3,11 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from irob.commands import certify
-from irob.core.config import parse
+from irob.core import config
 from irob.core.evidence import Report
 from irob.report import tables
 
@@ -47,6 +48,46 @@ def test_a_second_run_takes_the_pieces_and_ends_in_the_same_rows(done, capsys, m
     assert "l2 0.25, smoothing" in out and "Certified <= true <= attacked" in out
 
 
+MINE = """
+import jax.numpy as jnp
+
+def line():
+    return lambda x: jnp.stack([x.ravel() @ jnp.array([1.0, -2.0]), 0.1 + 0 * x.ravel()[0]])
+
+def wave():
+    return lambda x: jnp.sin(x.ravel())
+
+def plane():
+    return lambda x: x.ravel() @ jnp.array([[1.0, 0.0], [-2.0, 0.0]]) + jnp.array([0.0, 0.1])
+"""
+
+
+def test_ones_own_images_and_classifier(tmp_path, monkeypatch, capsys):
+    """A plane: the distance to it in linf is |a - 2 b - 0.1| / 3, which interval bounds find exactly."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    x = np.random.default_rng(0).uniform(0.2, 0.8, (9, 1, 2, 1)).astype(np.float32)
+    gap = (x.reshape(9, 2) @ [1.0, -2.0] - 0.1) / 3
+    np.savez("x.npz", x=x, y=(gap < 0).astype(int))
+    words = ["--images", "x.npz", "--norm", "Linf", "--epsilon", "25.5/255", "--samples", "9", "--steps", "3"]
+
+    def run(name, *more):
+        config.run(certify.main, certify.Config, prog="p", argv=["--classifier", f"mine.py:{name}", *words, *more])
+
+    with pytest.raises(SystemExit) as end:
+        run("plane")
+    assert end.value.code == 0
+    rows = Report.from_json((tmp_path / "out/certify/certify.json").read_text()).rows
+    want = pytest.approx(np.mean(abs(gap) > 0.1))
+    for quantity in (tables.CERTIFIED, tables.ROBUST):
+        assert [r.value for r in tables.select(rows, quantity, epsilon=0.1)] == [want]
+    for name, said in (("wave", "operation sin"), ("line", "branches")):
+        with pytest.raises(SystemExit) as end:
+            run(name, "--certifier", "interval")
+        assert end.value.code == 2 and said in capsys.readouterr().err
+
+
 def test_values_come_by_spaces_or_commas():
-    config = parse(certify.Config, ["--certifier", "crown,dual", "smoothing", "--epsilon=0.5,1,", "2"], prog="p")
-    assert config.certifier == ["crown", "dual", "smoothing"] and config.epsilon == ["0.5", "1", "2"]
+    words = ["--certifier", "crown,dual", "smoothing", "--epsilon=0.5,1,", "2"]
+    given = config.parse(certify.Config, words, prog="p")
+    assert given.certifier == ["crown", "dual", "smoothing"] and given.epsilon == ["0.5", "1", "2"]

@@ -82,3 +82,8 @@ np.testing.assert_allclose(one, many, rtol=1e-5, atol=1e-6)
 """
     env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", code], env=env, check=True)
+
+
+def test_a_chunk_of_nothing_is_refused():
+    with pytest.raises(InputError, match="chunk"):
+        batch.Work(chunk=0)

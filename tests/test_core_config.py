@@ -16,6 +16,8 @@ class Config:
 
     dataset: str = config.option("mnist_gen", "data set")
     epsilon: list[float] = config.option([1.0, 2.0], "radius", unit="image units")
+    step_size: float | None = config.option(None, "step")
+    norm: str = config.option("l2", "norm")
     data_dir: str | None = config.option(None, "folder")
     resume: bool = config.option(False, "go on")
 
@@ -26,7 +28,17 @@ def test_parse():
     assert config.from_json(Config, config.to_json(c)) == c
 
 
-@pytest.mark.parametrize("argv", [["--epsilo", "1"], ["--epsilon", "x"], ["surplus"]])
+def test_spellings_that_people_use():
+    """Radii over 255, norms in any case, and both ways to switch off; what is text stays as it is."""
+    words = ["--epsilon", "8/255", "1e-2", "--step-size", "2/255", "--norm", "Linf", "--data-dir", "8/255"]
+    c = config.parse(Config, words, prog="p")
+    assert c == Config(epsilon=[8 / 255, 0.01], step_size=2 / 255, norm="linf", data_dir="8/255")
+    for off in ("--no-resume", "--noresume"):
+        assert not config.parse(Config, ["--resume", off], prog="p").resume
+
+
+@pytest.mark.parametrize("argv", [["--epsilo", "1"], ["--epsilon", "x"], ["surplus"], ["--epsilon", "8/0"],
+                                  ["--epsilon", "8/255/2"], ["--no-data-dir"]])
 def test_bad_flags_end_in_one_line(argv, capsys):
     with pytest.raises(SystemExit) as e:
         config.run(lambda c: None, Config, prog="p", argv=argv)
@@ -66,6 +78,16 @@ def test_help_says_unit_and_default(capsys):
     out = capsys.readouterr().out
     assert "image units" in out
     assert "default: [1.0, 2.0]" in out
+
+
+def test_version(capsys, monkeypatch):
+    import irob
+    from irob.__main__ import main
+
+    monkeypatch.setattr("sys.argv", ["irob", "--version"])
+    with pytest.raises(SystemExit) as e:
+        main()
+    assert e.value.code == 0 and capsys.readouterr().out == f"irob {irob.__version__}\n"
 
 
 @pytest.mark.parametrize("argv", [[], ["reprot"], ["train", "avd"]])

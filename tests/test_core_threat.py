@@ -131,3 +131,8 @@ def test_balls_on_a_manifold_by_hand():
         latent.moves(Proposal(x[None]))
     with pytest.raises(InputError, match="about the code"):
         latent.moved(x, None, move, image)
+
+
+def test_spellings_that_people_use():
+    ball = LpBall("Linf", "8/255")
+    assert (ball.norm, ball.epsilon) == ("linf", 8 / 255) and LpBall("L2", 1.0).at("1/2").epsilon == 0.5

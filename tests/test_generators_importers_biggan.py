@@ -15,6 +15,7 @@ import pytest
 
 from irob import generators
 from irob.core.check import InputError
+from irob.core.latents import Normal
 from irob.generators import biggan, importers
 from irob.generators.importers import _biggan, _layouts, biggan128, biggan_pytorch, biggan_tfhub, download
 
@@ -112,7 +113,7 @@ def test_the_published_file_to_ten_classes(tmp_path):
     assert imported["sha256"] == importers.checksum(tmp_path / "biggan128-release.pt")
     assert config["options"]["classes"] == list(biggan.IMAGENET10) and config["options"]["resize"] == "area"
     g = generators.load(tmp_path / "g")
-    assert (g.num_classes, g.image_shape, g.latent) == (10, (32, 32, 3), "normal")
+    assert (g.num_classes, g.image_shape, g.latent) == (10, (32, 32, 3), Normal())
     whole = biggan128.convert(released())
     np.testing.assert_array_equal(g.variables["params"]["rgb"]["kernel"], whole.variables["params"]["rgb"]["kernel"])
 

@@ -30,11 +30,12 @@ Reference: Hoeffding, "On the distribution of the number of successes in indepen
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
 from irob.bounds import pilot
-from irob.bounds.intrinsic import FAMILIES, intrinsic_robustness_upper_from_radius
+from irob.bounds.intrinsic import check_family, intrinsic_robustness_upper_from_radius
 from irob.core.check import InputError, number, unknown
 from irob.core.check import priors as check_priors
 from irob.core.evidence import Bound, Side
@@ -73,7 +74,7 @@ class Supported:
     confidence: float
     of_delta: float
     of_alpha: float
-    family: str
+    family: str | tuple[int, ...]
     scheme: str
     assumptions: tuple[str, ...]
     vacuous: str = ""
@@ -95,7 +96,7 @@ def with_confidence(
     epsilon: float | None = None,
     *,
     confidence: float = 0.95,
-    family: str = "overall",
+    family: str | Sequence[int] = "overall",
     priors=None,
     radius: float | None = None,
     delta: float | None = None,
@@ -116,7 +117,7 @@ def with_confidence(
             of the classifier whose true risk is least, and that end alone covers.
         epsilon: in image units, positive; None if the values are escape radii.
         confidence: in (0, 1).
-        family: "overall" or "per_class", as in `intrinsic_robustness_upper`.
+        family: "overall", "per_class" or the label of each component, as in `intrinsic_robustness_upper`.
         priors: f[K]; None means equal.  Codes beyond what the prior of their class asks for are left out.
         radius: within which the Lipschitz constants hold; None for global ones.  Error sets grow by no more.
         delta: wanted share of missed codes, in (0, 1); None takes the best.
@@ -136,19 +137,19 @@ def with_confidence(
     confidence = _inside("confidence", confidence)
     if delta is not None:
         delta = _inside("delta", delta)
-    if family not in FAMILIES:
-        raise unknown("family", family, FAMILIES)
+    check_family(family)
     if scheme not in SCHEMES:
         raise unknown("scheme", scheme, SCHEMES)
     growth = _growth(values, epsilon, radius)
     p = check_priors(priors, len(growth))
     present, count = np.flatnonzero(p > 0), len(p)
     growth, p = [growth[i] for i in present], p[present]
+    kept = family if isinstance(family, str) else tuple(np.asarray(family)[present].tolist())
     risk, of_alpha, notes = _risk(alpha, confidence)
     of_delta = 1 - (1 - confidence) / (1 if of_alpha == 1 else 2)
 
     def value(thresholds: np.ndarray, missed: float) -> float:
-        return float(intrinsic_robustness_upper_from_radius(risk, thresholds, p, min(1.0, missed), family))
+        return float(intrinsic_robustness_upper_from_radius(risk, thresholds, p, min(1.0, missed), kept))
 
     share = PILOT if scheme == "pilot" else 0.0
     if delta is not None and sum(map(len, _split(growth, p, share)[1])) < needed(delta, of_delta):
@@ -162,7 +163,7 @@ def with_confidence(
     scales, orders = np.ones(len(p)), np.ones(1, int)
     if chose:
         scales, order = pilot.choose(
-            first, p, risk, total, of_delta, lambda t, missed: -value(t, missed), by_class=family == "per_class")
+            first, p, risk, total, of_delta, lambda t, missed: -value(t, missed), by_class=kept != "overall")
         orders = np.asarray([order])
     if delta is not None:
         # The largest order that supports it, known before any draw.
@@ -192,7 +193,7 @@ def with_confidence(
     with np.errstate(divide="ignore"):
         constants = None if epsilon is None else float(epsilon) / shown
     return Supported(found, shown, constants, missed, int(orders[best]), total, chose, risk,
-                     confidence, of_delta, of_alpha, family, scheme, notes, vacuous)
+                     confidence, of_delta, of_alpha, kept, scheme, notes, vacuous)
 
 
 def _shares(orders: np.ndarray, total: int, confidence: float) -> np.ndarray:

@@ -80,6 +80,8 @@ def intrinsic_robustness_upper(alpha, epsilon, lipschitz, priors=None, delta=0.0
 
     family "overall", {f: Risk(f) >= alpha}:   1 + delta - min_r sum_i p_i h_i(r_i),   sum_i p_i r_i = alpha,
     family "per_class", {f: Risk_i(f) >= alpha for all i}:   1 + delta - sum_i p_i h_i(alpha),
+    a list of labels, where the K are components of those labels, {f: Risk(f | label) >= alpha for every label}:
+        1 + delta - sum over labels of the same minimum over their own components,
     with h_i(r) = Phi(Phi^-1(r) + epsilon / L_i), and never above 1 - alpha.
 
     The minimum is exact for any alpha where priors are equal or at most 20 classes have a prior of at most alpha
@@ -91,7 +93,7 @@ def intrinsic_robustness_upper(alpha, epsilon, lipschitz, priors=None, delta=0.0
         lipschitz: local Lipschitz constant, positive: one number, or one for each class.
         priors: f[K]; None means equal priors over the classes of `lipschitz`, or one class.
         delta: share of codes where the constants may fail, in [0, 1].
-        family: "overall" or "per_class".
+        family: "overall", "per_class", or the label i[K] of each component.
 
     Returns:
         float or array in [0, 1 - alpha].
@@ -110,6 +112,11 @@ def intrinsic_robustness_upper(alpha, epsilon, lipschitz, priors=None, delta=0.0
 
     >>> round(100 * intrinsic_robustness_upper(0.015, 3.0, 11.0, [0.1] * 10, 0.001), 2)
     97.87
+
+    Two components of one label are one class to the risk, and two to the error sets, which may lie in one of them:
+
+    >>> [round(intrinsic_robustness_upper(0.1, 1.0, [1.0, 1.0], family=f), 4) for f in ("per_class", [0, 0], [0, 1])]
+    [0.6109, 0.7185, 0.6109]
     """
     constants = _constants(lipschitz)
     return _upper(alpha, _epsilon(epsilon)[..., None] / constants, constants, priors, delta, family)
@@ -139,18 +146,43 @@ def intrinsic_robustness_upper_from_radius(alpha, escape_radius, priors=None, de
 
 def _upper(alpha, radius: np.ndarray, per_class: np.ndarray, priors, delta, family: str):
     """The bound at expansions radius: f[..., K or 1]; `per_class` says how many classes the constants speak of."""
-    if family not in FAMILIES:
-        raise unknown("family", family, FAMILIES)
+    check_family(family)
     alpha, delta = _share("alpha", alpha), _delta(delta)
-    p = _classes(np.zeros(1), per_class, priors)
+    count = len(family) if len(per_class) == 1 and not isinstance(family, str) else 1
+    p = _classes(np.zeros(count), per_class, priors)
     alpha = np.broadcast_to(alpha, np.broadcast_shapes(alpha.shape, radius.shape[:-1]))
     radius = np.broadcast_to(radius, (*alpha.shape, len(p)))
-    if family == "per_class":
+    if isinstance(family, str) and family == "per_class":
         left = np.sum(p * remainder(alpha[..., None], radius), axis=-1)
     else:
-        values = [_overall(a, p, t) for a, t in zip(alpha.ravel(), radius.reshape(-1, len(p)))]
-        left = np.reshape(values, alpha.shape)
+        left = np.zeros(alpha.shape)
+        for g, share in groups(family, p):
+            values = [_overall(a, p[g] / share, t[g]) for a, t in zip(alpha.ravel(), radius.reshape(-1, len(p)))]
+            left = left + share * np.reshape(values, alpha.shape)
     return _plain(np.clip(left + delta, 0.0, 1.0 - alpha))
+
+
+def check_family(family) -> None:
+    """Raises `InputError` unless this is a name of FAMILIES or a list of labels."""
+    named = isinstance(family, str) or not np.issubdtype(np.asarray(family).dtype, np.integer)
+    if named and family not in FAMILIES:
+        raise unknown("family", family, FAMILIES)
+
+
+def groups(family, p: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """(components, their share of p: f[K]) of each group that has a risk of at least alpha; without empty groups.
+
+    >>> [(g.tolist(), share) for g, share in groups([0, 1, 0], np.array([0.25, 0.5, 0.25]))]
+    [([0, 2], 0.5), ([1], 0.5)]
+    """
+    kinds = {"overall": np.zeros(len(p), int), "per_class": np.arange(len(p))}
+    label = kinds[family] if isinstance(family, str) else np.asarray(family)
+    if label.shape != p.shape:
+        raise InputError(f"family: got {label.size} labels, wanted one for each of {len(p)} components")
+    if len(label) and np.all(label == label[0]):
+        return [(np.arange(len(p)), 1.0)]
+    found = [np.flatnonzero(label == v) for v in np.unique(label)]
+    return [(g, float(np.sum(p[g]))) for g in found if np.sum(p[g]) > 0]
 
 
 def _overall(alpha: float, p: np.ndarray, t: np.ndarray) -> float:

@@ -1,9 +1,16 @@
 """Theorem 4.4 as evidence: the number, the side of what went in, and the proviso checked."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from irob.bounds import spread
-from irob.bounds.intrinsic import _constants, intrinsic_robustness_upper, intrinsic_robustness_upper_from_radius
+from irob.bounds.intrinsic import (
+    _constants,
+    groups,
+    intrinsic_robustness_upper,
+    intrinsic_robustness_upper_from_radius,
+)
 from irob.core.check import InputError, number, unknown
 from irob.core.check import priors as check_priors
 from irob.core.evidence import Bound, Side
@@ -26,7 +33,7 @@ def evidence(
     lipschitz,
     priors=None,
     delta: float = 0.0,
-    family: str = "overall",
+    family: str | Sequence[int] = "overall",
     *,
     radius: float | None = None,
     side: Side = "lower",
@@ -83,7 +90,7 @@ def evidence(
             sides.append(("r L >= epsilon", "estimate"))
             notes.append(f"r L >= epsilon fails for {which} and is ignored")
     p = check_priors(priors, max(len(constants), np.size(priors) if priors is not None else 1))
-    if family == "overall" and not spread.is_exact(alpha, p):
+    if not all(spread.is_exact(alpha, p[g] / share) for g, share in groups(family, p)):
         notes.append("the spread of risk over classes is relaxed to the trivial bound 1 - alpha")
     if confidence is not None:
         notes.append(f"confidence {confidence:.3f} that the constants of all classes cover their quantiles at "

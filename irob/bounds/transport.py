@@ -31,6 +31,7 @@ from scipy.special import ndtr
 
 from irob.bounds.regions import METRIC, pieces
 from irob.core.check import InputError, number, unknown
+from irob.math import norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +62,7 @@ def transport(a, b, epsilons: Sequence[float], *, norm: str = "l2", confidence: 
     >>> [t.error for t in transport([[0.0], [1.0]], [[3.0], [9.0]], [0.9, 1.0, 4.0])]
     [0.0, 0.25, 0.5]
     """
+    norm = norms.named(norm)
     a, b = (np.asarray(v) for v in (a, b))
     if a.ndim < 2 or a.shape != b.shape or not len(a):
         raise InputError(f"classes: got shapes {a.shape} and {b.shape}, wanted equally many examples of one shape")

@@ -95,7 +95,7 @@ def run(
     >>> from irob.core.threat import LpBall
     >>> net = [layers.Flatten(), layers.Dense(jnp.eye(2), jnp.zeros(2)), layers.ReLU()]
     >>> f, x = classifiers.from_layers(net, 2, (1, 2, 1)), np.array([0.9, 0.1], np.float32).reshape(1, 1, 2, 1)
-    >>> [run(build(name), f, x, np.array([0]), LpBall("linf", 0.1)).margin.round(3)[0] for name in ("crown", "dual")]
+    >>> [run(build(name), f, x, np.array([0]), LpBall("linf", 0.1)).margin.round(3)[0] for name in ("interval", "dual")]
     [np.float32(0.6), np.float32(0.6)]
     """
     _instances(classifier, threat)

@@ -11,59 +11,18 @@ Logits are wanted, not probabilities.  Models are taken in inference mode (no dr
 
 import dataclasses
 import inspect
-import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from irob.classifiers.fitted import fitted
 from irob.classifiers.pytorch import from_torch
+from irob.core import models
 from irob.core.check import InputError, unknown
 from irob.core.types import Classifier
 
 AVERAGES = ("logits", "probabilities")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Linen:
-    module: Any
-    arguments: tuple[tuple[str, Any], ...]
-
-    def __call__(self, variables, x):
-        return self.module.apply(variables, x, **dict(self.arguments))
-
-
-@dataclasses.dataclass(frozen=True)
-class _NNX:
-    graph: Any
-
-    def __call__(self, state, x):
-        from flax import nnx
-
-        return nnx.merge(self.graph, state)(x)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Equinox:
-    static: Any
-    stateful: bool
-
-    def __call__(self, variables, x):
-        import equinox as eqx
-
-        arrays, state = variables
-        model = eqx.combine(arrays, self.static)
-        return model(x, state)[0] if self.stateful else model(x)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Plain:
-    function: Callable
-
-    def __call__(self, _, x):
-        return self.function(x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +48,7 @@ def from_linen(module, variables, *, image_shape=None, num_classes=None, layout=
     >>> f.num_classes
     3
     """
-    call = _Linen(module, tuple(sorted(arguments.items())))
+    call, variables = models.linen(module, variables, "classifier", **arguments)
     return fitted(call, variables, num_classes=num_classes, image_shape=image_shape, layout=layout, mean=mean,
                   std=std, name=name)
 
@@ -102,12 +61,8 @@ def from_nnx(model, *, image_shape=None, num_classes=None, layout="NHWC", mean=N
     >>> from_nnx(net, image_shape=(2, 2, 1)).num_classes
     3
     """
-    from flax import nnx
-
-    model = nnx.clone(model)
-    model.eval()
-    graph, state = nnx.split(model)
-    return fitted(_NNX(graph), state, num_classes=num_classes, image_shape=image_shape, layout=layout, mean=mean,
+    call, state = models.nnx(model)
+    return fitted(call, state, num_classes=num_classes, image_shape=image_shape, layout=layout, mean=mean,
                   std=std, name=name)
 
 
@@ -117,11 +72,9 @@ def from_equinox(model, *, state=None, image_shape=None, num_classes=None, layou
 
     state: of a model with batch normalisation, which is called as model(x, state) and gives (logits, state).
     """
-    import equinox as eqx
-
-    arrays, static = eqx.partition(eqx.nn.inference_mode(model), eqx.is_array)
-    return fitted(_Equinox(static, state is not None), (arrays, state), num_classes=num_classes,
-                  image_shape=image_shape, layout=layout, mean=mean, std=std, name=name)
+    call, variables = models.equinox(model, state)
+    return fitted(call, variables, num_classes=num_classes, image_shape=image_shape, layout=layout, mean=mean,
+                  std=std, name=name)
 
 
 def from_callable(function, *, variables=None, image_shape=None, num_classes=None, layout="HWC", mean=None, std=None,
@@ -133,8 +86,8 @@ def from_callable(function, *, variables=None, image_shape=None, num_classes=Non
     >>> from_callable(lambda x: x.mean((1, 2)) @ jnp.eye(3), layout="NHWC", image_shape=(2, 2, 3)).num_classes
     3
     """
-    call = _Plain(function) if variables is None else function
-    return fitted(call, () if variables is None else variables, num_classes=num_classes, image_shape=image_shape,
+    call, variables = models.plain(function, variables)
+    return fitted(call, variables, num_classes=num_classes, image_shape=image_shape,
                   layout=layout, mean=mean, std=std, name=name)
 
 
@@ -185,7 +138,7 @@ def wrap(model, *, variables=None, **options) -> Classifier:
     """
     if isinstance(model, Classifier):
         return model
-    if isinstance(model, tuple) and len(model) == 2 and _is(model[0], "flax.linen", "Module"):
+    if isinstance(model, tuple) and len(model) == 2 and models.is_a(model[0], "flax.linen"):
         model, variables = model
     make, arguments = _recognised(model, variables)
     options = {k: v for k, v in options.items() if v is not None}
@@ -204,16 +157,12 @@ def _recognised(model, variables) -> tuple[Callable, tuple]:
     """The function that takes this model, and what to hand it."""
     if isinstance(model, list):
         return ensemble, (model,)
-    if _is(model, "flax.linen", "Module"):
-        if variables is None and model.scope is not None:
-            model, variables = model.unbind()
-        if variables is None:
-            raise InputError(f"classifier: got the Linen module {type(model).__name__} without weights, "
-                             "wanted variables=, or the pair (module, variables)")
+    if models.is_a(model, "flax.linen"):
         return from_linen, (model, variables)
     for package, kind, make in (("flax.nnx", "Module", from_nnx), ("torch.nn", "Module", from_torch),
+                                ("torch.export", "ExportedProgram", from_torch),
                                 ("equinox", "Module", from_equinox)):
-        if _is(model, package, kind):
+        if models.is_a(model, package, kind):
             return make, (model,)
     if callable(model) and not isinstance(model, type):
         return _function(variables), (model,)
@@ -228,9 +177,3 @@ def _function(variables) -> Callable:
 
     make.__name__ = "from_callable"
     return make
-
-
-def _is(model, package: str, kind: str) -> bool:
-    """isinstance without an import: a model of a package exists only where the package has been imported."""
-    return package in sys.modules and isinstance(model, vars(sys.modules[package])[kind])
-

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core.check import InputError, integer, unknown
+from irob.core.check import InputError, integer, one_line, unknown
 from irob.core.types import Classifier
 
 LAYOUTS = ("HWC", "CHW", "NHWC", "NCHW")
@@ -81,12 +81,6 @@ def shape_of(function: Callable, variables: Any, image_shape: tuple[int, ...]) -
     if not hasattr(out, "shape"):
         raise InputError(f"classifier: got {type(out).__name__} for one image, wanted an array of logits")
     return tuple(out.shape)
-
-
-def one_line(error: BaseException) -> str:
-    """The kind and the first line of an error."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 def _statistics(name: str, values, channels: int | None) -> tuple[float, ...]:

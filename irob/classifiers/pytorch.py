@@ -1,14 +1,16 @@
-"""A PyTorch module as a `Classifier`: its logits and their gradient by callback to the host.
+"""A PyTorch module as a `Classifier`: a function of JAX by torchax, or its logits and gradient by callback to the host.
 
     f = from_torch(net, image_shape=(32, 32, 3))        # net takes f32[n,C,H,W]
     attacks.run(attacks.build("pgd"), key, f, x, y)     # jit, scan and vmap as for every other classifier
 
-Forward  x -> f(x)  and backward  (x, c) -> (df/dx)^T c  are two callbacks, joined by `jax.custom_vjp`.  Under vmap
-every leading axis is handed over at once and becomes PyTorch's batch, so that an attack of 128 images with 5 restarts
-is one call with 640 images.  Each backward runs the forward again: a callback keeps no state.
+The first way (`irob.core.pytorch`) is compiled with the attack and runs where JAX runs.  It is taken wherever torchax
+can trace the module and PyTorch agrees on logits and gradients; a line says where it is not.
 
-What it costs: the arrays cross between XLA and PyTorch in host memory.  What it lacks: forward-mode derivatives (jvp,
-jacfwd) and second derivatives, which no attack on images takes; `jax.jacrev` works.
+The callback takes any module.  Forward  x -> f(x)  and backward  (x, c) -> (df/dx)^T c  are two calls, joined by
+`jax.custom_vjp`.  Under vmap every leading axis is handed over at once and becomes PyTorch's batch, so that an attack
+of 128 images with 5 restarts is one call with 640 images.  Each backward runs the forward again: a callback keeps no
+state.  The arrays cross between XLA and PyTorch in host memory, and it lacks forward-mode derivatives (jvp, jacfwd)
+and second derivatives, which no attack on images takes; `jax.jacrev` works.
 """
 
 import copy
@@ -22,8 +24,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.classifiers.fitted import fitted, one_line
-from irob.core.check import InputError, integer
+from irob.classifiers.fitted import fitted
+from irob.core import pytorch
+from irob.core.check import InputError, integer, one_line
+from irob.core.progress import say
 from irob.core.types import Classifier
 
 
@@ -47,9 +51,9 @@ class _Torch:
         """Leading axes flattened into one, as a tensor where the module lives.  x: f[..., three axes]."""
         import torch
 
-        first = next((p for p in self.module.parameters() if p.is_floating_point()), torch.zeros(()))
+        first = next(self.module.parameters(), torch.zeros(()))
         flat = np.array(x, np.float32).reshape(-1, *np.shape(x)[-3:])  # a copy: PyTorch wants memory that it may write
-        return torch.from_numpy(flat).to(first.device, first.dtype)
+        return torch.from_numpy(flat).to(first.device, pytorch.dtype_of(self.module))
 
     def run(self, images):
         """images: [n, ...] -> logits [n, K]."""
@@ -101,21 +105,25 @@ _logits.defvjp(_keep, _pull)
 
 
 def from_torch(module, num_classes: int | None = None, image_shape=None, *, layout: str = "NCHW", mean=None, std=None,
-               name: str = "") -> Classifier:
-    """A PyTorch module as a classifier; a copy in inference mode is kept, on the device where the module is.
+               name: str = "", trace: bool | None = None) -> Classifier:
+    """A PyTorch module as a classifier; a copy in inference mode is kept.
 
     Args:
-        module: torch.nn.Module; f32 in its own layout -> logits.
+        module: torch.nn.Module, f32 in its own layout -> logits; or what `torch.export.export` made of one, for any
+            number of images (a dynamic first dimension).
         num_classes: counted if not given.
         image_shape: (height, width, channels), needed, whatever the layout.
         layout: "NCHW" (as in PyTorch), "NHWC", or "CHW", "HWC" for a module that takes one image.
         mean, std: normalisation for each channel, in units of [0,1], done before the module.
+        trace: True for torchax alone, False for the callback, which runs on the device where the module is; default:
+            torchax, and the callback with a line on stderr where that fails.
 
     Raises:
-        InputError: no image_shape; a module that fails on two images or gives no logits.
+        InputError: no image_shape; a module that fails on two images or gives no logits; one that torchax cannot
+            trace, for trace=True.
 
-    The digest of the weights stands where other classifiers have their weights, so that finished pieces of work are
-    found again for the same weights only.
+    By callback, the digest of the weights stands where other classifiers have their weights, so that finished pieces
+    of work are found again for the same weights only.
     """
     import torch
 
@@ -123,10 +131,15 @@ def from_torch(module, num_classes: int | None = None, image_shape=None, *, layo
         raise InputError("from_torch: got no image_shape, wanted (height, width, channels)")
     shape = tuple(integer("image_shape", side, low=1) for side in image_shape)
     try:
-        model = _Torch(copy.deepcopy(module).eval(), layout.startswith("N"))
+        if isinstance(module, torch.export.ExportedProgram):
+            module = module.run_decompositions().module()  # in inference mode or not, as it was exported
+        else:
+            module = copy.deepcopy(module).eval()
+        model = _Torch(module, layout.startswith("N"))
         order = (*shape[-1:], *shape[:-1]) if layout.endswith("CHW") else shape
+        probes = np.random.default_rng(0).uniform(size=(2, *order)).astype(np.float32)
         with torch.no_grad():
-            out = model.run(model.batch(np.linspace(0, 1, 2 * int(np.prod(shape))).reshape(2, *order)))
+            out = model.run(model.batch(probes))
     except Exception as e:  # the module is the user's: any error may come out of it
         raise InputError(f"classifier: the PyTorch module fails on images {shape} as {layout}: {one_line(e)}") from e
     if not isinstance(out, torch.Tensor) or out.ndim != 2 or len(out) != 2:
@@ -134,8 +147,21 @@ def from_torch(module, num_classes: int | None = None, image_shape=None, *, layo
         raise InputError(f"classifier: got {got} for two images, wanted logits (2, num_classes)")
     model = dataclasses.replace(model, num_classes=int(out.shape[1]))
     inner = layout.removeprefix("N")  # irob's own vmap is the batch
-    return fitted(model, _digest(model.module), num_classes=num_classes, image_shape=shape, layout=inner, mean=mean,
+    variables, call = _way(model, probes, trace, name or type(module).__name__)
+    return fitted(call, variables, num_classes=num_classes, image_shape=shape, layout=inner, mean=mean,
                   std=std, name=name or type(module).__name__)
+
+
+def _way(model: _Torch, images: np.ndarray, trace: bool | None, name: str) -> tuple[Any, Any]:
+    """(variables, call): torchax's, or the digest of the weights and the callback."""
+    if trace is not False:
+        try:
+            return pytorch.as_function(model.module, images, batched=model.batched)
+        except InputError as e:
+            if trace:
+                raise InputError(f"classifier: the PyTorch module cannot be traced: {e}") from None
+            say(f"classifier {name}: PyTorch runs by callback on the host: {e}")
+    return _digest(model.module), model
 
 
 def _digest(module) -> np.ndarray:

@@ -18,11 +18,13 @@ class Config:
 
     classifier: list[str] = option(["mnist_gen_adv"], "shipped name or folder, name@epoch for a checkpoint; your own "
                                    "model as package.module:factory or path/to/file.py:factory; several are compared")
+    weights: str = option("", "file of the weights of a classifier robustbench:Linf/NAME")
     dataset: str = option("", "data set whose test images are attacked; default: the one that --generator draws")
     data_dir: str = option("", "folder of the data set's files, for real data")
     images: str = option("", "your own images: an .npz file of x, y and optionally z, the codes "
-                         "by which --generator drew these x, in the place of --dataset")
-    generator: str = option("acgan_mnist", "shipped name or folder of the generator, for generated data and codes")
+                         "(normal ones) by which --generator drew these x, in the place of --dataset")
+    generator: str = option("acgan_mnist", "shipped name or folder of the generator, or my.py:name of your own, "
+                            "for generated data and codes")
     resize: str = option("", "to 32x32 (BigGAN): area (default), nearest (as published) or bilinear")
     attack: list[str] = option(["pgd"], "attacks, such as pgd, autoattack, manifold; NAME:paper for the published "
                                "procedure of in_distribution and pgd")
@@ -59,8 +61,8 @@ def main(config: Config) -> None:
             classifier=config.classifier, dataset=config.dataset, attack=config.attack, epsilon=config.epsilon,
             norm=config.norm, protocol=config.protocol, resize=config.resize,
             options={name: vars(config)[name] for name in OPTIONS}, samples=config.samples, trials=config.trials,
-            generator=config.generator, data_dir=config.data_dir, images=config.images, examine=config.examine,
-            seed=config.seed, folder=folder / "pieces", resume=config.resume)
+            generator=config.generator, data_dir=config.data_dir, images=config.images, weights=config.weights,
+            examine=config.examine, seed=config.seed, folder=folder / "pieces", resume=config.resume)
     board = leaderboard.table(report.rows)
     write_atomically(folder / "attack.json", report.to_json())
     write_atomically(folder / "attack.csv", csv.text(report.rows))

@@ -13,9 +13,12 @@ class Config:
     Both speak of label robustness: every x' within epsilon gets the label of x.
     """
 
-    classifier: str = option("mnist_gen_smooth", "shipped name or folder of the classifier")
+    classifier: str = option("mnist_gen_smooth", "shipped name or folder of the classifier, or a model of your own: "
+                             "package.module:factory, path/to/file.py:factory, robustbench:Linf/NAME")
+    weights: str = option("", "file of the weights of a classifier robustbench:Linf/NAME")
     dataset: str = option("mnist_gen", "data set whose test images are certified")
     data_dir: str = option("", "folder of the data set's files, for real data")
+    images: str = option("", "your own images: an .npz file of x and y, in the place of --dataset")
     generator: str = option("acgan_mnist", "shipped name or folder of the generator, for generated data")
     certifier: list[str] = option([], "such as crown,dual,smoothing; default: smoothing for a "
                                   "classifier that was trained for it, or the tightest that its layers allow")
@@ -59,7 +62,8 @@ def main(config: Config) -> None:
             norm=config.norm, curve=config.curve, attack=config.attack, steps=config.steps, restarts=config.restarts,
             options={"sigma": config.sigma, "samples": config.copies, "selection": config.selection,
                      "confidence": config.confidence, "convert": config.convert},
-            samples=config.samples, generator=config.generator, data_dir=config.data_dir, seed=config.seed,
+            samples=config.samples, generator=config.generator, data_dir=config.data_dir, images=config.images,
+            weights=config.weights, seed=config.seed,
             folder=folder / "pieces", resume=config.resume)
     (block,) = certificates.blocks(report.rows)
     write_atomically(folder / "certify.json", report.to_json())

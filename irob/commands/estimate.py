@@ -13,7 +13,7 @@ AS_IT_IS = "none"
 class Config:
     """Algorithm 1 over codes, neighbours and trials: constants from below.  The defaults take hours on a CPU."""
 
-    generator: str = option("acgan_mnist", "shipped name or folder of the generator")
+    generator: str = option("acgan_mnist", "shipped name or folder of the generator, or my.py:name of your own")
     dataset: str = option("", "data set that it draws: imagenet10_gen makes BigGAN one of ten classes at 32x32; "
                           "default: found by its kind; none: the generator as it is")
     resize: str = option("", "to 32x32 (BigGAN): area (default), nearest (as published) or bilinear")
@@ -75,7 +75,7 @@ def main(config: Config) -> None:
             key, generator, plan, dataset=dataset, name=config.generator, pieces=pieces, label=config.generator)
     record = provenance(
         seed=config.seed, settings=dataclasses.asdict(config), matmul_precision="float32", peak_memory_mib=peak_mib(),
-        weights={config.generator: weights.sha256(weights.resolve(config.generator))})
+        weights={config.generator: weights.checksum(config.generator)})
     report = Report(found.rows, record)
     report.check()
     arrays = io.BytesIO()

@@ -15,7 +15,7 @@ class Config:
     Of a generator (the default), of a data set (--dataset), or of your own images (--images FILE.npz with x and y).
     """
 
-    generator: str = option("acgan_mnist", "shipped name or folder of the generator")
+    generator: str = option("acgan_mnist", "shipped name or folder of the generator, or my.py:name of your own")
     dataset: str = option("", "data set instead of a generator, such as mnist or cifar10")
     images: str = option("", "FILE.npz with images x and labels y, instead of a generator")
     split: str = option("train", "of the data set: train or test")
@@ -71,7 +71,7 @@ def main(config: Config) -> None:
         judge = dataclasses.replace(classifiers.load(config.judge), name=config.judge) if config.judge else None
         given = coupled.shipped(generator) if config.coupling == "auto" else config.coupling
         coupling = coupled.load(given, generator) if given else None
-        used = {v: weights.sha256(weights.resolve(v)) for v in (config.generator, config.judge, given) if v}
+        used = {v: weights.checksum(v) for v in (config.generator, config.judge, given) if v}
     folder = writable_folder(config.out)
     pieces = Pieces(folder / "pieces", config.resume)
     with memory.limited(config.memory):

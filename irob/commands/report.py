@@ -12,14 +12,17 @@ class Config:
 
     preset: str = option("quick", "size of the report: quick (minutes), standard (about an hour), paper")
     out: str = option("out/report", "folder for report.html, report.json, tables, figures and unfinished pieces")
-    generator: str = option("acgan_mnist", "shipped name or folder of the conditional generator")
+    generator: str = option("acgan_mnist", "shipped name or folder of the conditional generator, or "
+                            "my.py:name of your own")
     unconditional: str = option("gan_mnist", "shipped name or folder of the unconditional generator to compare with")
-    classifier: list[str] = option([], "shipped names or folders; default: those shipped for the data set")
-    dataset: str = option("", "data set whose test images are classified; default: the one that --generator draws")
+    classifier: list[str] = option([], "shipped names or folders, or my.py:name of your own; default: those "
+                                   "shipped for the data set")
+    dataset: str = option("", "data set whose test images are classified, by name or as FILE.npz; default: the one "
+                          "that --generator draws")
     resize: str = option("", "to 32x32 (BigGAN): area (default), nearest (as published) or bilinear")
     data_dir: str = option("", "folder of the data set's files, for real data")
-    sections: list[str] = option([], "what to measure: label (label robustness, both sides), classifiers (Table 3), limits "
-                                 "(error-region robustness), samples, constants (Tables 1, 2), or one's own "
+    sections: list[str] = option([], "what to measure: label (label robustness, both sides), classifiers (Table 3), "
+                                 "limits (error-region robustness), samples, constants (Tables 1, 2), or one's own "
                                  "package.module:build; default: all, of ImageNet10 without label and limits")
     alpha: float | None = option(None, "natural risk of the limits; default: the paper's, 0.015, for ImageNet10 0.15")
     confidence: float = option(0.95, "of every certified end of a limit")

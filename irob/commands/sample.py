@@ -15,7 +15,7 @@ ROWS = 10
 class Config:
     """Writes generated images as .npz (x, y, z), which --dataset npz --data-dir FILE.npz reads, and as a PNG grid."""
 
-    generator: str = option("acgan_mnist", "shipped name or folder of the generator")
+    generator: str = option("acgan_mnist", "shipped name or folder of the generator, or my.py:name of your own")
     out: str = option("out/sample", "FILE.npz, with FILE.png beside it, or a folder for samples.npz and samples.png")
     samples: int = option(100, "images in all")
     labels: str = option("turns", "turns: 0, 1, 2, ... in turn; uniform: drawn at random, as mnist_gen has them")
@@ -60,20 +60,20 @@ def main(config: Config) -> None:
     if path.is_dir():
         raise InputError(f"output file {str(path)!r}: it is a folder; choose another name with --out")
 
-    classes = max(1, generator.num_classes)
     weights = {config.generator: fingerprint(generator.variables)}
     record = provenance(seed=config.seed, settings=dataclasses.asdict(config), weights=weights)
-    z, y = generated.codes(key, count, generator.latent_dim, classes)
+    z, y = generated.codes(key, count, generator.latent_dim, generator.components)
     if config.labels == "turns":
-        y = (np.arange(count) % classes).astype(np.int32)
+        y = (np.arange(count) % generator.components).astype(np.int32)
     with memory.limited(config.memory):
         x = generated.images(generator, z, y, label="sample")
         measured = quality(key, generator, classifier, real, judged) if config.quality else None
 
-    print(npz.save(path, x=x, y=y, z=z, provenance=np.array(json.dumps(record))))
-    tiles = generated.by_class(x, y, classes, ROWS)
+    drawn = {"x": x, "y": generator.labels(y), "z": z, **({"component": y} if generator.label_of else {})}
+    print(npz.save(path, **drawn, provenance=np.array(json.dumps(record))))
+    tiles = generated.by_class(x, y, generator.components, ROWS)
     if len(tiles):
-        picture = figures.samples(tiles, [str(c) for c in range(classes)])
+        picture = figures.samples(tiles, [str(c) for c in generator.labels(np.arange(generator.components))])
         write_atomically(path.with_suffix(".png"), figures.png(picture))
         print(path.with_suffix(".png"))
     if measured is not None:

@@ -20,9 +20,11 @@ DOORS = "irob.commands.training"  # generators and the like; classifiers' doors 
 class Files:
     """Flags of every training of a classifier beside the method's own: data, folders, seed."""
 
-    dataset: str = option("mnist_gen", "data set to train on")
+    dataset: str = option("", "data set to train on, by name or as FILE.npz; default: mnist_gen, or what your own "
+                          "--generator draws")
     data_dir: str = option("", "folder of the data set's files, where it needs files")
-    generator: str = option("", "generator of a generated data set; default: the shipped one")
+    generator: str = option("", "generator of a generated data set, or my.py:name of your own; default: the "
+                            "shipped one")
     resize: str = option("", "to 32x32 (BigGAN): area (default), nearest (as published) or bilinear")
     count: int | None = option(None, "only the first so many training images")
     workdir: str = option("", "folder for checkpoints and log; default: out/train/METHOD-seedN")
@@ -70,12 +72,14 @@ def work(name: str, config: Any) -> None:
 
     given = vars(config)
     files, own = Files(**{k: given[k] for k in FILES}), {k: v for k, v in given.items() if k not in FILES}
+    own_data = registry.is_outside(files.generator) and not files.dataset
+    files = dataclasses.replace(files, dataset=files.dataset or ("own_gen" if own_data else "mnist_gen"))
     workdir = workdir_of(name.replace(":", ".").replace("/", "."), files)
     if "generator" in inspect.signature(settings.factory(name)).parameters:  # of an attack in the latent space
         own["generator"] = files.generator
     key = keys.from_seed(files.seed)
     options = {"data_dir": files.data_dir, "generator": files.generator, "resize": files.resize}
-    about = {k: given[k] for k in ("dataset", "generator", "resize", "count", "seed")}
+    about = {k: vars(files)[k] for k in ("dataset", "generator", "resize", "count", "seed")}
     if not files.resize:
         del about["resize"]
     with memory.limited(files.memory):

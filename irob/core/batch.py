@@ -23,9 +23,8 @@ class Work:
     start: number of the first example, on which its randomness depends: a part of the examples gets what the whole
         gets.
 
-    >>> Work(chunk=0)
-    Traceback (most recent call last):
-    irob.core.check.InputError: chunk: got 0, wanted at least 1
+    >>> Work(64, "attack")
+    Work(chunk=64, label='attack', start=0)
     """
 
     chunk: int | None = None

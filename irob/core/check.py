@@ -32,10 +32,32 @@ def unknown(kind: str, name: object, available: Iterable[str]) -> InputError:
     return InputError(f"unknown {kind} {name!r}:{hint} Available: {', '.join(names)}")
 
 
+def one_line(error: BaseException) -> str:
+    """The kind and the first line of an error."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def ratio(text) -> float:
+    """A number, or one over another as radii are written; raises ValueError for anything else.
+
+    >>> ratio("3"), ratio("51/255")
+    (3.0, 0.2)
+    """
+    above, slash, below = text.partition("/") if isinstance(text, str) else (text, "", "")
+    if slash and float(below) == 0:
+        raise ValueError(f"{text}: divides by 0")
+    return float(above) / float(below) if slash else float(above)
+
+
 def number(name: str, value, *, low=-math.inf, high=math.inf, open_low=False) -> float:
-    """`value` as a float in [low, high] (or (low, high]); raises `InputError` for anything else, NaN included."""
+    """`value`, such as 0.5 or "8/255", as a float in [low, high] (or (low, high]).
+
+    Raises:
+        InputError: anything else, NaN included.
+    """
     try:
-        v = float(value)
+        v = ratio(value)
     except (TypeError, ValueError):
         raise InputError(f"{name}: got {value!r}, wanted a number") from None
     inside = (v > low if open_low else v >= low) and v <= high

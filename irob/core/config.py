@@ -24,7 +24,7 @@ import simple_parsing
 from simple_parsing.wrappers.field_wrapper import DashVariant
 
 from irob.core import cache
-from irob.core.check import InputError, unknown, withdraw
+from irob.core.check import InputError, ratio, unknown, withdraw
 
 C = TypeVar("C")
 NO_CACHE = "--no-cache"
@@ -39,6 +39,10 @@ def option(default: Any, help: str, *, unit: str = "") -> Any:
 
 
 class _Parser(simple_parsing.ArgumentParser):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.register("type", float, ratio)  # 8/255, for whatever is a number
+
     def error(self, message: str) -> NoReturn:
         """One line instead of the usage block; --help has the rest."""
         raise InputError(message)
@@ -54,12 +58,18 @@ def parse(config_class: type[Any], argv: Sequence[str], *, prog: str) -> Any:
         allow_abbrev=False,
     )
     parser.add_arguments(config_class, dest="config")
-    argv = _apart(argv, config_class)
-    namespace, rest = parser.parse_known_args(list(argv))
+    namespace, rest = parser.parse_known_args([_spelled(word, config_class) for word in _apart(argv, config_class)])
     if rest:
         flags = ["--" + f.name.replace("_", "-") for f in dataclasses.fields(config_class)]
         raise unknown("option", rest[0], flags)
-    return namespace.config
+    given = namespace.config
+    return dataclasses.replace(given, norm=given.norm.lower()) if "norm" in vars(given) else given
+
+
+def _spelled(word: str, config_class: type[Any]) -> str:
+    """--no-resume as the parser knows it, --noresume; any other word as it is."""
+    switches = [f.name.replace("_", "-") for f in dataclasses.fields(config_class) if f.type in (bool, bool | None)]
+    return f"--no{word[5:]}" if word.startswith("--no-") and word[5:] in switches else word
 
 
 def _apart(argv: Sequence[str], config_class: type[Any]) -> list[str]:

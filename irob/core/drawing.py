@@ -75,7 +75,7 @@ def scaled(generator: Generator, bounds: tuple[float, float] = (0.0, 1.0), *, bo
     if any(isinstance(a, jax.core.Tracer) for a in (*jax.tree.leaves(generator.variables), jnp.zeros(()))):
         return  # inside a transformation there is nothing to look at
     z = np.random.default_rng(0).normal(size=(PROBES, generator.latent_dim)).astype(np.float32)
-    count = max(1, generator.num_classes)
+    count = generator.components
 
     def drawn(scale: float) -> np.ndarray:
         return np.asarray([generator(jnp.asarray(scale * c), jnp.int32(i % count)) for i, c in enumerate(z)])

@@ -12,6 +12,8 @@ convolution beats im2col, shifted products and padding with slicing, forward and
 Layer values are for models that must be walked through, as certifiers do: frozen pytrees, called on one example.
 """
 
+import contextlib
+import contextvars
 import functools
 import math
 import typing
@@ -41,11 +43,28 @@ def conv(
     [9.0, 9.0, 9.0, 9.0]
     """
     sides = padding if isinstance(padding, str) else ((padding, padding), (padding, padding))
-    if jax.default_backend() == "cpu" and stride > 1 and not any(k % stride for k in kernel.shape[:2]):
+    if _on_cpu() and stride > 1 and not any(k % stride for k in kernel.shape[:2]):
         y = _conv(*_blocks_as_channels(x, kernel, stride, sides), 1, "VALID")
     else:
         y = _conv(x, kernel, stride, sides)
     return y if bias is None else y + _spread(bias, y.shape[1:])
+
+
+_written = contextvars.ContextVar("written", default=False)
+
+
+@contextlib.contextmanager
+def as_written():
+    """What is traced in here has the plain operations, for `irob.core.reading`."""
+    token = _written.set(True)
+    try:
+        yield
+    finally:
+        _written.reset(token)
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu" and not _written.get()
 
 
 def _plain(x, kernel, stride, sides, kernel_layout="HWIO"):
@@ -107,7 +126,7 @@ def _spread(bias: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     XLA's one reduction over images and pixels walks memory a channel at a time: 7 ms against 0.5 for 128x26x26x32.
     The barrier keeps it from joining the two.
     """
-    if jax.default_backend() != "cpu":
+    if not _on_cpu():
         return bias
     return jax.lax.optimization_barrier(jnp.broadcast_to(bias, shape))
 
@@ -125,7 +144,7 @@ def conv_transpose(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Arra
     >>> conv_transpose(jnp.ones((1, 1, 1, 1)), jnp.arange(16.0).reshape(4, 4, 1, 1), jnp.zeros(1)).ravel().tolist()
     [10.0, 9.0, 6.0, 5.0]
     """
-    if jax.default_backend() == "cpu":
+    if _on_cpu():
         return _overlap_add(x, kernel) + bias
     return _dilated(x, kernel) + bias
 
@@ -448,9 +467,10 @@ class Layered(typing.Protocol):
 
 
 def of_generator(generator: Generator, y: int) -> tuple[Any, ...]:
-    """The explicit layers of class y of a generator, from the code f[d] to the image, stages included.
+    """The explicit layers of component y of a generator, from the normal code f[d] to the image, stages included.
 
-    Its module lists them by `to_layers(variables, y)`, and so does each stage by `to_layers()`.
+    A latent law that is not the standard one is the first of them.  Its module lists the others by
+    `to_layers(variables, y)`, and so does each stage by `to_layers()`.
 
     Raises:
         InputError: the generator or a stage is an opaque function.
@@ -461,17 +481,23 @@ def of_generator(generator: Generator, y: int) -> tuple[Any, ...]:
             raise InputError(f"generator: got {name}, which lists no layers; wanted a module and stages with to_layers")
     parts = generator.module.to_layers(generator.variables, y)
     stages: tuple[Any, ...] = generator.stages
-    return (*parts, *(layer for stage in stages for layer in stage.to_layers()))
+    first = () if generator.latent.standard or not generator.latent.known else (generator.latent,)
+    return (*first, *parts, *(layer for stage in stages for layer in stage.to_layers()))
 
 
 def of(classifier: Classifier) -> tuple[Any, ...]:
-    """The explicit layers of a classifier, whether made of them or a Linen module that can list its own.
+    """The explicit layers of a classifier: those it is made of, or lists, or that are read from its program.
 
     Raises:
-        InputError: the classifier is an opaque function.
+        InputError: the classifier is no chain of known layers (see `irob.core.reading`), or states no image_shape.
     """
     if classifier.module is run:
         return classifier.variables
     if isinstance(classifier.module, Layered):
         return classifier.module.to_layers(classifier.variables)
-    raise InputError("classifier: got an opaque function, wanted layers; build it with classifiers.from_layers")
+    if classifier.image_shape is None:
+        raise InputError("classifier: got an opaque function without image_shape, wanted layers "
+                         "(classifiers.from_layers), or the shape with which to read them")
+    from irob.core import reading
+
+    return reading.read(classifier, classifier.image_shape)

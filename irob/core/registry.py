@@ -20,7 +20,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from irob.core.check import InputError, unknown
+from irob.core.check import InputError, one_line, unknown
 
 
 @functools.cache
@@ -70,11 +70,13 @@ def made(name: str, *, kind: str) -> Any:
 
 
 def is_outside(name: str) -> bool:
-    """Whether a name is that of a function outside irob, not a registered one.
+    """Whether a name is that of a function outside irob, or of a model of RobustBench, not a registered one.
 
     >>> is_outside("my_models.cnn:make"), is_outside("models/cnn.py:make"), is_outside("mnist_gen_adv@4")
     (True, True, False)
     """
+    if name.startswith("robustbench:"):
+        return True
     return bool(re.search(r"[^:/\\]:[A-Za-z_][\w.]*$", name)) and not pathlib.Path(name).is_dir()
 
 
@@ -101,8 +103,10 @@ def source(name: str, *, kind: str) -> str:
     """A digest of the file where a function outside irob stands, "" for a registered name; for the identity of work."""
     if not is_outside(name):
         return ""
-    where = outside(name, kind=kind).__module__
-    file = vars(sys.modules[where]).get("__file__")
+    found, where = outside(name, kind=kind), name.rpartition(":")[0]
+    defined = isinstance(found, types.FunctionType | type)  # a value knows only where its class is defined
+    made = sys.modules[found.__module__] if defined else _module(where, f"{kind} {name!r}")
+    file = vars(made).get("__file__")
     return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest() if file else where
 
 
@@ -114,8 +118,7 @@ def said(what: str) -> Iterator[None]:
     except InputError:
         raise
     except (Exception, SystemExit) as e:
-        lines = str(e).strip().splitlines()
-        raise InputError(f"{what}: {type(e).__name__}{': ' + lines[0] if lines else ''}") from e
+        raise InputError(f"{what}: {one_line(e)}") from e
 
 
 def _module(where: str, what: str) -> types.ModuleType:

@@ -96,8 +96,11 @@ class Threat(abc.ABC):
         return f"{self.name} {float(self.strength):g}"
 
 
-def _checked(threat: Any, strength: Any) -> None:
-    """Checks the static fields, and the strength if it is a number; the bounds become floats."""
+def _checked(threat: Any, field: str) -> None:
+    """Checks the static fields, and the strength if it is a number; "Linf" becomes "linf", "8/255" a number."""
+    if isinstance(threat, CodeThreat) and isinstance(threat.generator, Generator):
+        threat.generator.alike(f"the threat {threat.name}")
+    object.__setattr__(threat, "norm", norms.named(threat.norm))
     if threat.norm not in norms.NORMS:
         raise unknown("norm", threat.norm, norms.NORMS)
     low, high = (float(b) for b in threat.bounds)
@@ -105,7 +108,11 @@ def _checked(threat: Any, strength: Any) -> None:
         raise InputError(f"bounds: got ({low:g}, {high:g}), wanted lowest < highest pixel")
     object.__setattr__(threat, "bounds", (low, high))
     # Leaves pass through here as tracers and placeholders too: only a number of the user's is judged.
-    if isinstance(strength, int | float | str | np.number):
+    strength = vars(threat)[field]
+    if isinstance(strength, str):
+        strength = number(field, strength)
+        object.__setattr__(threat, field, strength)
+    if isinstance(strength, int | float | np.number):
         threat.validate()
 
 
@@ -177,7 +184,7 @@ class LpBall(ImageThreat):
     nested = True
 
     def __post_init__(self):
-        _checked(self, self.epsilon)
+        _checked(self, "epsilon")
 
     @property
     def name(self) -> str:
@@ -273,7 +280,7 @@ class ManifoldBall(CodeThreat):
     nested = True
 
     def __post_init__(self):
-        _checked(self, self.epsilon)
+        _checked(self, "epsilon")
 
     @property
     def ball(self) -> LpBall:
@@ -333,7 +340,7 @@ class LatentBall(CodeThreat):
     nested = True
 
     def __post_init__(self):
-        _checked(self, self.eta)
+        _checked(self, "eta")
 
     @property
     def name(self) -> str:

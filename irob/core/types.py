@@ -11,7 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+from irob.core import latents
+from irob.core.check import InputError
+from irob.core.latents import Law
 
 PyTree = Any
 
@@ -85,13 +90,17 @@ def _apply(module: Any, variables: PyTree, *example) -> jax.Array:
     return module(variables, *example)
 
 
-@value("module", "latent_dim", "num_classes", "image_shape", "stages", "latent", "name")
+@value("module", "latent_dim", "num_classes", "image_shape", "stages", "latent", "name", "label_of")
 class Generator:
-    """A conditional generative model g(z, y), every stage (rescaling, resizing) included.
+    """A conditional generative model g(z, y), the map from its latent law and every stage (such as resizing) included.
 
-    variables: the weights.  module: a Linen module, or a function apply(variables, z, y).
-    stages: functions of an image, applied in order after the module (static, compared by value).
-    latent: "normal", z ~ N(0, I_d).
+    Codes z are standard normal, whatever the law: it turns them into those that the module takes (irob.core.latents).
+
+    variables: the weights.  module: a Linen module, or a function apply(variables, u, y), u of the latent law.
+    num_classes: labels.  stages: functions of an image, applied in order after the module (static, compared by value).
+    latent: the law of u; a name other than "normal" stands for one that is not known, and is taken as it is.
+    label_of: the label of each component, where a label has several of them, such as a letter in many fonts; y is the
+        component then.  () where labels are the components.
     """
 
     variables: PyTree
@@ -100,12 +109,34 @@ class Generator:
     num_classes: int
     image_shape: tuple[int, ...]
     stages: tuple[Callable[[jax.Array], jax.Array], ...] = ()
-    latent: str = "normal"
+    latent: Law = latents.STANDARD
     name: str = ""
+    label_of: tuple[int, ...] = ()
+
+    def __post_init__(self):
+        if isinstance(self.latent, str):
+            object.__setattr__(self, "latent", latents.law(self.latent))
+
+    @property
+    def components(self) -> int:
+        """How many maps g(., y) there are: the labels, unless `label_of` lists more; 1 without labels."""
+        return len(self.label_of) or max(1, self.num_classes)
+
+    def alike(self, what: str) -> None:
+        """Raises `InputError` where labels have several components: what knows of an image its label alone."""
+        if self.label_of:
+            raise InputError(f"generator: got {self.components} components of {self.num_classes} labels; {what} knows "
+                             "the label of an image, not its component, and wants as many components as labels")
+
+    def labels(self, y):
+        """The labels i[...] of components i[...]."""
+        if not self.label_of:
+            return y
+        return (jnp if isinstance(y, jax.Array) else np).asarray(self.label_of, np.int32)[y]
 
     def __call__(self, z: jax.Array, y: jax.Array) -> jax.Array:
-        """z: f[d], y: i[] -> x: f[H,W,C] in [0,1]; one example, inference mode."""
-        x = _apply(self.module, self.variables, z, y)
+        """z: f[d] ~ N(0, I), y: i[] the component -> x: f[H,W,C] in [0,1]; one example, inference mode."""
+        x = _apply(self.module, self.variables, self.latent(z), y)
         for stage in self.stages:
             x = stage(x)
         return x

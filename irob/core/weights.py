@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
+from irob.core import registry
 from irob.core.check import InputError, write_atomically
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
@@ -107,6 +108,13 @@ def load(folder) -> tuple[dict[str, Any], dict[str, Any]]:
     return unflatten(tensors(data, str(folder / WEIGHTS))), config
 
 
+def checksum(name_or_path) -> str:
+    """The SHA-256 that stands beside the weights of a name or folder; of a name outside irob that of its file."""
+    if registry.is_outside(str(name_or_path)):
+        return registry.source(str(name_or_path), kind="model")
+    return str(json.loads((resolve(name_or_path) / CONFIG).read_text(encoding="utf-8"))["sha256"])
+
+
 def resolve(name_or_path) -> pathlib.Path:
     """The folder of a shipped name ("acgan_mnist") or of a path."""
     from irob.core.check import unknown
@@ -123,8 +131,3 @@ def resolve(name_or_path) -> pathlib.Path:
     if path.is_absolute() or len(path.parts) > 1:
         raise InputError(f"weights {str(name_or_path)!r}: no such folder; shipped are {', '.join(sorted(shipped))}")
     raise unknown("weights", str(name_or_path), shipped)
-
-
-def sha256(folder: pathlib.Path) -> str:
-    """The checksum that stands beside the weights of a folder, for provenance."""
-    return str(json.loads((folder / CONFIG).read_text(encoding="utf-8"))["sha256"])

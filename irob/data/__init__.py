@@ -2,11 +2,14 @@
 
     load("mnist", "test", data_dir="...")            real MNIST from IDX files, or as tfds has prepared it
     load("mnist_gen", "train", generator=g, seed=0)  generated, with codes
+    load("my.npz", "test")                           your own file of x, y and optionally z
 
 A data set is one file of this folder with `build(split, **options) -> Dataset`.
 """
 
+import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,15 +32,22 @@ def takes(name: str) -> tuple[str, ...]:
     >>> takes("mnist")
     ('data_dir', 'count')
     """
-    build = registry.module(__name__, name, kind="data set").build
+    build = _build(name)
     return tuple(p for p in inspect.signature(build).parameters if p != "split")
+
+
+def _build(name: str) -> Callable[..., Dataset]:
+    """What makes a data set of this name; a name that ends in .npz is a file."""
+    if name.endswith(".npz"):
+        return functools.partial(registry.module(__name__, "npz", kind="data set").build, data_dir=name)
+    return registry.module(__name__, name, kind="data set").build
 
 
 def load(name: str, split: str, **options: Any) -> Dataset:
     """One split of a data set, checked.
 
     Args:
-      name: one of `names()`.
+      name: one of `names()`, or path/to/file.npz.
       split: "train" or "test".
       options: the data set's own (data_dir, generator, seed, count); None and "" mean its default.
 
@@ -47,7 +57,7 @@ def load(name: str, split: str, **options: Any) -> Dataset:
     >>> load("synthetic", "test", count=20, size=8).x.shape
     (20, 8, 8, 1)
     """
-    build = registry.module(__name__, name, kind="data set").build
+    build = _build(name)
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     given = {k: v for k, v in options.items() if v is not None and not (isinstance(v, str) and v == "")}
@@ -59,12 +69,12 @@ def load(name: str, split: str, **options: Any) -> Dataset:
 
 
 def drawn_by(generator: Generator) -> str:
-    """The data set that a generator draws, as far as its kind tells; mnist_gen if it does not.
+    """The data set that a generator draws, as far as its kind tells; own_gen of a user's, mnist_gen of others.
 
     >>> drawn_by(Generator((), None, 100, 10, (28, 28, 1)))
     'mnist_gen'
     """
-    for name in ("imagenet10_gen", "cifar10_gen"):
+    for name in ("imagenet10_gen", "cifar10_gen", "own_gen"):
         if registry.module(__name__, name, kind="data set").draws(generator):
             return name
     return "mnist_gen"
@@ -76,6 +86,7 @@ def narrowed(name: str, generator: Generator, resize: str | None = None) -> Gene
     Raises:
       InputError: an unknown name; --resize where nothing is brought to another size.
     """
+    name = "npz" if name.endswith(".npz") else name
     room = registry.module(__name__, name, kind="data set")
     if name in registry.names(__name__, "narrowed"):
         return room.narrowed(generator, resize or None)

@@ -1,11 +1,11 @@
-"""Labelled images from a generator: the law sum_i p_i (g_i)_* N(0, I_d) with equal p_i.
+"""Labelled images from a generator: the law sum_i p_i (g_i)_* N(0, I_d) with equal p_i of its components.
 
-Labels are drawn independently and uniformly, as the published data were, so a class has about n/K images and
-exact binomial intervals hold.  Labels and codes are the same on every machine for the same seed: they start as
-integers of a counter-based generator with a fixed algorithm, become normal in float64 (float32 libraries differ
-in the last bits of log and erfinv between CPU and GPU), and are rounded to multiples of 2^-16, which swallows
-what float64 libraries differ in (about 2^-52; the chance that one of seven million codes falls on an edge is
-below 0.1 %).  Images agree to about 1e-5: float32 sums depend on their order.
+Components, which are the labels unless the generator has more, are drawn independently and uniformly, as the published
+data were, so each has about n/K images and exact binomial intervals hold.  Components and codes are the same on every
+machine for the same seed: they start as integers of a counter-based generator with a fixed algorithm, become normal in
+float64 (float32 libraries differ in the last bits of log and erfinv between CPU and GPU), and are rounded to multiples
+of 2^-16, which swallows what float64 libraries differ in (about 2^-52; the chance that one of seven million codes falls
+on an edge is below 0.1 %).  Images agree to about 1e-5: float32 sums depend on their order.
 """
 
 import jax
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtri
 
-from irob.core import batch, check, drawing, keys, memory, registry
+from irob.core import batch, check, drawing, keys, latents, memory, registry
 from irob.core.check import InputError, unknown
 from irob.core.compile import jit
 from irob.core.types import Dataset, Generator
@@ -38,13 +38,13 @@ def stream(seed: int, split: str) -> jax.Array:
 
 
 def codes(
-    key: jax.Array, count: int, latent_dim: int, num_classes: int, *, start: int = 0
+    key: jax.Array, count: int, latent_dim: int, components: int, *, start: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Latent codes f[n,d] ~ N(0, I) and labels i[n] uniform, the examples start to start + n of a key's stream.
+    """Latent codes f[n,d] ~ N(0, I) and components i[n] uniform, the examples start to start + n of a key's stream.
 
     An example depends on the key and its own index alone, so a longer set begins with a shorter one.
 
-    >>> z, y = codes(stream(0, "test"), 3, latent_dim=2, num_classes=10)
+    >>> z, y = codes(stream(0, "test"), 3, latent_dim=2, components=10)
     >>> z.shape, bool((codes(stream(0, "test"), 2, 2, 10, start=1)[0] == z[1:]).all())
     ((3, 2), True)
     """
@@ -54,7 +54,7 @@ def codes(
     for s in batch.slices(count, BLOCK):
         index = jnp.arange(start + s.start, start + s.stop)
         bits = np.asarray(_integers(key, index, jnp.zeros(latent_dim, jnp.bool_)))
-        y[s] = bits[:, 0] % max(1, num_classes)
+        y[s] = bits[:, 0] % max(1, components)
         z[s] = np.rint(ndtri((bits[:, 1:] + 0.5) / 2.0**32) * GRID) / GRID
     return z, y
 
@@ -62,12 +62,11 @@ def codes(
 def images(
     generator: Generator, z: np.ndarray, y: np.ndarray, *, chunk: int | None = None, label: str = ""
 ) -> np.ndarray:
-    """Images f[n,H,W,C] of codes f[n,d] and labels i[n], `chunk` at a time, in float32 products everywhere.
+    """Images f[n,H,W,C] of codes f[n,d] and components i[n], `chunk` at a time, in float32 products everywhere.
 
     chunk: default 1000, or what the memory holds.
     """
-    if generator.latent != "normal":
-        raise InputError(f"generator: got latent {generator.latent!r}, wanted 'normal' to draw codes for it")
+    latents.require(generator.latent)
     x = drawing.images(generator, z, y, chunk=chunk, label=label)
     check.images(x)
     return x
@@ -87,11 +86,17 @@ def by_class(x: np.ndarray, y: np.ndarray, num_classes: int, rows: int) -> np.nd
 def dataset(
     generator: Generator, split: str, count: int, *, seed: int = 0, chunk: int | None = None, name: str = ""
 ) -> Dataset:
-    """`count` labelled images of a generator, with their codes."""
-    z, y = codes(stream(seed, split), count, generator.latent_dim, generator.num_classes)
+    """`count` labelled images of a generator, with their codes; without where a label does not say which component."""
+    z, y = codes(stream(seed, split), count, generator.latent_dim, generator.components)
     chunk = memory.fitting(generator, 1000) if chunk is None else chunk
     x = images(generator, z, y, chunk=chunk, label=f"{name or 'generated'} {split}" if count > chunk else "")
-    return Dataset(x, y, z, max(1, generator.num_classes), tuple(x.shape[1:]), name)
+    return labelled(generator, x, y, z, name)
+
+
+def labelled(generator: Generator, x: np.ndarray, y: np.ndarray, z: np.ndarray, name: str) -> Dataset:
+    """Images of codes f[n,d] and components i[n] as a data set of labels."""
+    known = None if generator.label_of else z
+    return Dataset(x, generator.labels(y), known, max(1, generator.num_classes), tuple(x.shape[1:]), name)
 
 
 def loaded(

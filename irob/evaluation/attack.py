@@ -84,6 +84,7 @@ def run(
     generator: str = "acgan_mnist",
     data_dir: str = "",
     images: str = "",
+    weights: str = "",
     examine: bool = True,
     seed: int = 0,
     folder: pathlib.Path | None = None,
@@ -92,12 +93,14 @@ def run(
     """Attacks `trials` x `samples` test images of a data set at every epsilon; see `robustness.evaluate`.
 
     classifier: shipped name, folder, or a user's factory (see `users`); several are attacked on the same images.
+    weights: the file of a model of RobustBench.
     images: an .npz file of the user's own x, y and optionally z, in the place of a data set by name; where it holds
     fewer than trials x samples images, all are used.
     examine: look for what makes the evaluation doubtful, see `doubts`.
     dataset: "" is the one that the generator draws.  resize: how its images are brought to another size, see
     `data.narrowed`.  folder: where finished pieces are kept, so that a run that was killed goes on.
     """
+    norm = LpBall(norm, 1.0).norm
     if not epsilon:
         raise InputError("epsilon: got none, wanted at least one radius")
     radii = sorted({number("epsilon", e, low=0.0, high=np.finfo(np.float32).max) for e in epsilon})
@@ -111,7 +114,7 @@ def run(
     if not specs:
         raise InputError("classifier: got none, wanted at least one")
     # What a factory made is wrapped when the images' shape is known; shipped weights fail early.
-    made = {s: registry.made(s, kind="classifier") if registry.is_outside(s) else classifiers.load(s) for s in specs}
+    made = {s: users.make(s, weights) if registry.is_outside(s) else classifiers.load(s) for s in specs}
     latent = any(robustness.latent(p.attack) for p in todo)
     if images:
         if dataset or data_dir or resize:

@@ -92,7 +92,7 @@ def bracket(
         upper: rows of quantity "intrinsic robustness", side "upper"; those of equal family, alpha and epsilon (in
             their detail) are paired with the best witness.
         witnesses: scores to hold beside principal components and balls; None: those shipped for these very weights.
-        priors: of the classes; None means equal.
+        priors: of the components; None means equal.
         choice, calibration, samples: images of the three samples.
         latent: codes that the attack on each latent half-space starts from; 0 leaves it out.
         confidence: of each certified lower end, in (0, 1).
@@ -106,11 +106,12 @@ def bracket(
         Rows of quantity "bracket width": detail says which end is certified.
 
     Raises:
-        InputError: values out of range, a generator whose latent is not Gaussian.
+        InputError: values out of range, a generator whose latent law is not known.
     """
     keys.require(key)
+    of_components = check.priors(priors, generator.components)
     count = max(1, generator.num_classes)
-    p = check.priors(priors, count)
+    p = np.bincount(generator.labels(np.arange(generator.components)), of_components, count)
     for name, values in (("alpha", alphas), ("confidence", (confidence,))):
         for v in values:
             if not 0 < check.number(name, v) < 1:
@@ -125,7 +126,7 @@ def bracket(
             raise check.unknown("family", f, FAMILIES)
 
     def sample(name: str, n: int, what):
-        return draw(keys.named(key, name), generator, n, what, priors=p, chunk=chunk,
+        return draw(keys.named(key, name), generator, n, what, priors=of_components, chunk=chunk,
                     label=f"{label}, {name}" if label else "")
 
     level = 1 - confidence
@@ -157,8 +158,9 @@ def bracket(
     if latent:
         for family, alpha in chosen:
             rows += latent_witness.latent_rows(
-                keys.named(key, "latent"), generator, alpha=alpha, epsilons=epsilons, family=family, priors=p,
-                count=latent, dataset=dataset, label=f"{label}, latent half-space" if label else "")
+                keys.named(key, "latent"), generator, alpha=alpha, epsilons=epsilons, family=family,
+                priors=of_components, count=latent, dataset=dataset,
+                label=f"{label}, latent half-space" if label else "")
     return rows + widths(rows, upper)
 
 

@@ -12,13 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob import certify, classifiers
-from irob.core import keys, layers, weights
+from irob.core import keys, layers, registry
+from irob.core import weights as stored
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.evidence import Report
 from irob.core.provenance import provenance
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Dataset
 from irob.evaluation import attack as attacking
+from irob.evaluation import users
 from irob.evaluation.certify import SMOOTHING, Plan, build, evaluate, examine
 from irob.evaluation.pieces import Pieces, fingerprint
 
@@ -30,7 +32,7 @@ FEW = 10_000  # hidden units; with more, certifiers that walk back from every on
 def recipe(name_or_path) -> dict[str, Any]:
     """What the weights of a classifier say of their training; {} where they say nothing."""
     try:
-        found = json.loads((classifiers.resolve(name_or_path) / weights.CONFIG).read_text(encoding="utf-8"))
+        found = json.loads((classifiers.resolve(name_or_path) / stored.CONFIG).read_text(encoding="utf-8"))
         return found.get("recipe", {})
     except (InputError, OSError, ValueError):
         return {}
@@ -72,8 +74,18 @@ def best(classifier: Classifier, data: Dataset, norm: str, sigma: float | None) 
             return name
         except InputError as e:
             why.append(str(e))
-    raise InputError(f"certifier: none walks the layers of this classifier ({'; '.join(why)}); "
+    raise InputError(f"certifier: none walks the layers of this classifier ({'; '.join(dict.fromkeys(why))}); "
                      "smoothing needs none: --certifier smoothing --sigma 0.5")
+
+
+def explicit(classifier: Classifier) -> Classifier:
+    """The same made of explicit layers where they can be read, once for all that walks them; else as it is."""
+    try:
+        given = layers.of(classifier)
+    except InputError:  # said by the certifier that wants them
+        return classifier
+    kinds = tuple(type(layer).__name__ for layer in given)
+    return dataclasses.replace(classifier, variables=given, module=layers.run, layers=kinds)
 
 
 def hidden(classifier: Classifier, data: Dataset) -> int:
@@ -109,12 +121,16 @@ def run(
     samples: int = 100,
     generator: str = "acgan_mnist",
     data_dir: str = "",
+    images: str = "",
+    weights: str = "",
     seed: int = 0,
     folder: pathlib.Path | None = None,
     resume: bool = True,
 ) -> tuple[Report, dict[str, np.ndarray]]:
     """Certifies and attacks `samples` test images at every epsilon; see `certify.evaluate`.
 
+    classifier: shipped name, folder, or a user's factory (see `users`), with `weights`, the file of a model of
+    RobustBench.  images: an .npz file of the user's own x and y, in the place of a data set by name.
     certifier: names; none for the best that the classifier's layers allow.  options: of the certifiers; sigma is by
     default that of the classifier's training.  curve: search radii too, see `Plan`.
     folder: where finished pieces are kept.
@@ -124,7 +140,7 @@ def run(
     """
     radii = sorted({number("epsilon", e, low=0.0, high=float(np.finfo(np.float32).max), open_low=True)
                     for e in epsilon})
-    LpBall(norm, 1.0)
+    norm = LpBall(norm, 1.0).norm
     integer("samples", samples, low=1)
     key = keys.from_seed(seed)
     (fool,) = attacking.plans([attack], [samples], "default", {"steps": steps, "restarts": restarts})
@@ -132,8 +148,17 @@ def run(
         certify.takes(name)
     trained = recipe(classifier).get("sigma")
     given = {"sigma": trained, **{k: v for k, v in (options or {}).items() if v is not None}}
-    model = classifiers.load(classifier)
-    test = attacking.load(dataset, samples, generator=generator, data_dir=data_dir, seed=seed)
+    if images and data_dir:
+        raise InputError(f"images: got {images!r} and a data set, wanted one; leave out --data-dir")
+    theirs = registry.is_outside(classifier)
+    model = users.make(classifier, weights) if theirs else classifiers.load(classifier)
+    test = attacking.load("npz" if images else dataset, samples, generator=generator, data_dir=images or data_dir,
+                          seed=seed)
+    if theirs:
+        model = explicit(users.load(classifier, model, test.image_shape))
+    if int(test.y.max()) >= model.num_classes:
+        raise InputError(f"labels: got values up to {int(test.y.max())}, classifier {classifier!r} has "
+                         f"{model.num_classes} classes, wanted labels in [0, {model.num_classes - 1}]")
     names = list(certifier) or [best(model, test, norm, given["sigma"])]
     if SMOOTHING not in names:
         given.pop("sigma")

@@ -21,10 +21,11 @@ import jax
 import numpy as np
 
 from irob import lipschitz
-from irob.core import check, keys
+from irob.core import check, keys, layers
 from irob.core.batch import Work
 from irob.core.types import Generator
 from irob.evaluation.pieces import Pieces, fingerprint, whole
+from irob.lipschitz.parts import split
 
 K = TypeVar("K")
 BLOCK = 200  # codes in a piece on disk, a minute or less of work that a kill can lose
@@ -61,11 +62,11 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What was found at codes of classes y: i[n], radii in latent standard deviations.
+    """What was found at codes of components y: i[n], radii in latent standard deviations.
 
     constants: {"orthant" | "ball" | "maximised" | "certified": f[m]}, at the first m codes.
     found, kept: {epsilon: f[m]}, escape radii from above (a point that left was found) and from below (certified).
-    compared: {radius: (maximised f[m], certified f[m])}.
+    compared: {radius: (maximised f[m], certified f[m])}.  label_of: of the generator.
     """
 
     plan: Plan
@@ -74,9 +75,14 @@ class Measured:
     found: dict[float, np.ndarray]
     kept: dict[float, np.ndarray]
     compared: dict[float, tuple[np.ndarray, np.ndarray]] = dataclasses.field(default_factory=dict)
+    label_of: tuple[int, ...] = ()
+
+    def groups(self, family: str):
+        """The family as bounds take it: "per_class" speaks of labels, which may have several components."""
+        return self.label_of if self.label_of and family == "per_class" else family
 
     def by_class(self, values: np.ndarray) -> list[np.ndarray]:
-        """Values of the first codes, split by class."""
+        """Values of the first codes, split by component."""
         y = self.y[: len(values)]
         return [values[y == c] for c in range(int(self.y.max(initial=0)) + 1)]
 
@@ -85,21 +91,32 @@ def draw(key: jax.Array, generator: Generator, n: int) -> tuple[np.ndarray, np.n
     """The first n codes f[n,d] and classes i[n], class after class in turn; more codes begin with the same ones."""
     starts = range(0, n, BLOCK)
     z = [jax.random.normal(jax.random.fold_in(key, i), (BLOCK, generator.latent_dim)) for i in range(len(starts))]
-    y = (np.arange(n) % max(1, generator.num_classes)).astype(np.int32)
+    y = (np.arange(n) % generator.components).astype(np.int32)
     return np.concatenate(z)[:n] if z else np.empty((0, generator.latent_dim), np.float32), y
+
+
+def certifiable(generator: Generator) -> bool:
+    """Whether the layers of a generator are known, so that its constants can be bounded from above."""
+    try:
+        split(layers.of_generator(generator, 0), generator.latent_dim)
+    except check.InputError:
+        return False
+    return True
 
 
 def measure(
     key: jax.Array, generator: Generator, plan: Plan, *, pieces: Pieces | None = None, label: str = ""
 ) -> Measured:
-    """All methods at common codes, in pieces that a killed run finds again.
+    """All methods at common codes, in pieces that a killed run finds again; certificates where layers are known.
 
     Args:
         key: typed key; block b of a method draws from fold_in(named(key, method), b).
         pieces: where finished blocks are kept.
     """
     keys.require(key)
-    pieces, classes = pieces or Pieces(), max(1, generator.num_classes)
+    pieces, classes = pieces or Pieces(), generator.components
+    if not certifiable(generator):
+        plan = dataclasses.replace(plan, certified=0, compared=0)
     z, y = draw(keys.named(key, "codes"), generator, max(plan.sampled, plan.ascent, plan.certified, plan.compared))
     weights = whole(generator)
 
@@ -145,7 +162,7 @@ def measure(
             s = PILOT * float(pilot.min())
             kept[e] = np.minimum(s, e / blocks(f"certified {e:g}", plan.certified, certified(s), radius=s))
     return Measured(plan, y, _some(constants), _some(found), _some(kept),
-                    {r: pair for r, pair in compared.items() if len(pair[0])})
+                    {r: pair for r, pair in compared.items() if len(pair[0])}, generator.label_of)
 
 
 def _value(call: Callable[[], np.ndarray]) -> Callable[[], dict[str, np.ndarray]]:

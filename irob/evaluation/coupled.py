@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core import batch, keys, mesh, weights
+from irob.core import batch, keys, latents, mesh, weights
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.types import Generator, value
@@ -79,7 +79,7 @@ def load(name_or_path, generator: Generator) -> Coupling:
     if config.get("kind") != KIND:
         raise InputError(f"{folder}: got {config.get('kind')!r}, wanted a coupling; train one with train.coupling")
     return coupling({int(c): w for c, w in tree.items()}, {int(c): v for c, v in config["leaders"].items()},
-                    latent_dim=generator.latent_dim, num_classes=max(1, generator.num_classes), name=folder.name)
+                    latent_dim=generator.latent_dim, num_classes=generator.components, name=folder.name)
 
 
 def shipped(generator: Generator) -> str | None:
@@ -98,16 +98,15 @@ def draw(key: jax.Array, generator: Generator, codes: Coupling, count: int, *, s
     An image depends on the key and its own number alone; start and count are multiples of the number of classes.
 
     Raises:
-        InputError: a generator whose latent is not Gaussian.
+        InputError: a generator whose latent law is not known.
     """
     keys.require(key)
-    if generator.latent != "normal":
-        raise InputError(f"generator: got latent {generator.latent!r}, wanted 'normal' to draw codes for it")
+    latents.require(generator.latent)
     classes, model = len(codes.leaders), mesh.everywhere((generator, codes))
     with jax.default_matmul_precision("float32"):
         x = batch.stream(lambda index, _: _rounds(*model, keys.for_examples(key, index)),
                          np.empty(count // classes, np.bool_), chunk=CHUNK, label=label, start=start // classes)
-    return x.reshape(-1, *x.shape[2:]), np.arange(count, dtype=np.int32) % classes
+    return x.reshape(-1, *x.shape[2:]), generator.labels(np.arange(count, dtype=np.int32) % classes)
 
 
 @jit

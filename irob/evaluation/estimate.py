@@ -109,7 +109,7 @@ class Plan:
 
     def chosen(self, generator: Generator) -> list[int]:
         """The classes of this generator; one that it does not have raises `InputError`."""
-        count = max(1, generator.num_classes)
+        count = generator.components
         for c in self.classes:
             if check.integer("class", c) >= count:
                 raise check.InputError(f"class: got {c}, wanted one in [0, {count - 1}]")
@@ -162,7 +162,7 @@ def estimate(
                   "radius": plan.radius, "delta": plan.delta, "codes": plan.samples, "neighbours": plan.neighbours,
                   "trials": plan.trials}
         for i, c in enumerate(chosen):
-            shown = c if generator.num_classes > 1 else None
+            shown = c if generator.components > 1 else None
             found = _quantiles(values[word][:, i], p, plan.delta, plan.confidence)
             rows.append(Row(dataset, name, "none", LIPSCHITZ, found.pop("value"), side(p), False,
                             _method(p), n=plan.samples, detail={"class": shown, **detail, **found}))

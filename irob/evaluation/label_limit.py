@@ -93,13 +93,13 @@ def of_generator(
     Args:
         key: typed; image i depends on it and on i alone.
         count: images, those that the judge confirms if there is one.
-        priors: f[K] of the classes; equal by default.
+        priors: f[K] of the components; equal by default.
         judge: keeps only images that it gives the class they were made for.
         coupling: classes that share codes; equally many images of every class, and neither judge nor priors.
         dataset: its name in the rows.  label: for progress.  detail: more to stand in the rows.
 
     Raises:
-        InputError: see `irob.bounds.label_limit`; a generator whose latent is not Gaussian; a judge that confirms
+        InputError: see `irob.bounds.label_limit`; a generator whose latent law is not known; a judge that confirms
             fewer than one image in a hundred.
     """
     keys.require(key)

@@ -38,7 +38,8 @@ def latent_rows(key: jax.Array, generator: Generator, *, alpha: float, epsilons:
     overall family errs in the class that it moves most and that can hold alpha; the per-class family in all.
     count: codes, shared by the classes.
     """
-    if generator.module is affine.apply and not generator.stages and generator.num_classes == 1:
+    linear = generator.module is affine.apply and not generator.stages and generator.latent.standard
+    if linear and generator.components == 1:
         return _affine(generator, alpha, epsilons, family, dataset)
     classes = np.flatnonzero(priors)
     directions, gains = _directions(keys.named(key, "direction"), generator, classes)

@@ -105,12 +105,14 @@ def limit_rows(
     delta: float,
     confidence: float | None = None,
     norm: str = "l2",
+    label_of: Sequence[int] = (),
 ) -> list[Row]:
     """Theorem 4.4: one row for each epsilon, alpha and family.
 
     Args:
-        constants: class to sampled Lipschitz constant, in the units of the protocol.
+        constants: component to sampled Lipschitz constant, in the units of the protocol.
         alphas: risk to (whether it was measured here, its source).
+        label_of: the label of each component, for the per-class family; () where they are the labels.
         radius, delta: of the local Lipschitz constants.  confidence: with which they cover their quantiles.
 
     The theorem asks for radius * L >= epsilon, in image units.  Where that fails, error sets grow by the radius only,
@@ -124,8 +126,9 @@ def limit_rows(
     rows = []
     for epsilon, (alpha, (measured, source)), family in itertools.product(epsilons, alphas.items(), FAMILIES):
         taken = np.full_like(values, values.max()) if as_published and family == "per_class" else values
+        groups = label_of if label_of and family == "per_class" else family
         bound = bounds.evidence(
-            alpha, epsilon, taken, delta=delta, family=family, radius=reach, side="lower", confidence=confidence,
+            alpha, epsilon, taken, delta=delta, family=groups, radius=reach, side="lower", confidence=confidence,
             violated="record" if as_published else "cap")
         fails = [c for c in sorted(constants) if reach * constants[c] < epsilon]
         detail = {
@@ -136,7 +139,7 @@ def limit_rows(
         }
         if measured and not as_published:
             grown = bounds.intrinsic_robustness_upper_from_radius(
-                ALPHAS, np.minimum(radius, epsilon / taken), delta=delta, family=family)
+                ALPHAS, np.minimum(radius, epsilon / taken), delta=delta, family=groups)
             detail["curve"] = {"alpha": ALPHAS.tolist(), "value": np.asarray(grown).tolist()}
         rows.append(Row(dataset, "any", f"{norm} {epsilon:g}", tables.BOUND, bound.value, bound.side, bound.certified,
                         f"{bound.theorem}, {family}", detail=detail))

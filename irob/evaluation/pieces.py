@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import pathlib
+import re
 import time
 import zipfile
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from irob.core import registry
 from irob.core.check import write_atomically
 from irob.core.digest import fingerprint, source
 from irob.core.types import Generator
@@ -26,10 +28,15 @@ __all__ = ["Pieces", "fingerprint", "source", "whole"]
 
 
 def whole(generator: Generator) -> str:
-    """A digest of a generator: its weights, and what is static of it (classes, truncation, down-sampling)."""
+    """A digest of a generator: its weights, and what is static of it (classes, truncation, down-sampling).
+
+    The name of a user's own tells models with equal repr apart, whose functions have other addresses every time.
+    """
     m = generator.module
-    static = (getattr(m, "__qualname__", None) or m, generator.stages, generator.latent)
-    return fingerprint((generator.variables, np.frombuffer(repr(static).encode(), np.uint8)))
+    static = repr((getattr(m, "__qualname__", None) or m, generator.stages, generator.latent, generator.label_of))
+    if registry.is_outside(generator.name.partition(" ")[0]):
+        static = re.sub(r" at 0x[0-9a-f]+", "", static) + generator.name
+    return fingerprint((generator.variables, np.frombuffer(static.encode(), np.uint8)))
 
 
 STATE = ".state"  # suffix of what unfinished work keeps

@@ -113,17 +113,18 @@ def quality(
     Returns:
       {"intended": {"overall", "per_class"}, "real": the classifier's own accuracy, "diversity": ...}.
     """
-    classes, shape = max(1, generator.num_classes), tuple(generator.image_shape)
-    if generator.num_classes and classes != classifier.num_classes:
+    classes, shape = generator.num_classes, tuple(generator.image_shape)
+    if classes and classes != classifier.num_classes:
         raise InputError(f"quality: got {classes} generated classes, wanted the classifier's {classifier.num_classes}")
     if real is not None and tuple(real.image_shape) != shape:
         raise InputError(f"quality: got real images {tuple(real.image_shape)}, wanted the generator's {shape}")
     count = check.integer("count", count, low=1)
-    z, y = generated.codes(key, count, generator.latent_dim, generator.num_classes)
+    z, y = generated.codes(key, count, generator.latent_dim, generator.components)
     x = generated.images(generator, z, y, label="generated")
     predicted, fake = seen(classifier, x, label="classified")
     result: dict[str, Any] = {"count": count}
-    if generator.num_classes:
+    y = generator.labels(y)
+    if classes:
         hit = predicted == y
         result["intended"] = {"overall": share(hit), "per_class": [share(hit[y == c]) for c in range(classes)]}
     if real is not None:

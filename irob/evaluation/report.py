@@ -10,6 +10,7 @@ from typing import Any
 
 from irob import bounds
 from irob.core import weights
+from irob.core.check import InputError
 from irob.core.evidence import Report, Row
 from irob.core.provenance import provenance
 from irob.evaluation import attack, limits, robustness
@@ -52,13 +53,16 @@ def run(
     plan = dataclasses.replace(plan, dataset=dataset)
     chosen = {s.name: (sizes or {}).get(s.name) or s.sizes(plan.preset, dataset) for s in plan.sections}
     assumed = bounds.gaussian_latent(source.latent, plan.assume_gaussian)
-    source = dataclasses.replace(source, latent=bounds.GAUSSIAN)
+    source = dataclasses.replace(source, latent=bounds.GAUSSIAN) if assumed else source
     for section in plan.sections:
         section.check(plan, chosen[section.name])
     count = max((s.images(chosen[s.name]) for s in plan.sections), default=1)
     clock, pieces = Clock(), Pieces(folder / "pieces" if folder else None, resume)
     test = clock.run("test images", attack.load, dataset, count, generator=source, data_dir=plan.data_dir,
                      seed=plan.seed)
+    if tuple(test.image_shape) != tuple(source.image_shape):
+        raise InputError(f"data set {dataset!r}: got images {tuple(test.image_shape)}, wanted "
+                         f"{tuple(source.image_shape)} as the generator {plan.generator!r} draws them")
     context, found = Context(plan, source, test, pieces, clock, folder=folder), dict[str, Findings]()
     outcome = None
     for section in sorted(plan.sections, key=lambda s: s.place):
@@ -80,13 +84,14 @@ def _outcome(context: Context, sizes: Mapping[str, Any], found: Mapping[str, Fin
     """What there is so far, held against the laws."""
     plan, rows = context.plan, limits.noted(context.rows, assumed)
     omitted = (*assumed, *(note for f in found.values() for note in f.notes))
-    used = {plan.generator: weights.sha256(weights.resolve(plan.generator))}
+    used = {plan.generator: weights.checksum(plan.generator)}
     for f in found.values():
         used |= f.used
     record = provenance(
         seed=plan.seed, matmul_precision="float32", preset=plan.preset, sizes={n: _plain(s) for n, s in sizes.items()},
         generator=plan.generator, dataset=plan.dataset, weights=used, omitted=omitted,
-        seconds=dict(context.clock.seconds), **{"pieces reused": context.pieces.reused, "pieces computed": context.pieces.computed})
+        seconds=dict(context.clock.seconds),
+        **{"pieces reused": context.pieces.reused, "pieces computed": context.pieces.computed})
     report = Report(tuple(rows), record)
     report.check()
     warnings = (w for f in found.values() for w in f.warnings)

@@ -100,7 +100,8 @@ def rung_rows(
             ("supported", found, "lower"), ("certified", kept, "upper"))
         for rung, growth, side in counted:
             if len(growth):
-                s = bounds.with_confidence(m.by_class(growth), risk.alpha, confidence=confidence, family=family)
+                s = bounds.with_confidence(
+                    m.by_class(growth), risk.alpha, confidence=confidence, family=m.groups(family))
                 bound = s.bound(e, side)
                 detail = {**common, "alpha": s.alpha, "rung": rung, "growth": s.growth.tolist(), "delta": s.delta,
                           "order": s.order, "codes": s.measured, "pilot": s.chose, "confidence": confidence,
@@ -110,7 +111,7 @@ def rung_rows(
         if everywhere is not None and not isinstance(risk.alpha, tuple):
             classes = int(m.y.max()) + 1
             bound = bounds.evidence(
-                risk.alpha, e, everywhere, [1 / classes] * classes, family=family, side="upper")
+                risk.alpha, e, everywhere, [1 / classes] * classes, family=m.groups(family), side="upper")
             detail = {**common, "alpha": risk.alpha, "rung": "global", "growth": [e / everywhere] * classes,
                       "delta": 0.0, "lipschitz": everywhere, "assumptions": "; ".join(bound.assumptions)}
             rows.append(_row(bound, "global", family, dataset, detail, None))
@@ -127,7 +128,7 @@ def estimated(
 ) -> Row:
     """A point estimate: the growth that all but DELTA of each class's codes reach, the least where they are few."""
     least = np.asarray([-quantile(-t, 1 - DELTA, 0.95)[0] for t in m.by_class(growth)])
-    value = float(bounds.intrinsic_robustness_upper_from_radius(alpha, least, delta=DELTA, family=family))
+    value = float(bounds.intrinsic_robustness_upper_from_radius(alpha, least, delta=DELTA, family=m.groups(family)))
     bound = Bound(value, "upper", tables.BOUND, f"l2 {e:g}", "Theorem 4.4", (("escape radius", "lower"),),
                   ("the growth was found by search; the true bound may be larger",))
     detail = {**common, "alpha": alpha, "rung": rung, "growth": least.tolist(), "delta": DELTA,
@@ -142,8 +143,8 @@ def paper_rows(m: Measured, alpha: float, family: str, e: float, *, dataset: str
         return []
     each = [float(np.percentile(2 * v, 99.9)) for v in m.by_class(values)]
     taken = [max(each)] * len(each) if family == "per_class" else each
-    bound = bounds.evidence(alpha, e, taken, delta=DELTA, family=family, radius=m.plan.radius / 2, side="lower",
-                            violated="record")
+    bound = bounds.evidence(alpha, e, taken, delta=DELTA, family=m.groups(family), radius=m.plan.radius / 2,
+                            side="lower", violated="record")
     detail = {**common, "alpha": alpha, "rung": "paper", "protocol": "paper", "growth": [e / v for v in taken],
               "delta": DELTA, "lipschitz": max(taken), "assumptions": "; ".join(bound.assumptions)}
     return [_row(bound, "paper", family, dataset, detail, len(values))]

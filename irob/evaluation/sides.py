@@ -89,10 +89,10 @@ def earlier(
 
 def whole(generator: Generator) -> float | None:
     """The certified constant of the whole latent space, the largest over the classes; None if it says nothing."""
-    classes = max(1, generator.num_classes)
+    count = generator.components
     try:
         found = lipschitz.certified(
-            generator, np.zeros((classes, generator.latent_dim)), np.arange(classes), radius=1.0, method="product")
+            generator, np.zeros((count, generator.latent_dim)), np.arange(count), radius=1.0, method="product")
     except InputError:  # layers that no certifier knows
         return None
     constant = float(np.max(found.value))

@@ -71,7 +71,7 @@ def train(
 
 def images(dataset: str, generator: Generator, split: str, count: int, seed: int, pieces: Pieces) -> Dataset:
     """The first `count` images of a split, as the data set has them, kept on disk in blocks."""
-    z, y = generated.codes(generated.stream(seed, split), count, generator.latent_dim, generator.num_classes)
+    z, y = generated.codes(generated.stream(seed, split), count, generator.latent_dim, generator.components)
     weights, blocks = whole(generator), []
     for start in range(0, count, BLOCK):
         s = slice(start, start + BLOCK)
@@ -79,8 +79,7 @@ def images(dataset: str, generator: Generator, split: str, count: int, seed: int
         record = {"generator": weights, "codes": fingerprint((z[s], y[s]))}
         work = functools.partial(_drawn, generator, z[s], y[s], label)
         blocks.append(pieces.get("images", record, work)["x"])
-    x = np.concatenate(blocks)
-    return Dataset(x, y, z, generator.num_classes, tuple(x.shape[1:]), dataset)
+    return generated.labelled(generator, np.concatenate(blocks), y, z, dataset)
 
 
 def _drawn(generator: Generator, z: np.ndarray, y: np.ndarray, label: str) -> dict[str, np.ndarray]:

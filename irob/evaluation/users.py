@@ -1,4 +1,4 @@
-"""A user's own classifier, made by a factory that `registry.made` finds by name and calls without arguments.
+"""A user's own model by name: package.module:factory, path/to/file.py:factory, or robustbench:THREAT/NAME.
 
 It returns a `Classifier` or anything that `classifiers.wrap` recognises.  Whatever goes wrong becomes one line.
 """
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob import classifiers
+from irob.classifiers import robustbench
 from irob.core import registry
 from irob.core.check import InputError
 from irob.core.progress import say
@@ -30,6 +31,18 @@ def once(specs: Iterable[str]) -> list[str]:
     return found
 
 
+def make(spec: str, weights: str = "") -> Any:
+    """What the factory returns, or the model of RobustBench with the weights of a file.
+
+    Raises:
+        InputError: a module that is not there or fails, a missing or uncallable factory, one that fails; see
+            `robustbench.load`.
+    """
+    if spec.startswith(robustbench.PREFIX):
+        return robustbench.load(spec, weights)
+    return registry.made(spec, kind="classifier")
+
+
 def load(spec: str, made: Any, image_shape: tuple[int, ...]) -> Classifier:
     """What a factory made as a classifier of these images.
 
@@ -46,7 +59,7 @@ def load(spec: str, made: Any, image_shape: tuple[int, ...]) -> Classifier:
             raise InputError(f"takes images {tuple(f.image_shape)}, got {tuple(image_shape)}")
         x = np.random.default_rng(0).uniform(size=(PROBES, *image_shape)).astype(np.float32)
         with registry.said("the model fails"):
-            logits = np.asarray(jax.vmap(f)(jnp.asarray(x)))
+            logits = np.asarray(jax.jit(jax.vmap(f))(jnp.asarray(x)))
     except InputError as e:
         raise InputError(f"classifier {spec!r}: {e}") from None
     if logits.shape != (PROBES, f.num_classes):
@@ -54,3 +67,10 @@ def load(spec: str, made: Any, image_shape: tuple[int, ...]) -> Classifier:
                          f"wanted ({f.num_classes},)")
     digest = hashlib.sha256(logits.tobytes()).hexdigest()[:16]
     return Classifier(f.variables, f.module, f.num_classes, tuple(image_shape), f.layers, f"{spec} {digest}")
+
+
+def named(spec: str, image_shape: tuple[int, ...]) -> Classifier:
+    """A classifier by any name: a shipped one, a folder, or a user's factory for images of this shape."""
+    if not registry.is_outside(spec):
+        return classifiers.load(spec)
+    return load(spec, make(spec), image_shape)

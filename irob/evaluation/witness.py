@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob.classifiers import one_lipschitz
-from irob.core import batch, check, keys, memory, mesh, weights
+from irob.core import batch, check, keys, latents, memory, mesh, weights
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.types import Generator, value
@@ -198,18 +198,18 @@ def moments(x: np.ndarray, y: np.ndarray, num_classes: int) -> Moments:
 
 def draw(key: jax.Array, generator: Generator, count: int, what: Any, *, priors=None, chunk: int | None = None,
          label: str = "", start: int = 0) -> tuple[Any, np.ndarray]:
-    """(what(x) of fresh images, their labels i[n]), in chunks: images themselves are not kept unless `what` does.
+    """(what(x) of fresh images, their labels i[n]), in chunks.
+
+    Images themselves are not kept unless `what` does.  priors: f[K] of the components.
 
     Image i (from `start` on) depends on the key and i.  what: a pytree that is called with x f[H,W,C], per example.
 
     Raises:
-        InputError: a generator whose latent is not Gaussian.
+        InputError: a generator whose latent law is not known.
     """
     keys.require(key)
-    if generator.latent != "normal":
-        raise InputError(f"generator: got latent {generator.latent!r}, wanted 'normal': a witness is held against "
-                         "bounds for Gaussian codes")
-    p = jnp.asarray(check.priors(priors, max(1, generator.num_classes)), jnp.float32)
+    latents.require(generator.latent)
+    p = jnp.asarray(check.priors(priors, generator.components), jnp.float32)
     chunk = memory.fitting(generator, chunk or 1000)
     generator, what = mesh.everywhere((generator, what))
     with jax.default_matmul_precision("float32"):
@@ -224,8 +224,8 @@ def _chunk(generator, what, each, p):
 
     def one(k):
         a, b = jax.random.split(k)
-        y = jnp.sum(jax.random.uniform(b) >= edges)  # class k on [edges[k - 1], edges[k])
-        return what(generator(jax.random.normal(a, (generator.latent_dim,)), y)), y
+        y = jnp.sum(jax.random.uniform(b) >= edges)  # component k on [edges[k - 1], edges[k])
+        return what(generator(jax.random.normal(a, (generator.latent_dim,)), y)), generator.labels(y)
 
     return jax.vmap(one)(each)
 

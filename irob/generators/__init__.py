@@ -3,22 +3,28 @@
     g = load("acgan_mnist")            # shipped
     x = g(z, y)                        # z: f[d], y: i[] -> f[H,W,C] in [0,1]; vmap it over a batch
     g = from_layers(layers, ...)       # your own, layer by layer: its constants can be certified
-    g = from_function(apply, ...)      # your own, as a function
+    g = wrap(model, latent_dim=64, num_classes=10)     # your own: Flax, Equinox, PyTorch, a function
+    g = load("my.py:gen")              # what such a function of a file returns
 
 Adding one is adding a file with `build(variables=None, *, key=None) -> Generator`.
 """
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from irob.core import drawing, registry, weights
+from irob.core import latents, registry, weights
 from irob.core import layers as explicit
 from irob.core.check import InputError, integer
+from irob.core.latents import Law, Normal, Truncated, Uniform
 from irob.core.types import Generator
+from irob.generators import wrapping
+from irob.generators.wrapping import wrap
 
-__all__ = ["build", "from_function", "from_layers", "load", "names", "save"]
+__all__ = ["Normal", "Truncated", "Uniform", "build", "from_function", "from_layers", "load", "names", "save", "wrap"]
 
 
 def names() -> tuple[str, ...]:
@@ -36,14 +42,19 @@ def build(name: str, variables=None, *, key: jax.Array | None = None, **options)
 
 
 def load(name_or_path) -> Generator:
-    """A shipped generator by name, or a folder that `save` wrote.
+    """A shipped generator by name, a folder that `save` wrote, or package.module:name, path/to/file.py:name.
+
+    What stands outside irob is a `Generator`, or a function that is called without arguments and returns one.
 
     Raises:
-        InputError: unknown name; a file that is missing, damaged or of another architecture.
+        InputError: unknown name; a function that fails or draws no images in [0,1];
+            a file that is missing, damaged or of another architecture.
 
     >>> load("acgan_mnist").latent_dim
     100
     """
+    if registry.is_outside(str(name_or_path)):
+        return wrapping.own(str(name_or_path), registry.outside(str(name_or_path), kind="generator"))
     folder = weights.resolve(name_or_path)
     variables, config = weights.load(folder)
     name = config.get("architecture")
@@ -52,28 +63,43 @@ def load(name_or_path) -> Generator:
     options = config.get("options", {})
     wanted = jax.eval_shape(lambda: build(name, key=jax.random.key(0), **options).variables)
     weights.match(weights.flatten(variables), weights.flatten(wanted), source=str(folder))
-    return build(name, jax.tree.map(jnp.asarray, variables), **options)
+    made = build(name, jax.tree.map(jnp.asarray, variables), **options)
+    made = dataclasses.replace(made, latent=latents.law(config.get("latent", made.latent)))
+    finer = tuple(config.get("label_of", ()))
+    return dataclasses.replace(made, label_of=finer, num_classes=max(finer) + 1) if finer else made
 
 
 def save(folder, generator: Generator, *, half: bool = False, options: dict | None = None, **recipe):
     """Writes weights and description; `recipe` says how they came about (epochs, seconds, device, figures).
 
+    Raises:
+        InputError: a generator of no architecture of irob's: no file says how to build it again.
+
     options: what `build` needs besides the variables; default: what the architecture's own `options(generator)` says.
     """
-    if options is None and generator.name in names():
+    if generator.name not in names():
+        raise InputError(f"generator {generator.name!r}: only the architectures {', '.join(names())} can be saved; "
+                         "name your own as FILE.py:FUNCTION, a function that returns it")
+    if options is None:
         room = registry.module("irob.generators", generator.name, kind="generator")
         options = room.options(generator) if generator.name in registry.names("irob.generators", "options") else {}
-    config = {"kind": "generator", "architecture": generator.name, "options": options or {}, "recipe": recipe}
+    config: dict[str, Any] = {
+        "kind": "generator", "architecture": generator.name, "options": options or {}, "recipe": recipe}
+    if not generator.latent.standard:
+        config["latent"] = generator.latent.record()
+    if generator.label_of:
+        config["label_of"] = list(generator.label_of)
     return weights.save(folder, generator.variables, config, half=half)
 
 
 def from_function(
     apply: Callable, variables, latent_dim: int, num_classes: int, image_shape: tuple[int, ...], *,
-    bounds: tuple[float, float] | None = (0.0, 1.0),
+    bounds: tuple[float, float] | None = (0.0, 1.0), latent: Law | str = latents.STANDARD,
 ) -> Generator:
     """A generator of the user's own: apply(variables, z: f[d], y: i[]) -> f[H,W,C] in [0,1], one example.
 
     Args:
+        latent: the law of the codes that the function takes.
         bounds: the box of its images, which a few codes are tried against; None tries nothing.  Epsilons and constants
             are in units of [0,1] everywhere, so a generator in [-1,1] or 0..255 is refused; a map without any box,
             such as an affine one, is let pass.
@@ -87,17 +113,12 @@ def from_function(
     [[[0.5, 0.5]]]
     """
     integer("latent_dim", latent_dim, low=1)
-    integer("num_classes", num_classes, low=1)
-    generator = Generator(variables, apply, latent_dim, num_classes, tuple(image_shape))
-    got = jax.eval_shape(generator, jnp.zeros(latent_dim), jnp.zeros((), jnp.int32)).shape
-    if got != tuple(image_shape):
-        raise InputError(f"generator: got an image of shape {got}, wanted {tuple(image_shape)}")
-    if bounds is not None:
-        drawing.scaled(generator, bounds)
-    return generator
+    made = Generator(variables, apply, latent_dim, num_classes, tuple(image_shape), latent=latents.law(latent))
+    return wrapping.checked(made, bounds, boxless=True)
 
 
-def from_layers(layers, *, latent_dim: int, num_classes: int, image_shape: tuple[int, ...]) -> Generator:
+def from_layers(layers, *, latent_dim: int, num_classes: int, image_shape: tuple[int, ...],
+                latent: Law | str = latents.STANDARD) -> Generator:
     """A generator of the user's own from explicit layers (irob.core.layers), from the code to the image.
 
     What `irob.lipschitz.certified` and `certified_radius` bound: a generator whose layers are known.
@@ -106,6 +127,7 @@ def from_layers(layers, *, latent_dim: int, num_classes: int, image_shape: tuple
         layers: one tuple of layers for all classes, or a list with such a tuple for each class.  The tuples of a list
             have the same layers with arrays of the same shapes; a class may be given by a bias of its own.
         latent_dim: d.  num_classes: K.  image_shape: (H, W, C), of images in [0, 1].
+        latent: the law of the codes that the first layer takes; its map from normal ones is bounded with the layers.
 
     Raises:
         InputError: layers that do not fit each other, another number of tuples than classes, another image shape.
@@ -131,7 +153,7 @@ def from_layers(layers, *, latent_dim: int, num_classes: int, image_shape: tuple
             raise InputError("layers: got classes with different layers, wanted the same kinds, settings and shapes")
     variables = jax.tree.map(lambda *a: jnp.stack(a), *tuples) if each else tuples[0]
     module = explicit.BY_CLASS if each else explicit.SHARED
-    return Generator(variables, module, latent_dim, num_classes, tuple(image_shape))
+    return Generator(variables, module, latent_dim, num_classes, tuple(image_shape), latent=latents.law(latent))
 
 
 def _form(layers) -> tuple:

@@ -55,7 +55,7 @@ def certified(
 
     Args:
         generator: made of explicit layers (irob.core.layers): dense, convolution, transposed convolution, batch-norm
-            in inference, ReLU, leaky ReLU, tanh, clip; sorting only for "product".
+            in inference, ReLU, leaky ReLU, tanh, clip; sorting only for "product".  Its latent law is one of them.
         z: f[n,d], codes.  y: i[n], their classes, or one class for all.
         radius: of the ball about each code, in latent standard deviations, positive.
         method: "local" as above, "product" of the layers' norms, or the "best" of both.
@@ -177,8 +177,8 @@ def _reach(epsilon: float, constant: float) -> float:
 
 
 def product(parts: tuple[Part, ...]) -> float:
-    """The product of operator norms: it holds for all codes, since no activation is steeper than 1."""
-    norms = [map_norm(p.map) for p in parts]
+    """The product of operator norms and of the activations' steepest slopes: it holds for all codes."""
+    norms = [n for p in parts for n in (map_norm(p.map), p.stretch)]
     if 0 in norms:
         return 0.0
     # Logarithms neither overflow nor vanish on the way; each is right to 1e-15 of its size.

@@ -14,12 +14,13 @@ import numpy as np
 
 from irob.core import layers
 from irob.core.check import InputError
+from irob.core.latents import CLOSE, Law
 from irob.lipschitz import linear
 from irob.lipschitz.linear import TINY, UNIT, Linear
 from irob.lipschitz.norms import SLACK
 
 LINEAR = (layers.Dense, layers.Conv, layers.ConvTranspose, layers.Scale)
-ACTIVATIONS = (layers.ReLU, layers.LeakyReLU, layers.Tanh, layers.Clip, layers.GroupSort)
+ACTIVATIONS = (layers.ReLU, layers.LeakyReLU, layers.Tanh, layers.Clip, layers.GroupSort, Law)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,6 +32,11 @@ class Part:
     slack: np.ndarray
     activation: Any = None
 
+    @property
+    def stretch(self) -> float:
+        """The Lipschitz constant of the activation, from above."""
+        return self.activation.steepest if isinstance(self.activation, Law) else 1.0
+
     def before(self, h: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(W h + b, how far it may be off) for h that is known up to `noise`."""
         a = self.map.push(h[None])[0] + self.bias
@@ -38,8 +44,11 @@ class Part:
         return a, (spread + 4 * UNIT * np.abs(self.bias) + self.slack) * (1 + SLACK) + TINY
 
     def after(self, a: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(phi(a), how far it may be off); no activation stretches."""
+        """(phi(a), how far it may be off); no activation stretches but a latent law, by its steepest slope at most."""
         phi = self.activation
+        if isinstance(phi, Law):
+            h = phi.exact(a)
+            return h, noise * self.stretch * (1 + SLACK) + CLOSE * (1 + np.abs(h))
         if isinstance(phi, layers.ReLU | layers.LeakyReLU):
             h = np.maximum(a, phi.slope * a)
         elif isinstance(phi, layers.Clip):

@@ -92,8 +92,8 @@ def codes(generator: Generator, z, y) -> tuple[np.ndarray, np.ndarray]:
     y = np.asarray(y)
     if not np.issubdtype(y.dtype, np.integer) or y.shape not in ((), (len(z),)):
         raise check.InputError(f"classes y: got {y.dtype}{list(y.shape)}, wanted one integer, or one for each code")
-    if y.size and not (y.min() >= 0 and y.max() < max(1, generator.num_classes)):
-        top = generator.num_classes - 1
+    if y.size and not (y.min() >= 0 and y.max() < generator.components):
+        top = generator.components - 1
         raise check.InputError(f"classes y: got values in [{y.min()}, {y.max()}], wanted [0, {top}]")
     return z, np.broadcast_to(y, (len(z),)).astype(np.int32)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from irob.core import layers
+from irob.core.latents import CLOSE, Law
 from irob.lipschitz.linear import TINY, UNIT
 
 WIDER = 8 * UNIT  # three operations on numbers up to 1, and more
@@ -27,6 +28,7 @@ def chords(activation: Any, a, delta, noise=0.0) -> tuple[np.ndarray, np.ndarray
     tanh: sinh(Delta) / (Delta cosh(a) cosh(a + Delta)), a product without cancellation, whose logarithm changes by at
     most 2 |da| with a.  It is unimodal in Delta, so the lowest lies at an end; the highest lies at an end, too, where
     no inflection is in reach, and is at most 1.
+    A latent law: the same, and between its slopes at the farthest and the nearest point to 0 in reach.
 
     >>> low, high = chords(layers.ReLU(), np.array([1.0, 1.0, -1.0]), np.array([0.5, 2.0, 2.0]))
     >>> low.round(3).tolist(), high.round(3).tolist()
@@ -45,6 +47,8 @@ def chords(activation: Any, a, delta, noise=0.0) -> tuple[np.ndarray, np.ndarray
             low = np.clip((inside - noise) / delta * (1 - WIDER), 0, 1)
             high = np.clip(1 + (inside + noise) / delta + WIDER, 0, 1)
             return (np.where(inside - noise >= delta, 1.0, low), np.where(inside + noise <= -delta, 0.0, high))
+        if isinstance(activation, Law):
+            return _law(activation, a, delta, noise)
         return _tanh(a, delta, noise)
 
 
@@ -69,3 +73,18 @@ def _tanh(a, delta, noise):
     high = np.minimum(np.maximum(*ends) * wider + TINY, 1)
     sure = noise < 1
     return np.where(sure, low, 0.0), np.where(sure & (np.abs(a) - noise > delta * (1 + WIDER)), high, 1.0)
+
+
+def _law(law: Law, a, delta, noise):
+    """A law's map has one inflection, at 0, where it is steepest."""
+    reach = (delta + noise) * (1 + WIDER)
+    low = law.slope((np.abs(a) + reach) * (1 + WIDER)) * (1 - 4 * CLOSE)
+    high = law.slope(np.maximum(np.abs(a) - reach, 0) * (1 - WIDER)) * (1 + 4 * CLOSE)
+    here, ends = law.exact(a), [law.exact(a - delta), law.exact(a + delta)]
+    slopes = [np.abs(end - here) / delta for end in ends]
+    off = (4 * CLOSE * (1 + np.abs(here) + np.abs(ends[0]) + np.abs(ends[1])) + 4 * law.steepest * (
+        noise + UNIT * (np.abs(a) + delta))) / delta
+    low = np.maximum(low, np.minimum(*slopes) - off)
+    sure = np.abs(a) - noise > delta * (1 + WIDER)
+    high = np.where(sure, np.minimum(high, np.maximum(*slopes) + off), high)
+    return np.maximum(low - TINY, 0), high + TINY

@@ -12,6 +12,15 @@ NORMS = ("l1", "l2", "linf")
 DUAL = {"l1": "linf", "l2": "l2", "linf": "l1"}
 
 
+def named(name: str) -> str:
+    """The norm of that name, in whatever case people write it.
+
+    >>> named("L2"), named("Linf")
+    ('l2', 'linf')
+    """
+    return name.lower() if isinstance(name, str) else name
+
+
 def norm(v: jax.Array, order: str = "l2") -> jax.Array:
     """|v| of one example, with gradient 0 at v = 0.
 

@@ -18,7 +18,7 @@ class Generated(Source):
 
     Args:
         key: typed key of codes and labels; example i of epoch e depends on (key, e, i) alone.
-        generator: with normal codes; labels are uniform over its classes.
+        generator: its components are drawn alike often.
         count: images that make an epoch.
 
     >>> g = Generator((), lambda _, z, y: jax.nn.sigmoid(z).reshape(1, 1, 2), 2, 3, (1, 1, 2))
@@ -49,8 +49,9 @@ class Generated(Source):
 
         def batch(step: int) -> Batch:
             start = step * size
-            z, y = generated.codes(stream, size, g.latent_dim, g.num_classes, start=start)
-            return Batch(generated.images(g, z, y), y, np.arange(start, start + size, dtype=np.int32), z)
+            z, y = generated.codes(stream, size, g.latent_dim, g.components, start=start)
+            data = generated.labelled(g, generated.images(g, z, y), y, z, self.name)
+            return Batch(data.x, data.y, np.arange(start, start + size, dtype=np.int32), data.z)
 
         return batch
 

@@ -160,7 +160,7 @@ def run(
     """The codes of many images, and the distances reached: how much of each image the generator can draw.
 
     Args:
-        x: f[n,H,W,C] in [0,1], from anywhere.  y: i[n] in [0, num_classes of the generator).
+        x: f[n,H,W,C] in [0,1], from anywhere.  y: i[n], components of the generator.
         work: its chunk is examples at a time, by default 128.
 
     Raises:
@@ -173,7 +173,7 @@ def run(
     True
     """
     keys.require(key)
-    check.images(x, y, num_classes=generator.num_classes)
+    check.images(x, y, num_classes=generator.components)
     if tuple(np.shape(x)[1:]) != tuple(generator.image_shape):
         raise check.InputError(f"images: got {np.shape(x)[1:]}, the generator draws {tuple(generator.image_shape)}")
     plan = plan.checked()

@@ -50,7 +50,7 @@ def main(config: Config) -> None:
         figures[name] = {"identity": round(before, 4), "learned": round(after, 4)}
         say(f"pair {name}: share of codes in conflict {before:.3f} with one code for both, {after:.3f} learned")
         skew[follower], leaders[follower] = np.asarray(w), leader
-    coupled.coupling(skew, leaders, latent_dim=generator.latent_dim, num_classes=max(1, generator.num_classes))
+    coupled.coupling(skew, leaders, latent_dim=generator.latent_dim, num_classes=generator.components)
     recipe = {k: v for k, v in dataclasses.asdict(config).items() if k != "out"}
     recipe["generator"] = pathlib.Path(config.generator).name
     weights.save(out, {str(c): w for c, w in skew.items()}, {

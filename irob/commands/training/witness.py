@@ -52,7 +52,7 @@ def main(config: Config) -> None:
     key, generator = keys.from_seed(config.seed), generators.load(config.generator)
     workdir = check.writable_folder(workdir_of(f"witness_{config.family}", config))
     out = check.writable_folder(config.out or workdir / "witness")
-    classes, begin = max(1, generator.num_classes), time.monotonic()
+    classes, begin = generator.components, time.monotonic()
     chosen: list[int | None] = list(range(classes))
     if config.family == "overall":
         if config.error_class == "auto":

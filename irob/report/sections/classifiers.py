@@ -13,7 +13,6 @@ from irob.core.check import InputError
 from irob.core.evidence import Row
 from irob.core.types import Classifier
 from irob.evaluation import certified, certify, doubts, robustness, trained, users
-from irob.evaluation.pieces import fingerprint
 from irob.evaluation.section import Context, Findings, ReportPlan, Section, present
 from irob.report import attacks, curves, figures, published, table3, tables
 from irob.report.model import Block, tabled
@@ -99,7 +98,7 @@ class Classifiers(Section):
     def check(self, plan: ReportPlan, sizes: Sizes) -> None:
         """Classifiers that were named must be there and whole."""
         for name in plan.models:
-            registry.made(name, kind="classifier") if registry.is_outside(name) else classifiers.load(name)
+            users.make(name) if registry.is_outside(name) else classifiers.load(name)
 
     def measure(self, context: Context, sizes: Sizes) -> Findings:
         """Every classifier, then every checkpoint."""
@@ -126,8 +125,8 @@ class Classifiers(Section):
         part = dataclasses.replace(context, test=test.take(sizes.checkpoint_natural))
         for name, classifier in along.items():
             rows += clock.run(name, _attacked, part, sizes, sizes.checkpoint_attacks, classifier, name, "checkpoint")[0]
-        used = {name: fingerprint(model.variables) if registry.is_outside(name)
-                else weights.sha256(classifiers.resolve(name)) for name, model in (models | along).items()}
+        used = {name: weights.checksum(name if registry.is_outside(name) else classifiers.resolve(name))
+                for name in models | along}
         return Findings(tuple(rows), {"pairs": pairs}, tuple(notes), tuple(warnings), used)
 
     def _models(self, context: Context) -> tuple[dict[str, Classifier], list[str]]:
@@ -140,9 +139,7 @@ class Classifiers(Section):
                 folder=context.folder / "classifiers", pieces=context.pieces, seed=plan.seed)
         elif not names:
             names, notes = present([f"{plan.dataset}_{m}" for m in METHODS], "classifier")
-        shape = context.test.image_shape
-        return {name: users.load(name, registry.made(name, kind="classifier"), shape) if registry.is_outside(name)
-                else classifiers.load(name) for name in names}, notes
+        return {name: users.named(name, context.test.image_shape) for name in names}, notes
 
     def blocks(self, rows: Sequence[Row], pictures: Mapping[str, Any]) -> list[Block]:
         """Table 3, what each attack leaves, curves over epsilon, Figure 2."""

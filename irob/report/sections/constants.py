@@ -59,7 +59,7 @@ class Constants(Section):
     def check(self, plan: ReportPlan, sizes: Sizes) -> None:
         """A generator to compare with that was asked for must be there."""
         if plan.unconditional not in ("", UNCONDITIONAL):
-            weights.resolve(plan.unconditional)
+            weights.checksum(plan.unconditional)
 
     def measure(self, context: Context, sizes: Sizes) -> Findings:
         """Algorithm 1 on both generators, then Theorem 4.4 and Fawzi's bounds."""
@@ -76,7 +76,7 @@ class Constants(Section):
             notes.append("bound at the measured risk: no classifier was there to measure it.")
         rows += _bounds((*context.rows, *rows), sizes, of, plan.dataset)
         return Findings(tuple(rows), notes=tuple(notes),
-                        used={name: weights.sha256(weights.resolve(name)) for name in there})
+                        used={name: weights.checksum(name) for name in there})
 
     def blocks(self, rows: Sequence[Row], pictures: Mapping[str, Any]) -> list[Block]:
         """Table 1, the comparison of both generators, Fawzi's bounds."""

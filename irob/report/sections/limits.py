@@ -69,7 +69,7 @@ class Limits(Section):
     def check(self, plan: ReportPlan, sizes: Sizes) -> None:
         """A second generator that was asked for must be there."""
         if plan.certified not in ("", CERTIFIED):
-            weights.resolve(plan.certified)
+            weights.checksum(plan.certified)
 
     def measure(self, context: Context, sizes: Sizes) -> Findings:
         """Both sides of each generator, then earlier bounds."""
@@ -79,6 +79,9 @@ class Limits(Section):
         measured = [r for r in [limits.measured_risk(context.rows)] if r]
         second, notes = present([plan.certified] if plan.certified not in ("", plan.generator) else [],
                                 "certified generator")
+        if not codes.certifiable(context.source):
+            notes.append(f"certified constants of {plan.generator}: its layers are not known, so its limit is an "
+                         "estimate; list them with generators.from_layers.")
         rows: list[Row] = []
         for name, g, dataset in ((plan.generator, context.source, plan.dataset),
                                  *((name, generators.load(name), name) for name in second)):
@@ -95,7 +98,7 @@ class Limits(Section):
         except InputError as e:  # too few images
             notes.append(f"earlier bounds: left out ({e})")
         return Findings(tuple(rows), notes=tuple(notes),
-                        used={name: weights.sha256(weights.resolve(name)) for name in [*second, *other]})
+                        used={name: weights.checksum(name) for name in [*second, *other]})
 
     def blocks(self, rows: Sequence[Row], pictures: Mapping[str, Any]) -> list[Block]:
         """For each generator the ladder of methods with its figure, and its constants; earlier bounds."""

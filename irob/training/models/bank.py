@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irob.core import batch, keys
-from irob.core.check import InputError
+from irob.core import batch, keys, latents
 from irob.core.compile import jit
 from irob.core.types import Generator
 
@@ -19,16 +18,15 @@ CHUNK = 1000
 
 
 def bank(key: jax.Array, generator: Generator, count: int, probabilities, *, label: str = "") -> np.ndarray:
-    """Images u8[count, pixels] of fresh codes, labels drawn with the given probabilities f[K]."""
-    if generator.latent != "normal":
-        raise InputError(f"generator: got latent {generator.latent!r}, wanted 'normal' to draw codes for it")
+    """Images u8[count, pixels] of fresh codes, components drawn with the given probabilities f[K]."""
+    latents.require(generator.latent)
     p, generator = jnp.asarray(probabilities, jnp.float32), jax.device_put(generator)
     return batch.stream(lambda index, _: _pixels(generator, p, keys.for_examples(key, index)),
                         np.empty(count, np.bool_), chunk=CHUNK, label=label)
 
 
 def labels(key: jax.Array, count: int, probabilities) -> np.ndarray:
-    """The labels i[count] of the bank that `bank` draws with the same key and probabilities."""
+    """The components i[count] of the bank that `bank` draws with the same key and probabilities."""
     p = jnp.asarray(probabilities, jnp.float32)
     return np.asarray(_labels(p, keys.for_examples(key, jnp.arange(count))))
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from irob.core import check, keys
+from irob.core import check, keys, latents
 from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.progress import progress
@@ -41,14 +41,13 @@ def train(
     """W f[d,d], skew-symmetric: class `follower` has the code cayley(W) z where class `leader` has z.
 
     Raises:
-        InputError: classes that do not exist or are the same, a generator whose latent is not Gaussian.
+        InputError: classes that do not exist or are the same, a generator whose latent law is not known.
     """
     keys.require(key)
-    classes = range(max(1, generator.num_classes))
+    classes = range(generator.components)
     if leader == follower or leader not in classes or follower not in classes:
         raise InputError(f"pair: got {leader}-{follower}, wanted two different classes from 0 to {classes[-1]}")
-    if generator.latent != "normal":
-        raise InputError(f"generator: got latent {generator.latent!r}, wanted 'normal'")
+    latents.require(generator.latent)
     tx = optax.adam(optax.cosine_decay_schedule(plan.learning_rate, plan.steps))
     w = jnp.zeros((generator.latent_dim, generator.latent_dim))
     state = w, tx.init(w)

@@ -137,12 +137,12 @@ def train(key: jax.Array, generator: Generator, plan: Plan, *, workdir, resume: 
         raise InputError(f"generator: got {count} classes, wanted two or more to tell apart")
     if min(plan.widths) < count:
         raise InputError(f"widths: got {plan.widths}, wanted at least the {count} classes in every layer")
-    p, folder = np.full(count, 1 / count), check.writable_folder(workdir)
+    p, folder = np.full(generator.components, 1 / generator.components), check.writable_folder(workdir)
     data = {}
     for name, rows in (("bank", plan.rows), ("look", LOOK)):
         own = keys.named(key, name)
         data[name] = {"x": bank.kept(folder / f"{name}.npy", own, generator, rows, p, label),
-                      "y": bank.labels(own, rows, p)}
+                      "y": generator.labels(bank.labels(own, rows, p))}
     steps = plan.epochs * max(1, plan.rows // plan.batch_size)
     tx = optax.adam(optax.warmup_cosine_decay_schedule(0.0, plan.learning_rate, min(50, steps // 4), steps), b2=0.99)
     size = int(np.prod(generator.image_shape))

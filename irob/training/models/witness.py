@@ -116,7 +116,8 @@ def train(key: jax.Array, generator: Generator, plan: Plan, *, error_class: int 
     Raises:
         InputError: a class that is too small to hold errors of measure alpha.
     """
-    count = max(1, generator.num_classes)
+    generator.alike("a witness")
+    count = generator.components
     p = check.priors(priors, count)
     if error_class is None or count == 1:
         here, rest, prior, share = p, p, 1.0, plan.alpha
@@ -145,7 +146,7 @@ def train(key: jax.Array, generator: Generator, plan: Plan, *, error_class: int 
 
 def choose_class(key: jax.Array, generator: Generator, plan: Plan, *, priors=None, workdir) -> int | None:
     """The class where a short training finds the smallest relaxed risk; None where no class can hold alpha."""
-    p = check.priors(priors, max(1, generator.num_classes))
+    p = check.priors(priors, generator.components)
     short = dataclasses.replace(plan, rows=max(plan.batch_size, plan.rows // 6), epochs=max(1, plan.epochs // 2))
     risks: dict[int, float] = {}
     for c in np.flatnonzero(p > plan.alpha):

@@ -9,6 +9,7 @@ import sys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the suite's numbers are those of the CPU path
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("IROB_PROGRESS", "0")  # how far it is would be lines among those that tests read
 # Most of the suite's time would go into optimising programs that run once.  XLA_FLAGS=" " tests the optimised ones.
 # An XLA that does not know a flag ends the process, so another one tries first.
 if "XLA_FLAGS" not in os.environ:

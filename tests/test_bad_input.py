@@ -13,7 +13,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from irob import __main__ as irob_main
-from irob import attacks, bounds, classifiers, generators, lipschitz
+from irob import attacks, bounds, certify, classifiers, generators, lipschitz
 from irob.core import weights
 from irob.core.check import InputError
 from irob.core.config import run
@@ -140,6 +140,18 @@ CASES = [
     ("irob certify --seed -1", "seed: got -1"),
     ("train.smooth --sigma 0", "sigma: got 0"),
     ("train.smooth --sigma nan", "sigma: got nan"),
+    *((f"irob {verb} --seed 99999999999999999999999999", "seed: got 99999999999999999999999999, wanted a whole number")
+      for verb in ("report", "estimate", "attack", "certify", "sample", "limit")),
+    *((f"irob {verb} --seed 4294967296", "seed: got 4294967296, wanted a whole number of at most 4294967295")
+      for verb in ("sample", "attack")),
+    *((f"irob {verb} --samples 99999999999999999999999999", "got 99999999999999999999999999, wanted a whole number of "
+       "at most 2147483647") for verb in ("estimate", "attack", "certify", "sample", "limit")),
+    ("irob attack --samples 2000000000 --trials 2000000000", "got 4000000000000000000, wanted a whole number"),
+    *((f"irob {verb} --classifier my.py", "my.py: got a Python file, wanted the function in it too that makes the "
+       "model, as in my.py:factory") for verb in ("attack", "certify", "report")),
+    ("irob attack --epsilon 1,2,nan", "epsilon: got nan"),
+    ("irob attack --epsilon 1,wide", "wide"),
+    ("irob report --sections constants,limit", "did you mean 'limits'"),
     ("irob import acgna --source x", "did you mean 'acgan'"),
     ("irob import acgan", "--source"),
     ("irob import acgan --source absent.pt", "absent.pt"),
@@ -309,6 +321,13 @@ PYTHON = {
     "norm": lambda k: LpBall("l7", 1.0).validate(),
     "attack": lambda k: attacks.build("pdg"),
     "option of an attack": lambda k: attacks.build("pgd", stepps=3),
+    "a norm for a threat": lambda k: attacks.build("pgd", "l2"),
+    "a name for a threat": lambda k: certify.run(certify.build("interval"), F, X, Y, "l2"),
+    "a name for a classifier": lambda k: attacks.run(attacks.build("pgd"), k, "mnist_gen_adv", X, Y),
+    "a name to certify": lambda k: certify.run(certify.build("interval"), "mnist_gen_adv", X, Y, LpBall("l2", 1.0)),
+    **{f"steps {v!r}": lambda k, v=v: attacks.build("pgd", steps=v)
+       for v in ("abc", "10", [3], 2.5, 1e99, 10**30, True, float("nan"))},
+    "restarts": lambda k: attacks.build("pgd", restarts="10"),
     "8-bit pixels": lambda k: attacks.run(attacks.build("pgd"), k, F, (X * 255).astype(np.uint8), Y),
     "pixels above 1": lambda k: attacks.run(attacks.build("pgd"), k, F, X + 2, Y),
     "pixels NaN": lambda k: attacks.run(attacks.build("pgd"), k, F, X * np.nan, Y),

@@ -11,7 +11,7 @@ from irob.core import config
 from irob.core.evidence import Report
 from irob.core.rows import Quantity, select
 
-TINY = {"samples": 6, "steps": 2, "copies": 60, "epsilon": ["0.25,0.5"], "seed": 3}
+TINY = {"samples": 6, "steps": 2, "copies": 60, "epsilon": ["0.25", "0.5"], "seed": 3}
 
 
 @pytest.fixture(scope="module")
@@ -88,5 +88,6 @@ def test_ones_own_images_and_classifier(tmp_path, monkeypatch, capsys):
 
 
 def test_values_come_by_spaces_or_commas():
-    assert certify.split(["crown,dual", "smoothing"]) == ["crown", "dual", "smoothing"]
-    assert certify.split(["0.5,1,", "2"]) == ["0.5", "1", "2"]
+    words = ["--certifier", "crown,dual", "smoothing", "--epsilon=0.5,1,", "2"]
+    given = config.parse(certify.Config, words, prog="p")
+    assert given.certifier == ["crown", "dual", "smoothing"] and given.epsilon == ["0.5", "1", "2"]

@@ -64,3 +64,18 @@ def test_atomic_write_leaves_nothing_behind(tmp_path):
     check.write_atomically(tmp_path / "a" / "b.txt", "text")
     assert (tmp_path / "a" / "b.txt").read_text() == "text"
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["b.txt"]
+
+
+def test_what_is_withdrawn_is_empty(tmp_path):
+    """Folders that were made go where nothing but empty folders and locks stand in them; what holds a file stays."""
+    empty = check.writable_folder(tmp_path / "a" / "b")
+    (empty / "pieces" / "more").mkdir(parents=True)
+    (empty / "checkpoints").mkdir()
+    (empty / check.LOCK).touch()
+    full = check.writable_folder(tmp_path / "c" / "d")
+    (full / "log").touch()
+    old = tmp_path / "old"
+    old.mkdir()
+    check.writable_folder(old)
+    check.withdraw()
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")) == ["c", "c/d", "c/d/log", "old"]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from irob.core import config
-from irob.core.check import InputError
+from irob.core.check import InputError, writable_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,8 @@ def test_bad_flags_end_in_one_line(argv, capsys):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("error", [InputError("got 1,\nwanted 2"), FileNotFoundError(2, "No such file", "x")])
+@pytest.mark.parametrize("error", [
+    InputError("got 1,\nwanted 2"), FileNotFoundError(2, "No such file", "x"), MemoryError("Unable to allocate 2 TiB")])
 def test_bad_input_ends_in_one_line(error, capsys):
     def main(c):
         raise error
@@ -59,12 +60,15 @@ def test_bad_input_ends_in_one_line(error, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_defect_is_no_bad_input():
+def test_a_defect_is_no_bad_input(tmp_path):
+    """It is shown as it is; empty folders do not stay behind all the same."""
     def main(c):
+        writable_folder(tmp_path / "out" / "pieces")
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         config.run(main, Config, prog="p", argv=[])
+    assert not any(tmp_path.iterdir())
 
 
 def test_help_says_unit_and_default(capsys):

@@ -85,15 +85,19 @@ def test_users_models_on_users_images(place, monkeypatch, capsys):
 
 def test_a_users_own_attack_by_its_file(place, monkeypatch, capsys):
     """One step is exact on a linear model, and a file that has changed is another attack: no piece of the old is read.
+
+    A model that is named twice, and more samples than there are images: both are said.
     """
     text = (pathlib.Path(__file__).parent / "outside" / "one_step.py").read_text()
-    command = ("--classifier", "mine_of_test:function", "--images", "images.npz", "--epsilon", "0.1", "--out", "out",
-               "--examine", "no", "--attack", "step.py:build")
+    command = ("--classifier", "mine_of_test:function", "mine_of_test:function", "--samples", "50",
+               "--images", "images.npz", "--epsilon", "0.1", "--out", "out", "--examine", "no",
+               "--attack", "step.py:build")
     wanted = np.mean(np.abs(np.load("images.npz")["x"].sum((1, 2, 3)) - 2) > 0.2)
     for source, kept in ((text, wanted), (text.replace("x + self", "x - self"), 1.0)):
         (place / "step.py").write_text(source)
         code, _, err = run(monkeypatch, capsys, *command)
-        assert code == 0, err
+        assert code == 0 and "classifier 'mine_of_test:function': given 2 times, measured once" in err, err
+        assert "images: got fewer than --trials 1 times --samples 50: each trial takes 40" in err, err
         rows = json.loads((place / "out/attack.json").read_text())["rows"]
         assert [r["value"] for r in rows if r["method"] == "step.py:build"] == [pytest.approx(kept)]
 

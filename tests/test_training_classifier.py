@@ -88,7 +88,7 @@ def test_standard_training_learns(key, tmp_path):
     assert training.accuracy(trained, test) > 0.9
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
-    assert lines[-1]["natural"] == training.accuracy(trained, test)
+    assert lines[-1]["natural"] == training.accuracy(trained, test.take(8))
     assert all(0 <= line["robust"] <= 1 for line in lines)
 
 

@@ -18,6 +18,7 @@ from irob.training import classifier as training
 from irob.training.fit import Run
 from irob.training.method import Network, Stage, mean_cross_entropy
 from irob.training.methods import lp_certify
+from irob.training.settings import Settings
 from irob.training.source import Batch, of
 
 BALL = LpBall("l2", 0.3)
@@ -45,7 +46,7 @@ def trained(key, workdir, *, epochs, resume=False, projections=10, norm="l2"):
     tx = training.optimiser("cosine", learning_rate=0.02, epochs=12, steps_per_epoch=15, rule="adam")
     return training.train(
         key, tiny(key), method, bars(150, 0), tx=tx, run=Run(epochs, 10, workdir, resume, checkpoint_every=1),
-        evaluation=training.Evaluation(bars(60, 1), method.threat, 60), epsilon_warmup=4.0)
+        evaluation=training.Evaluation(bars(60, 1), method.threat, 60), settings=Settings(epsilon_warmup=4.0))
 
 
 def test_trains_resumes_identically_and_certifies_below_pgd(key, tmp_path):

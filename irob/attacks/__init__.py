@@ -60,7 +60,9 @@ def build(name: str, threat: Threat | None = None, **options) -> Attack | Ensemb
         if option not in known:
             raise check.unknown(f"option of attack {name!r}", option, known)
     make = registry.factory("irob.attacks", name, kind="attack")
-    threat = LpBall("l2", 3.0) if threat is None else threat.validate()
+    threat = LpBall("l2", 3.0) if threat is None else threat
+    check.instance("threat", threat, Threat, "LpBall('l2', 3.0)")
+    threat.validate()
     with registry.failing(name, kind="attack"):
         attack = make(threat, **options)
     require(attack, name)
@@ -110,6 +112,7 @@ def run(
     keys.require(key)
     require(attack)
     attack.threat.validate()
+    check.instance("classifier", classifier, Classifier, "classifiers.load(NAME) or classifiers.wrap(MODEL)")
     check.images(x, y, num_classes=classifier.num_classes)
     x, y = np.clip(np.asarray(x, np.float32), 0.0, 1.0), np.asarray(y, np.int32)
     if len(y) == 0:

@@ -98,6 +98,7 @@ def run(
     >>> [run(build(name), f, x, np.array([0]), LpBall("linf", 0.1)).margin.round(3)[0] for name in ("interval", "dual")]
     [np.float32(0.6), np.float32(0.6)]
     """
+    _instances(classifier, threat)
     certifier.meets(threat.validate(), method(certifier))
     if isinstance(certifier, ModelCertifier):
         return certifier.run(classifier, x, y, threat, work=work)
@@ -129,11 +130,17 @@ def radius(
     """
     if isinstance(certifier, ModelCertifier):
         raise check.InputError(f"{method(certifier)}: got a certifier that is no walk over layers; use certify.run")
+    _instances(classifier, threat)
     certifier.meets(threat.validate(), method(certifier))
     check.number("epsilon", threat.strength, low=0.0, open_low=True)
     steps = check.integer("steps", steps, low=1)
     (margin, certified, prediction), reach = _stream(certifier, classifier, x, y, threat, steps, work)
     return Certificate(margin, certified, reach, prediction, method(certifier))
+
+
+def _instances(classifier, threat) -> None:
+    check.instance("classifier", classifier, Classifier, "classifiers.load(NAME) or classifiers.wrap(MODEL)")
+    check.instance("threat", threat, Threat, "LpBall('l2', 0.5)")
 
 
 def method(certifier) -> str:

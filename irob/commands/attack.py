@@ -58,8 +58,7 @@ def main(config: Config) -> None:
 
     with memory.limited(config.memory):
         report = attack.run(
-            classifier=config.classifier, dataset=config.dataset,
-            attack=[name for word in config.attack for name in word.split(",") if name], epsilon=config.epsilon,
+            classifier=config.classifier, dataset=config.dataset, attack=config.attack, epsilon=config.epsilon,
             norm=config.norm, protocol=config.protocol, resize=config.resize,
             options={name: vars(config)[name] for name in OPTIONS}, samples=config.samples, trials=config.trials,
             generator=config.generator, data_dir=config.data_dir, images=config.images, weights=config.weights,

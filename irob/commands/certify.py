@@ -20,9 +20,9 @@ class Config:
     data_dir: str = option("", "folder of the data set's files, for real data")
     images: str = option("", "your own images: an .npz file of x and y, in the place of --dataset")
     generator: str = option("acgan_mnist", "shipped name or folder of the generator, for generated data")
-    certifier: list[str] = option([], "by spaces or commas, as crown,dual,smoothing; default: smoothing for a "
+    certifier: list[str] = option([], "such as crown,dual,smoothing; default: smoothing for a "
                                   "classifier that was trained for it, or the tightest that its layers allow")
-    epsilon: list[str] = option(["0.5", "1", "2"], "radii of the ball, by spaces or commas",
+    epsilon: list[str] = option(["0.5", "1", "2"], "radii of the ball",
                                 unit="image units, [0,1] pixels")
     curve: bool = option(False, "search the largest certified radius of every image too, at the cost of a dozen "
                          "certificates; smoothing finds it anyway")
@@ -44,21 +44,12 @@ class Config:
     resume: bool = option(True, "use pieces that an earlier run with the same settings left in --out")
 
 
-def split(values: list[str]) -> list[str]:
-    """Values given by spaces or commas.
-
-    >>> split(["crown,dual", "smoothing"])
-    ['crown', 'dual', 'smoothing']
-    """
-    return [v for value in values for v in value.split(",") if v]
-
-
 def main(config: Config) -> None:
     """Checks the folder, certifies, attacks, prints, writes."""
     from irob.core import memory
 
     memory.parse(config.memory or "1")
-    radii = [number("epsilon", e, low=0.0, open_low=True) for e in split(config.epsilon)]
+    radii = [number("epsilon", e, low=0.0, open_low=True) for e in config.epsilon]
     if not radii:
         raise InputError("epsilon: got none, wanted at least one radius")
     folder = writable_folder(config.out)
@@ -67,7 +58,7 @@ def main(config: Config) -> None:
 
     with memory.limited(config.memory):
         report, each = certified.run(
-            classifier=config.classifier, dataset=config.dataset, certifier=split(config.certifier), epsilon=radii,
+            classifier=config.classifier, dataset=config.dataset, certifier=config.certifier, epsilon=radii,
             norm=config.norm, curve=config.curve, attack=config.attack, steps=config.steps, restarts=config.restarts,
             options={"sigma": config.sigma, "samples": config.copies, "selection": config.selection,
                      "confidence": config.confidence, "convert": config.convert},

@@ -21,7 +21,7 @@ class Config:
     split: str = option("train", "of the data set: train or test")
     data_dir: str = option("", "folder of the data set's files")
     samples: int | None = option(None, "images; default: 50000 of a generator, all of a data set")
-    epsilon: list[str] = option(["1", "2", "2.5", "3"], "radii of the ball, by spaces or commas",
+    epsilon: list[str] = option(["1", "2", "2.5", "3"], "radii of the ball",
                                 unit="image units, [0,1] pixels")
     norm: str = option("l2", "norm of the ball: l2, linf, l1")
     confidence: float = option(0.95, "of the limits of the distribution at all these radii together")
@@ -40,7 +40,6 @@ class Config:
 def main(config: Config) -> None:
     """Checks, searches conflicts, counts certified classifiers, prints, writes."""
     from irob import classifiers, data, generators
-    from irob.commands.certify import split
     from irob.core import keys, memory, weights
     from irob.core.evidence import Report
     from irob.core.provenance import provenance
@@ -50,7 +49,7 @@ def main(config: Config) -> None:
     from irob.report import csv, figures, label, text
     from irob.report import label_limit as shown
 
-    radii = [number("epsilon", e, low=0.0, open_low=True) for e in split(config.epsilon)]
+    radii = [number("epsilon", e, low=0.0, open_low=True) for e in config.epsilon]
     most = memory.parse(config.memory) // label_limit.EDGE_BYTES if config.memory else label_limit.MOST
     job = label_limit.Job(radii, config.norm, config.confidence, integer("grid", config.grid), most)
     job.check()

@@ -37,7 +37,7 @@ def main(config: Config) -> None:
     """Checks names and folder, computes, writes, and says where the page is."""
     from irob import data
     from irob.core import keys, memory, published
-    from irob.evaluation import attack, report
+    from irob.evaluation import attack, report, users
     from irob.evaluation.section import ReportPlan
     from irob.report import files, sections, text
 
@@ -55,7 +55,7 @@ def main(config: Config) -> None:
     others = {name: value if dataset == "mnist_gen" or value != vars(Config)[name] else ""
               for name in ("unconditional", "certified") for value in [vars(config)[name]]}
     plan = ReportPlan(
-        chosen, config.preset, config.generator, dataset, tuple(config.classifier), alpha=alpha,
+        chosen, config.preset, config.generator, dataset, tuple(users.once(config.classifier)), alpha=alpha,
         confidence=config.confidence, seed=config.seed, data_dir=config.data_dir, resize=config.resize,
         assume_gaussian=config.assume_gaussian, **others)
     folder = writable_folder(config.out)

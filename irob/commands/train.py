@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from irob.commands.training import workdir_of
 from irob.core import registry
-from irob.core.check import InputError, unknown, writable_folder
+from irob.core.check import InputError, unknown
 from irob.core.config import option, run
 
 DOORS = "irob.commands.training"  # generators and the like; classifiers' doors follow from irob/training/methods
@@ -26,7 +27,7 @@ class Files:
                             "shipped one")
     resize: str = option("", "to 32x32 (BigGAN): area (default), nearest (as published) or bilinear")
     count: int | None = option(None, "only the first so many training images")
-    workdir: str = option("", "folder for checkpoints and log; default: out/train/METHOD")
+    workdir: str = option("", "folder for checkpoints and log; default: out/train/METHOD-seedN")
     resume: bool = option(False, "go on from the last checkpoint in --workdir")
     memory: str = option("", "what generating may fill, such as 8GiB; default: what the device has")
     seed: int = option(0, "seed of weights, order, noise and dropout")
@@ -64,30 +65,26 @@ def door(name: str) -> tuple[type[Any], Callable[[Any], None]]:
 
 def work(name: str, config: Any) -> None:
     """Checks the settings, loads the data, trains, and writes the weights with their recipe."""
-    from irob import data, training
+    from irob import training
     from irob.core import keys, memory
     from irob.training import settings
-    from irob.training.run import plan
+    from irob.training.named import Named
 
     given = vars(config)
     files, own = Files(**{k: given[k] for k in FILES}), {k: v for k, v in given.items() if k not in FILES}
     own_data = registry.is_outside(files.generator) and not files.dataset
     files = dataclasses.replace(files, dataset=files.dataset or ("own_gen" if own_data else "mnist_gen"))
-    workdir = writable_folder(files.workdir or f"out/train/{name.replace(':', '.')}")
-    out = writable_folder(files.out or workdir / "classifier")
+    workdir = workdir_of(name.replace(":", ".").replace("/", "."), files)
     if "generator" in inspect.signature(settings.factory(name)).parameters:  # of an attack in the latent space
         own["generator"] = files.generator
     key = keys.from_seed(files.seed)
-    plan(name, files.dataset, **own)  # bad settings are found before the data are made, which may take a while
     options = {"data_dir": files.data_dir, "generator": files.generator, "resize": files.resize}
-    with memory.limited(files.memory):
-        train = data.load(files.dataset, "train", count=files.count, **options)
-        test = data.load(files.dataset, "test", **options)
     about = {k: vars(files)[k] for k in ("dataset", "generator", "resize", "count", "seed")}
     if not files.resize:
         del about["resize"]
-    training.train(
-        name, train, key=key, test=test, workdir=workdir, out=out, resume=files.resume, about=about, **own)
+    with memory.limited(files.memory):
+        training.train(name, Named(files.dataset, files.count, options), key=key, workdir=workdir,
+                       out=files.out or workdir / "classifier", resume=files.resume, about=about, **own)
 
 
 def main(argv: list[str]) -> None:

@@ -68,11 +68,26 @@ def number(name: str, value, *, low=-math.inf, high=math.inf, open_low=False) ->
     return v
 
 
-def integer(name: str, value, *, low: int = 0) -> int:
-    """`value` as an int >= low."""
-    if isinstance(value, bool) or not float(value).is_integer() or int(value) < low:
+def integer(name: str, value, *, low: int = 0, high: int = 2**31 - 1) -> int:
+    """`value`, a number and not its text, as an int in [low, high]; by default what indexes of JAX can count."""
+    v = value.item() if isinstance(value, np.generic) or getattr(value, "shape", None) == () else value
+    if isinstance(v, bool) or not isinstance(v, int | float) or v % 1 != 0 or v < low:  # infinity and NaN: v % 1 is NaN
         raise InputError(f"{name}: got {value!r}, wanted a whole number >= {low}")
-    return int(value)
+    if v > high:
+        raise InputError(f"{name}: got {value!r}, wanted a whole number of at most {high}")
+    return int(v)
+
+
+def instance(name: str, value, kind: type, how: str) -> None:
+    """Raises `InputError` unless `value` is of this kind; how: what makes one.
+
+    >>> instance("threat", "l2", dict, "dict()")
+    Traceback (most recent call last):
+    irob.core.check.InputError: threat: got 'l2' (str), wanted a dict, such as dict()
+    """
+    if not isinstance(value, kind):
+        shown = f"{value!r} ({type(value).__name__})" if isinstance(value, str) else type(value).__name__
+        raise InputError(f"{name}: got {shown}, wanted a {kind.__name__}, such as {how}")
 
 
 def priors(values, count: int, *, tolerance: float = 1e-6) -> np.ndarray:
@@ -152,7 +167,7 @@ def writable_folder(path) -> pathlib.Path:
     """Makes the folder if need be and proves that a file can be written in it, before any work is done."""
     path = pathlib.Path(path)
     try:
-        _made.extend(p for p in (path, *path.parents) if not p.exists())
+        _made.extend(p.absolute() for p in (path, *path.parents) if not p.exists())
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path):
             pass
@@ -162,11 +177,21 @@ def writable_folder(path) -> pathlib.Path:
     return path
 
 
+LOCK = ".lock"  # of a folder in which one process works at a time
+
+
 def withdraw() -> None:
-    """Removes the folders that `writable_folder` made and that are still empty: bad input leaves nothing behind."""
-    for path in sorted(set(_made), key=lambda p: len(p.parts), reverse=True):
-        with contextlib.suppress(OSError):
-            path.rmdir()
+    """Removes the folders that `writable_folder` made and in which nothing stands but empty folders and locks.
+
+    Bad input leaves nothing behind.
+    """
+    made = sorted(set(_made), key=lambda p: len(p.parts), reverse=True)
+    for path in made:
+        for folder in (*sorted((p for p in path.rglob("*") if p.is_dir()), reverse=True), path):
+            with contextlib.suppress(OSError):
+                if [p.name for p in folder.iterdir()] == [LOCK]:
+                    (folder / LOCK).unlink()
+                folder.rmdir()
     _made.clear()
 
 

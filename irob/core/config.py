@@ -15,6 +15,7 @@ Bad input ends in one line on stderr and exit status 2, whoever finds it: the pa
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -57,7 +58,7 @@ def parse(config_class: type[Any], argv: Sequence[str], *, prog: str) -> Any:
         allow_abbrev=False,
     )
     parser.add_arguments(config_class, dest="config")
-    namespace, rest = parser.parse_known_args([_spelled(word, config_class) for word in argv])
+    namespace, rest = parser.parse_known_args([_spelled(word, config_class) for word in _apart(argv, config_class)])
     if rest:
         flags = ["--" + f.name.replace("_", "-") for f in dataclasses.fields(config_class)]
         raise unknown("option", rest[0], flags)
@@ -71,6 +72,32 @@ def _spelled(word: str, config_class: type[Any]) -> str:
     return f"--no{word[5:]}" if word.startswith("--no-") and word[5:] in switches else word
 
 
+def _apart(argv: Sequence[str], config_class: type[Any]) -> list[str]:
+    """The words of options that take several values, which may be given by spaces or commas; a path stays whole.
+
+    >>> _apart(["--only", "a,b", "c"], dataclasses.make_dataclass("C", [("only", list[str], option([], ""))]))
+    ['--only', 'a', 'b', 'c']
+    """
+    several = {"--" + f.name.replace("_", "-") for f in dataclasses.fields(config_class)
+               if f.default_factory is not dataclasses.MISSING and isinstance(f.default_factory(), list)}
+    apart: list[str] = []
+    flag = ""
+    for word in argv:
+        if word.startswith("--"):
+            flag, equals, word = word.partition("=")
+            apart.append(flag)
+            if not equals:
+                continue
+            if flag not in several:
+                apart[-1] += f"={word}"
+                continue
+        if flag in several and "," in word and not os.path.exists(word):
+            apart += [part for part in word.split(",") if part]
+        else:
+            apart.append(word)
+    return apart
+
+
 def run(main: Callable[[C], None], config_class: type[C], *, prog: str, argv: Sequence[str] | None = None) -> NoReturn:
     """Parses, calls, and exits: 0 when done, 2 with one line on stderr for bad input, 130 when interrupted.
 
@@ -82,13 +109,15 @@ def run(main: Callable[[C], None], config_class: type[C], *, prog: str, argv: Se
         if NO_CACHE not in given:
             cache.keep()
         main(config)
-    except (InputError, OSError) as e:
-        withdraw()
-        print(f"{prog}: {' '.join(str(e).split())}", file=sys.stderr)
+    except (InputError, OSError, MemoryError) as e:
+        large = f"too large for the memory: {e}; take fewer images, or limit it with --memory"
+        print(f"{prog}: {' '.join((large if isinstance(e, MemoryError) else str(e)).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; the same command with --resume goes on", file=sys.stderr)
         sys.exit(130)
+    finally:
+        withdraw()
     sys.exit(0)
 
 

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 
 from irob.core.check import InputError, integer
 
+LARGEST_SEED = 2**32 - 1  # beyond it two seeds have one key
+
 
 def from_seed(seed: int) -> jax.Array:
     """The key of an integer seed; only the doors call this."""
-    return jax.random.key(integer("seed", seed))
+    return jax.random.key(integer("seed", seed, high=LARGEST_SEED))
 
 
 def require(key) -> jax.Array:

@@ -32,7 +32,9 @@ def value(*static: str):
     """
 
     def decorate(cls):
-        cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
+        cls = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        if cls.__repr__ is object.__repr__:
+            cls.__repr__ = one_line
         data = tuple(f.name for f in dataclasses.fields(cls) if f.name not in static)
 
         def flatten(v):
@@ -49,6 +51,36 @@ def value(*static: str):
         return cls
 
     return decorate
+
+
+LONGEST = 60  # of what a value holds beside arrays, in a line
+
+
+def one_line(v: Any) -> str:
+    """A dataclass in one line, arrays by type and shape; for `__repr__`.
+
+    >>> Dataset(np.zeros((2, 4, 4, 1), np.float32), np.zeros(2, np.int32), None, 10, (4, 4, 1), "mine")
+    Dataset(x=float32[2,4,4,1], y=int32[2], z=None, num_classes=10, image_shape=(4, 4, 1), name='mine')
+    """
+    held = (f"{f.name}={_short(vars(v)[f.name])}" for f in dataclasses.fields(v) if f.repr)
+    return f"{type(v).__name__}({', '.join(held)})"
+
+
+def _short(a: Any) -> str:
+    if isinstance(a, (jax.Array, np.ndarray)):
+        known = a.ndim == 0 and not isinstance(a, jax.core.Tracer) and not jax.dtypes.issubdtype(
+            a.dtype, jax.dtypes.extended)
+        return str(a) if known else f"{a.dtype}[{','.join(map(str, a.shape))}]"
+    arrays = [] if dataclasses.is_dataclass(a) else [
+        leaf for leaf in jax.tree.leaves(a) if isinstance(leaf, (jax.Array, np.ndarray))]
+    if arrays:
+        return f"<{len(arrays)} arrays of {sum(leaf.size for leaf in arrays):,} numbers>"
+    if isinstance(a, type(_short)):
+        return a.__qualname__
+    if hasattr(a, "apply"):  # a Linen module, whose own text is many lines
+        return type(a).__name__
+    text = " ".join(repr(a).split())
+    return text if len(text) <= LONGEST or type(a).__repr__ is one_line else f"{text[: LONGEST - 3]}..."
 
 
 def _apply(module: Any, variables: PyTree, *example) -> jax.Array:
@@ -171,6 +203,8 @@ class Dataset:
     num_classes: int
     image_shape: tuple[int, ...]
     name: str = ""
+
+    __repr__ = one_line
 
     def __len__(self) -> int:
         return len(self.y)

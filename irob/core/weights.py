@@ -125,6 +125,9 @@ def resolve(name_or_path) -> pathlib.Path:
     shipped = {p.parent.relative_to(SHIPPED).as_posix() for p in SHIPPED.glob(f"**/{CONFIG}")}
     if str(name_or_path) in shipped:
         return SHIPPED / str(name_or_path)
+    if path.suffix == ".py":
+        raise InputError(f"{path}: got a Python file, wanted the function in it too that makes the model, as in "
+                         f"{path}:factory")
     if path.is_absolute() or len(path.parts) > 1:
         raise InputError(f"weights {str(name_or_path)!r}: no such folder; shipped are {', '.join(sorted(shipped))}")
     raise unknown("weights", str(name_or_path), shipped)

@@ -95,6 +95,32 @@ def narrowed(name: str, generator: Generator, resize: str | None = None) -> Gene
     return generator
 
 
+def drawer(name: str, generator: Generator | str = "", resize: str = "") -> Generator:
+    """The generator that draws a data set, as it takes it; by default the one that is shipped for it.
+
+    Raises:
+      InputError: a data set whose images are not drawn; no generator where none is shipped.
+    """
+    if "generator" not in takes(name):
+        raise InputError(f"fresh: data set {name!r} has images of its own, wanted one that a generator draws, such as "
+                         "mnist_gen")
+    build = registry.module(__name__, name, kind="data set").build
+    given = generator or inspect.signature(build).parameters["generator"].default
+    if given is None:
+        raise InputError(f"data set {name!r}: got no generator, and none is shipped; give one with --generator")
+    found = given if isinstance(given, Generator) else registry.room("generators").load(given)
+    return narrowed(name, found, resize)
+
+
+def count(name: str) -> int:
+    """How many training images a drawn data set has by default.
+
+    >>> count("mnist_gen")
+    60000
+    """
+    return registry.module(__name__, name, kind="data set").COUNT["train"]
+
+
 def from_bytes(x: np.ndarray, y: np.ndarray, *, num_classes: int, name: str, count: int | None = None) -> Dataset:
     """8-bit images u8[n,H,W] or u8[n,H,W,C] and their labels as a `Dataset` with pixels in [0,1]."""
     if len(x) != len(y):

@@ -33,7 +33,8 @@ def stream(seed: int, split: str) -> jax.Array:
     """The key of a split's labels and codes.  Its algorithm is named: jax_default_prng_impl does not change data."""
     if split not in STREAMS:
         raise unknown("split", split, STREAMS)
-    return jax.random.fold_in(jax.random.key(check.integer("seed", seed), impl="threefry2x32"), STREAMS[split])
+    seed = check.integer("seed", seed, high=keys.LARGEST_SEED)
+    return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), STREAMS[split])
 
 
 def codes(

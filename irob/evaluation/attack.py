@@ -11,6 +11,7 @@ from irob import attacks, classifiers, data, generators
 from irob.core import drawing, keys, laws, registry
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.evidence import Report
+from irob.core.progress import say
 from irob.core.provenance import provenance
 from irob.core.threat import LpBall
 from irob.core.types import Generator
@@ -103,10 +104,13 @@ def run(
     if not epsilon:
         raise InputError("epsilon: got none, wanted at least one radius")
     radii = sorted({number("epsilon", e, low=0.0, high=np.finfo(np.float32).max) for e in epsilon})
-    count = integer("samples", samples, low=1) * integer("trials", trials, low=1)
+    count = integer("samples x trials", integer("samples", samples, low=1) * integer("trials", trials, low=1))
     todo = plans(attack, [samples] * len(attack), protocol, options or {})
+    for p in todo:
+        if not robustness.latent(p.attack):
+            attacks.build(p.attack, LpBall(norm, 1.0), **p.options)  # what is wrong with it needs no images
     key = keys.from_seed(seed)
-    specs = [classifier] if isinstance(classifier, str) else list(dict.fromkeys(classifier))
+    specs = users.once([classifier] if isinstance(classifier, str) else classifier)
     if not specs:
         raise InputError("classifier: got none, wanted at least one")
     # What a factory made is wrapped when the images' shape is known; shipped weights fail early.
@@ -139,6 +143,8 @@ def run(
     starts = [p for p in todo if robustness.latent(p.attack) and p.options.get("initialisation", "code") == "code"]
     if starts and source is not None and test.z is not None and not dataset.endswith("_gen"):
         drawing.belong(source, test.x, test.y, test.z)  # before anything is attacked or written
+    if samples * trials < count:
+        say(f"images: got fewer than --trials {trials} times --samples {count // trials}: each trial takes {samples}")
     pieces = Pieces(folder, resume)
     rows, warnings = [], []
     for name, model in models.items():

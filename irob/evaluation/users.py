@@ -4,6 +4,7 @@ It returns a `Classifier` or anything that `classifiers.wrap` recognises.  Whate
 """
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -14,9 +15,20 @@ from irob import classifiers
 from irob.classifiers import robustbench
 from irob.core import registry
 from irob.core.check import InputError
+from irob.core.progress import say
 from irob.core.types import Classifier
 
 PROBES = 8
+
+
+def once(specs: Iterable[str]) -> list[str]:
+    """The names in their order, each of them once; what was given more often is said."""
+    given = list(specs)
+    found = list(dict.fromkeys(given))
+    for s in found:
+        if given.count(s) > 1:
+            say(f"classifier {s!r}: given {given.count(s)} times, measured once")
+    return found
 
 
 def make(spec: str, weights: str = "") -> Any:

@@ -11,16 +11,20 @@ if TYPE_CHECKING:
 
     from irob.core.types import Dataset
     from irob.training.method import Method
+    from irob.training.named import Named
     from irob.training.run import Trained
     from irob.training.source import Source
 
 
-def train(method: "str | Method", data: "str | Dataset | Source", *, key: "jax.Array", **settings: Any) -> "Trained":
+def train(
+    method: "str | Method", data: "str | Named | Dataset | Source", *, key: "jax.Array", **settings: Any
+) -> "Trained":
     """Trains a classifier, measures it, and gives it back with its recipe.
 
     Args:
         method: a registered name (adv, trades, standard, lp_certify, smooth), package.module:build, or a `Method`.
-        data: name of a data set that needs no files, a `Dataset`, or a `Source`, such as a mixture.
+        data: name of a data set that needs no files, `irob.training.named.Named` for one with options, a `Dataset`, or
+            a `Source`, such as a mixture.
         key: typed key of weights, order, attacks and dropout.
         settings: `test`, the data set that it is measured on, unless data is a name; `workdir`, folder of checkpoints
             and log; `out`, folder for the weights, by default none are written; `resume`, go on from the last

@@ -5,24 +5,27 @@ step s gets fold_in(fold_in(key, e), s).  So a run that was killed anywhere and 
 takes the very steps that an uninterrupted run takes.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import filelock
 import jax
 import numpy as np
 
 from irob import checkpoint
 from irob.core import mesh
-from irob.core.check import InputError, integer, writable_folder, write_atomically
+from irob.core.check import LOCK, InputError, integer, writable_folder, write_atomically
 from irob.core.compile import jit
-from irob.core.progress import progress
+from irob.core.progress import progress, tell
 from irob.training.source import Rows, Source
 
+CONFIG = "config.json"
 LOOK_EVERY = 50  # steps between looks at the metrics: each look waits for the device
 
 
@@ -38,6 +41,7 @@ class Run:
     from the last checkpoint; without it a workdir that has one is refused.  checkpoint_every: epochs between
     checkpoints; the last epoch always gets one.  keep: only the newest so many checkpoints stay; None keeps all.
     label: shown with the progress.  config: what decides the result; a workdir of another one is refused.
+    free: names in it that may differ when a run is gone on with.
     """
 
     epochs: int
@@ -48,6 +52,7 @@ class Run:
     keep: int | None = None
     label: str = "train"
     config: dict | None = None
+    free: tuple[str, ...] = ()
 
     def __post_init__(self):
         for name in ("epochs", "batch_size", "checkpoint_every"):
@@ -88,44 +93,103 @@ def fit(
         raise source.refuse(size)
     workdir = writable_folder(run.workdir)
     folder = workdir / "checkpoints"
-    done = _begin(workdir, folder, run.config, run.resume)
-    if done:
-        state = checkpoint.restore(folder, done, like=state)
-    state = mesh.everywhere(state)
-    placed = {} if mesh.replicated() is None else {"out_shardings": mesh.replicated()}
-    compiled = jit(step, donate_argnums=1, **placed)
-    for epoch in range(done, epochs):
-        begin, of_epoch = time.monotonic(), jax.random.fold_in(key, epoch)
-        batches, count = source.batches(of_epoch, epoch, size), source.steps(size)
-        state, metrics = _epoch(compiled, of_epoch, state, batches, count, last_good=checkpoint.latest(folder),
-                                where=f"{run.label} epoch {epoch + 1}/{epochs}")
-        record = {"epoch": epoch + 1, **metrics, "seconds": round(time.monotonic() - begin, 2)}
-        record |= evaluate(state, epoch + 1) if evaluate else {}
-        with open(workdir / "log.jsonl", "a", encoding="utf-8") as log:
-            log.write(json.dumps(record) + "\n")
-        if (epoch + 1) % run.checkpoint_every == 0 or epoch + 1 == epochs:
-            checkpoint.save(folder, epoch + 1, jax.device_get(state))  # of one device's size, whatever their number
-            if run.keep:
-                checkpoint.keep(folder, run.keep)
+    with alone(workdir):
+        done = begun(run)
+        _cut(workdir / "log.jsonl", done)
+        if done:
+            state = checkpoint.restore(folder, done, like=state)
+        state = mesh.everywhere(state)
+        placed = {} if mesh.replicated() is None else {"out_shardings": mesh.replicated()}
+        compiled = jit(step, donate_argnums=1, **placed)
+        for epoch in range(done, epochs):
+            begin, of_epoch = time.monotonic(), jax.random.fold_in(key, epoch)
+            batches, count = source.batches(of_epoch, epoch, size), source.steps(size)
+            where = f"{run.label} epoch {epoch + 1}/{epochs}".strip()
+            state, metrics = _epoch(compiled, of_epoch, state, batches, count, last_good=checkpoint.latest(folder),
+                                    where=where)
+            record = {"epoch": epoch + 1, **metrics, "seconds": round(time.monotonic() - begin, 2)}
+            record |= evaluate(state, epoch + 1) if evaluate else {}
+            if epoch == done:  # not before there is something to describe
+                write_atomically(workdir / CONFIG, _text(run.config))
+            with open(workdir / "log.jsonl", "a", encoding="utf-8") as log:
+                log.write(json.dumps(record) + "\n")
+            if (epoch + 1) % run.checkpoint_every == 0 or epoch + 1 == epochs:
+                checkpoint.save(folder, epoch + 1, jax.device_get(state))  # of one device's size, whatever their number
+                if run.keep:
+                    checkpoint.keep(folder, run.keep)
+            if run.label:
+                tell(f"{where}: {_figures(record)}")
     return state
 
 
-def _begin(workdir: pathlib.Path, folder: pathlib.Path, config: dict | None, resume: bool) -> int:
-    """The epoch to go on from; refuses to mix two runs."""
-    latest = checkpoint.latest(folder) or 0
-    if latest and not resume:
-        what = f"workdir {str(workdir)!r} holds a run with {latest} epochs"
-        raise InputError(f"{what}; go on with --resume or choose another")
-    recorded = workdir / "config.json"
-    text = json.dumps(config or {}, indent=2, sort_keys=True, default=str) + "\n"
-    if latest and recorded.is_file() and recorded.read_text(encoding="utf-8") != text:
-        raise InputError(f"workdir {str(workdir)!r} holds a run with other settings ({recorded.name}); choose another")
-    write_atomically(recorded, text)
-    log = workdir / "log.jsonl"
-    if log.is_file():  # epochs after the checkpoint are trained, and logged, again
+@contextlib.contextmanager
+def alone(workdir: pathlib.Path) -> Iterator[None]:
+    """Within it no other training works in the folder; raises `InputError` where one does."""
+    if not workdir.is_dir():  # nobody is there
+        yield
+        return
+    lock = filelock.FileLock(workdir / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise InputError(f"workdir {str(workdir)!r}: another training is at work there; wait for it, or choose "
+                         "another with --workdir") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def begun(run: Run) -> int:
+    """The epochs that stand in the workdir, from which `fit` goes on; needs no data.
+
+    Raises:
+        InputError: they are not to be gone on with, are those of another run, or more than are wanted.
+    """
+    workdir = pathlib.Path(run.workdir)
+    latest = checkpoint.latest(workdir / "checkpoints") or 0
+    if not latest:
+        return 0
+    holds = f"workdir {str(workdir)!r} holds a run with"
+    if not run.resume:
+        raise InputError(f"{holds} {latest} epochs; go on with --resume or choose another")
+    before, now = recorded(workdir), json.loads(_text(run.config))
+    if before is not None:
+        names = sorted(k for k in {*before, *now} - {*run.free} if before.get(k) != now.get(k))
+        if names:
+            raise InputError(f"{holds} other settings ({CONFIG}: {', '.join(names)}); choose another")
+    if latest > run.epochs:
+        raise InputError(f"{holds} {latest} epochs, wanted {run.epochs}; give --epochs {latest} or more, or choose "
+                         "another")
+    return latest
+
+
+def recorded(workdir) -> dict[str, Any] | None:
+    """The config of the run in a workdir, as its JSON has it; None where there is none."""
+    file = pathlib.Path(workdir) / CONFIG
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def _text(config: dict | None) -> str:
+    return json.dumps(config or {}, indent=2, sort_keys=True, default=str) + "\n"
+
+
+def _cut(log: pathlib.Path, latest: int) -> None:
+    """Epochs after the checkpoint are trained, and logged, again."""
+    if log.is_file():
         kept = [line for line in log.read_text(encoding="utf-8").splitlines() if _epoch_of(line) <= latest]
         write_atomically(log, "".join(line + "\n" for line in kept))
-    return latest
+
+
+def _figures(record: dict[str, Any]) -> str:
+    """What a line of the log says, for a person.
+
+    >>> _figures({"epoch": 3, "loss": 0.12345678, "seconds": 40.2, "robust": 0.5, "evaluation_seconds": 2.0})
+    'loss 0.1235, robust 0.5, 42 s'
+    """
+    aside = ("epoch", "seconds", "evaluation_seconds")
+    shown = [f"{name} {value:.4g}" for name, value in record.items() if name not in aside]
+    return ", ".join([*shown, f"{sum(record.get(name, 0) for name in aside[1:]):.0f} s"])
 
 
 def _epoch_of(line: str) -> float:

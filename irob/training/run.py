@@ -8,19 +8,23 @@ from typing import Any
 import jax
 import optax
 
-from irob import classifiers, data
+from irob import classifiers
 from irob.core import keys, provenance
-from irob.core.check import InputError, number, writable_folder
+from irob.core.check import InputError, number, unknown, writable_folder
 from irob.core.progress import say
 from irob.core.threat import LpBall, Threat
 from irob.core.types import Classifier, Dataset
 from irob.training import classifier as training
+from irob.training import schedule as schedules
 from irob.training import settings as known
 from irob.training import source as sources
-from irob.training.fit import Run
+from irob.training.fit import Run, alone, begun, recorded
 from irob.training.method import Method, Stage
+from irob.training.named import Named
 from irob.training.settings import Settings
 from irob.training.source import Source
+
+FINE = 16  # points of an epoch at which two schedules are compared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +44,42 @@ class TrainingPlan:
     def recipe(self) -> dict[str, Any]:
         """What decides the result, for the record."""
         found = {k: v for k, v in dataclasses.asdict(self.settings).items() if k not in known.ASIDE}
+        for name in known.OPTIONAL:
+            if not found[name]:
+                del found[name]
         if self.start is not None:
             found |= {"init": pathlib.Path(self.settings.init).name, "classifier": self.start.name}
         return found
+
+    def run(self, workdir: pathlib.Path, resume: bool, about: dict[str, Any]) -> Run:
+        """How long it goes on and where, for `fit`; about: what the recipe says beside the settings.
+
+        Raises:
+            InputError: a workdir that holds another run, or one that is not to be gone on with.
+        """
+        s, recipe = self.settings, {"method": self.name, **about, **self.recipe()}
+        run = Run(s.epochs, s.batch_size, workdir, resume, s.checkpoint_every, label=self.name, config=recipe,
+                  free=known.FREE)
+        with alone(workdir):
+            done, before = begun(run), recorded(workdir)
+        extended = self._extended(before, done) if done and before is not None else {}
+        return dataclasses.replace(run, config={**recipe, "extended": extended}) if extended else run
+
+    def _extended(self, before: dict[str, Any], done: int) -> dict[str, int]:
+        """{epochs done: epochs that the learning rate was planned for until then}, of a run that goes on for more.
+
+        Empty where it ends in the weights of one run of that length; else it belongs into the recipe.
+        """
+        s, extended, old = self.settings, dict(before.get("extended", {})), before.get("epochs", self.settings.epochs)
+        if old == s.epochs:
+            return extended
+        rates = [schedules.learning_rate(s.schedule, float(s.learning_rate or 0), n, FINE) for n in (old, s.epochs)]
+        alike = all(float(rates[0](i)) == float(rates[1](i)) for i in range(done * FINE))
+        how = "as in one run of that length" if alike else (
+            f"until now its schedule {s.schedule} was that of {old}, from here on it is that of {s.epochs}; "
+            "a run of that length from the start ends in other weights")
+        say(f"{self.name}: {done} epochs are done, goes on to {s.epochs}: {how}")
+        return extended if alike else {str(done): old, **extended}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +121,10 @@ def plan(method: str | Method, dataset: str = "", **settings: Any) -> TrainingPl
     if not isinstance(method, Method):
         raise InputError(f"method {name!r}: got {type(method).__name__}, wanted an irob.training.method.Method")
     _descent(own.checked(), 1)
+    if own.classifier not in classifiers.names():
+        raise unknown("classifier", own.classifier, classifiers.names())
+    if own.fresh and method.staged:
+        raise InputError("fresh: got it with a cascade, which chooses among the images of one data set; leave one out")
     if not isinstance(start, Classifier):
         start = classifiers.load(own.init) if own.init else None
     return TrainingPlan(name, method, own, threat, start)
@@ -91,7 +132,7 @@ def plan(method: str | Method, dataset: str = "", **settings: Any) -> TrainingPl
 
 def train(
     method: str | Method,
-    examples: str | Dataset | Source,
+    examples: str | Named | Dataset | Source,
     *,
     key: jax.Array,
     test: Dataset | None = None,
@@ -105,30 +146,41 @@ def train(
     keys.require(key)
     if isinstance(examples, str):
         about = {"dataset": examples, **(about or {})}
-        plan(method, examples, **settings)  # bad settings are found before the data are made
-        test = data.load(examples, "test") if test is None else test
-        examples = data.load(examples, "train")
-    if test is None:
+        examples = Named(examples)
+    if test is None and not isinstance(examples, Named):
         raise InputError("test: got no data set to measure the classifier on, wanted one beside the training data")
     chosen = plan(method, examples.name, **settings)
+    if chosen.settings.fresh:
+        if not isinstance(examples, Named):
+            raise InputError("fresh: got a data set, wanted the name of a generated one, or a source that draws, such "
+                             "as irob.training.proxy.Generated")
+        examples.drawer()
     if (out or chosen.settings.export_every) and chosen.start and chosen.start.name not in classifiers.names():
         raise InputError(f"init: got {chosen.start.name!r}, whose weights irob cannot write; leave out `out` and take "
                          "the classifier that is given back")
+    workdir, about = pathlib.Path(workdir), about or {}
+    part = "1" if chosen.method.staged else ""
+    run = chosen.run(workdir / part, resume, about)  # looks at what stands there, before the data are made
     workdir = writable_folder(workdir)
     out = writable_folder(out) if out else None
+    if isinstance(examples, Named):
+        named, examples = examples, examples.train(keys.named(key, "fresh"), chosen.settings.fresh)
+        test = named.test() if test is None else test
+    assert test is not None  # it was given, or has been loaded
     stage: Stage | None = Stage(chosen.method, sources.of(examples), test, chosen.start)
     done: list[Trained] = []
     while stage is not None:
         if done and stage.source.steps(chosen.settings.batch_size) < 1:
             say(f"stage {stage.number}: {len(stage.source)} training images are left, too few for it")
             break
-        part = str(stage.number) if stage.method.staged else ""
-        trained = _stage(key, chosen, stage, writable_folder(workdir / part), resume, about or {})
+        if stage.number > 1:
+            part = str(stage.number)
+            run = chosen.run(workdir / part, resume, about)
+        trained = _stage(key, chosen, stage, run)
         done.append(trained)
         if out:
-            seed = (about or {}).get("seed")
-            classifiers.save(out / part, trained.classifier,
-                             {"recipe": trained.recipe, "provenance": provenance.provenance(seed=seed)})
+            record = {"recipe": trained.recipe, "provenance": provenance.provenance(seed=about.get("seed"))}
+            classifiers.save(out / part, trained.classifier, record)
             say(f"wrote {out / part}: natural accuracy {trained.recipe['natural']:.4f} on {len(test)} test images")
         stage = stage.method.next_stage(trained.classifier, stage)
     return dataclasses.replace(done[-1], earlier=tuple(done[:-1]))
@@ -141,22 +193,17 @@ def _descent(s: Settings, steps_per_epoch: int) -> optax.GradientTransformation:
         weight_decay=float(s.weight_decay or 0), steps_per_epoch=max(1, steps_per_epoch))
 
 
-def _stage(
-    key: jax.Array, chosen: TrainingPlan, stage: Stage, workdir: pathlib.Path, resume: bool, about: dict[str, Any]
-) -> Trained:
+def _stage(key: jax.Array, chosen: TrainingPlan, stage: Stage, run: Run) -> Trained:
     """One stage: from its start, or fresh weights, to the figures of its recipe."""
     s, source, method = chosen.settings, stage.source, stage.method
     start = stage.start or classifiers.build(
         s.classifier, source.num_classes, source.image_shape, key=keys.named(key, "weights"))
-    recipe = {"method": chosen.name, **about, **chosen.recipe()}
-    trained = training.train(
-        keys.named(key, "training"), start, method, source, tx=_descent(s, source.steps(s.batch_size)),
-        run=Run(s.epochs, s.batch_size, workdir, resume, s.checkpoint_every, label=chosen.name, config=recipe),
-        evaluation=training.Evaluation(stage.test, chosen.threat, s.evaluate_count, s.export_every),
-        epsilon_warmup=s.epsilon_warmup)
+    evaluation = training.Evaluation(stage.test, chosen.threat, s.evaluate_count, s.export_every, s.final_radii)
+    trained = training.train(keys.named(key, "training"), start, method, source, settings=s, run=run,
+                             tx=_descent(s, source.steps(s.batch_size)), evaluation=evaluation)
     figures = training.figures(keys.named(key, "figures"), trained, stage.test, chosen.threat, method=method,
                                count=s.final_count, radii=s.final_radii)
     if s.final_count:
         figures |= method.figures(keys.named(key, "own figures"), trained, stage.test.take(s.final_count))
-    figures["seconds"] = round(training.seconds(workdir))
-    return Trained(trained, {**recipe, **figures})
+    figures["seconds"] = round(training.seconds(run.workdir))
+    return Trained(trained, {**(run.config or {}), **figures})

@@ -14,7 +14,7 @@ import numpy as np
 
 from irob.core import check
 from irob.core.check import InputError
-from irob.core.types import Dataset, value
+from irob.core.types import Dataset, one_line, value
 
 ORDER = 2**31 - 1  # what an epoch's key is folded with for its order; steps are below it
 Examples = Any  # jax.Array within a step, np.ndarray before
@@ -109,6 +109,8 @@ class Arrays(Source):
             raise InputError(f"codes z: got {len(self.z)}, wanted one for each of {len(self.y)} images")
         object.__setattr__(self, "num_classes", self.num_classes or int(np.max(self.y, initial=0)) + 1)
         object.__setattr__(self, "image_shape", tuple(self.x.shape[1:]))
+
+    __repr__ = one_line
 
     def __len__(self) -> int:
         return len(self.y)

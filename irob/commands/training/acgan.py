@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from irob.commands.training import workdir_of
 from irob.core.check import writable_folder
 from irob.core.config import option
 
@@ -17,7 +18,7 @@ class Config:
     batch_size: int = option(64, "images in a step")
     learning_rate: float = option(2e-4, "step of Adam, betas (0.5, 0.999)")
     checkpoint_every: int = option(1, "epochs between checkpoints")
-    workdir: str = option("out/train/acgan", "folder for checkpoints, log and sample grids")
+    workdir: str = option("", "folder for checkpoints, log and sample grids; default: out/train/acgan-seedN")
     resume: bool = option(False, "go on from the last checkpoint in --workdir")
     seed: int = option(0, "seed of weights, order and codes")
     out: str = option("out/weights/acgan_mnist", "folder for the generator's weights")
@@ -39,18 +40,18 @@ def work(name: str, config: Config) -> None:
 
     number("learning rate", config.learning_rate, low=0, open_low=True)
     integers(config, "epochs", "batch_size", "checkpoint_every", low=1)
-    images = data.load(config.dataset, "train", data_dir=config.data_dir, count=config.count)
-    writable_folder(config.workdir)
+    key, workdir = keys.from_seed(config.seed), writable_folder(workdir_of(name, config))
     writable_folder(config.out)
+    images = data.load(config.dataset, "train", data_dir=config.data_dir, count=config.count)
     recipe = {f.name: vars(config)[f.name] for f in dataclasses.fields(config)
               if f.name in ("dataset", "count", "batch_size", "learning_rate", "seed")}
     generator = gan.train(
-        keys.from_seed(config.seed), name, images, epochs=config.epochs, batch_size=config.batch_size,
-        learning_rate=config.learning_rate, workdir=config.workdir, resume=config.resume,
+        key, name, images, epochs=config.epochs, batch_size=config.batch_size,
+        learning_rate=config.learning_rate, workdir=workdir, resume=config.resume,
         checkpoint_every=config.checkpoint_every, config=recipe)
     generators.save(config.out, generator, half=config.half, **recipe, epochs=config.epochs,
-                    optimiser="Adam, betas (0.5, 0.999)", figures=gan.figures(config.workdir),
+                    optimiser="Adam, betas (0.5, 0.999)", figures=gan.figures(workdir),
                     provenance=provenance.provenance(seed=config.seed))
-    say(f"wrote {config.out}; samples of every epoch in {config.workdir}/samples")
+    say(f"wrote {config.out}; samples of every epoch in {workdir}/samples")
 
 

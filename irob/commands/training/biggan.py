@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from irob.commands.training import workdir_of
 from irob.core.check import integers, writable_folder
 from irob.core.config import option
 
@@ -24,7 +25,7 @@ class Config:
     start: str = option("orthogonal", "weights to start from: orthogonal, or normal with deviation 0.02")
     dtype: str = option("float32", "of the convolutions: float32, or bfloat16 for accelerators")
     checkpoint_every: int = option(5, "epochs between checkpoints and sample grids")
-    workdir: str = option("out/train/biggan", "folder for checkpoints, log and sample grids")
+    workdir: str = option("", "folder for checkpoints, log and sample grids; default: out/train/biggan-seedN")
     resume: bool = option(False, "go on from the last checkpoint in --workdir")
     seed: int = option(0, "seed of weights, order and codes")
     out: str = option("out/weights/biggan_cifar10", "folder for the generator's weights")
@@ -41,17 +42,17 @@ def main(config: Config) -> None:
     integers(config, "epochs", "checkpoint_every", low=1)
     shared = {f.name for f in dataclasses.fields(biggan.Recipe)} & {f.name for f in dataclasses.fields(Config)}
     made = biggan.Recipe(**{name: vars(config)[name] for name in shared})
+    key, workdir = keys.from_seed(config.seed), writable_folder(workdir_of("biggan", config))
+    writable_folder(config.out)
     images = data.load(config.dataset, "train", data_dir=config.data_dir, count=config.count)
     made = dataclasses.replace(made, num_classes=images.num_classes)
-    writable_folder(config.workdir)
-    writable_folder(config.out)
     recipe = {"dataset": config.dataset, "count": config.count, "seed": config.seed, **dataclasses.asdict(made)}
     generator = biggan.train(
-        keys.from_seed(config.seed), images, made, epochs=config.epochs, workdir=config.workdir, resume=config.resume,
+        key, images, made, epochs=config.epochs, workdir=workdir, resume=config.resume,
         checkpoint_every=config.checkpoint_every, config=recipe)
     generators.save(config.out, generator, half=config.half, **recipe, epochs=config.epochs, loss="hinge",
-                    optimiser="Adam, betas (0, 0.999)", figures=gan.figures(config.workdir),
+                    optimiser="Adam, betas (0, 0.999)", figures=gan.figures(workdir),
                     provenance=provenance.provenance(seed=config.seed))
-    say(f"wrote {config.out}; samples of every checkpoint in {config.workdir}/samples")
+    say(f"wrote {config.out}; samples of every checkpoint in {workdir}/samples")
 
 

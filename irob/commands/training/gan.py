@@ -11,7 +11,7 @@ from irob.core.config import option
 class Config(ACGANConfig):
     """Unconditional GAN (Goodfellow et al., 2014) on real images; the published recipe by default."""
 
-    workdir: str = option("out/train/gan", "folder for checkpoints, log and sample grids")
+    workdir: str = option("", "folder for checkpoints, log and sample grids; default: out/train/gan-seedN")
     out: str = option("out/weights/gan_mnist", "folder for the generator's weights")
 
 

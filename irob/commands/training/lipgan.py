@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from irob.commands.training import workdir_of
 from irob.core.check import writable_folder
 from irob.core.config import option
 
@@ -22,7 +23,7 @@ class Config:
     batch_size: int = option(32, "rows in a step, each with one image of every class")
     learning_rate: float = option(1e-3, "first step of Adam; it falls by a cosine")
     checkpoint_every: int = option(1, "epochs between checkpoints")
-    workdir: str = option("out/train/lipgan", "folder for checkpoints, log and sample grids")
+    workdir: str = option("", "folder for checkpoints, log and sample grids; default: out/train/lipgan-seedN")
     resume: bool = option(False, "go on from the last checkpoint in --workdir")
     seed: int = option(0, "seed of weights, order and codes")
     out: str = option("out/weights/lipgan_mnist", "folder for the generator's weights")
@@ -43,15 +44,15 @@ def main(config: Config) -> None:
     number("match", config.match, low=0)
     integers(config, "epochs", "batch_size", "checkpoint_every", "latent_dim", low=1)
     integer("depth", config.depth, low=0)
+    key, workdir = keys.from_seed(config.seed), writable_folder(workdir_of("lipgan", config))
+    writable_folder(config.out)
     images = data.load(config.dataset, "train", data_dir=config.data_dir, count=config.count)
     names = {f.name for f in dataclasses.fields(training.Plan)}
     plan = training.Plan(**{k: v for k, v in dataclasses.asdict(config).items() if k in names})
     recipe = {"dataset": config.dataset, "count": config.count, **dataclasses.asdict(plan), "seed": config.seed}
     training.check(plan, images)
-    writable_folder(config.workdir)
-    writable_folder(config.out)
     generator = training.train(
-        keys.from_seed(config.seed), images, plan, workdir=config.workdir, resume=config.resume,
+        key, images, plan, workdir=workdir, resume=config.resume,
         checkpoint_every=config.checkpoint_every, half=config.half, config=recipe)
     constants = lipgan.class_constants(generator)
     sizes = {k: vars(plan)[k] for k in ("latent_dim", "width", "depth")}
@@ -61,8 +62,8 @@ def main(config: Config) -> None:
         optimiser="Adam, betas (0.5, 0.99)",
         constant={"global": float(constants.max()), "per_class": [float(c) for c in constants],
                   "how": "product of operator norms, float64 SVD of the stored numbers"},
-        figures=gan.figures(config.workdir), provenance=provenance.provenance(seed=config.seed))
+        figures=gan.figures(workdir), provenance=provenance.provenance(seed=config.seed))
     say(f"wrote {config.out}: Lipschitz constant at most {constants.max():.4f}; "
-        f"samples of every epoch in {config.workdir}/samples")
+        f"samples of every epoch in {workdir}/samples")
 
 

@@ -22,7 +22,7 @@ class Config:
     batch_size: int = option(256, "images in a step")
     learning_rate: float = option(7e-3, "largest step of Adam")
     samples: int = option(20_000, "fresh images on which the result is certified")
-    workdir: str = option("", "folder for bank, checkpoints and log; default: out/train/one_lipschitz_EPSILON")
+    workdir: str = option("", "folder for bank, checkpoints and log; default: out/train/one_lipschitz_EPSILON-seedN")
     resume: bool = option(False, "go on from the last checkpoint in --workdir")
     seed: int = option(0, "seed of bank, weights, order and fresh images")
     out: str = option("", "folder for the weights; default: WORKDIR/classifier")
@@ -35,6 +35,7 @@ def main(config: Config) -> None:
     """Trains, certifies and saves."""
     from irob import classifiers, generators
     from irob.classifiers import one_lipschitz as networks
+    from irob.commands.training import workdir_of
     from irob.core import check, keys, provenance
     from irob.core.progress import say
     from irob.evaluation import label_lower, pieces
@@ -46,7 +47,7 @@ def main(config: Config) -> None:
         config.epochs, config.batch_size, config.learning_rate)
     samples = check.integer("samples", config.samples, low=1)
     key, generator = keys.from_seed(config.seed), generators.load(config.generator)
-    workdir = check.writable_folder(config.workdir or f"out/train/one_lipschitz_{config.epsilon:g}")
+    workdir = check.writable_folder(workdir_of(f"one_lipschitz_{config.epsilon:g}", config))
     out = check.writable_folder(config.out or workdir / "classifier")
     layers = one_lipschitz.train(
         keys.named(key, "training"), generator, plan, workdir=workdir, resume=config.resume,

@@ -22,7 +22,7 @@ class Config:
     batch_size: int = option(512, "rows in a step")
     learning_rate: float = option(1e-2, "largest step of Adam")
     sharpness: float = option(0.3, "width of the sigmoid that stands for the indicator", unit="image units")
-    workdir: str = option("", "folder for bank, checkpoints and log; default: out/train/witness_FAMILY")
+    workdir: str = option("", "folder for bank, checkpoints and log; default: out/train/witness_FAMILY-seedN")
     resume: bool = option(False, "go on from the last checkpoint in --workdir")
     seed: int = option(0, "seed of weights, order and codes")
     out: str = option("", "folder for the weights; default: WORKDIR/witness")
@@ -40,6 +40,7 @@ def main(config: Config) -> None:
 
     from irob import generators
     from irob.classifiers import one_lipschitz
+    from irob.commands.training import workdir_of
     from irob.core import check, keys, provenance, weights
     from irob.core.progress import say
     from irob.evaluation import pieces
@@ -49,7 +50,7 @@ def main(config: Config) -> None:
         config.alpha, tuple(config.epsilon), tuple(w for w in config.widths if w), config.rows, config.own,
         config.epochs, config.batch_size, config.learning_rate, config.sharpness, config.family)
     key, generator = keys.from_seed(config.seed), generators.load(config.generator)
-    workdir = check.writable_folder(config.workdir or f"out/train/witness_{config.family}")
+    workdir = check.writable_folder(workdir_of(f"witness_{config.family}", config))
     out = check.writable_folder(config.out or workdir / "witness")
     classes, begin = generator.components, time.monotonic()
     chosen: list[int | None] = list(range(classes))

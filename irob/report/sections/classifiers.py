@@ -96,9 +96,9 @@ class Classifiers(Section):
         return max(sizes.natural, sizes.trials * max(a.images for a in sizes.attacks))
 
     def check(self, plan: ReportPlan, sizes: Sizes) -> None:
-        """Classifiers that were named must be there."""
+        """Classifiers that were named must be there and whole."""
         for name in plan.models:
-            users.make(name) if registry.is_outside(name) else classifiers.resolve(name)
+            users.make(name) if registry.is_outside(name) else classifiers.load(name)
 
     def measure(self, context: Context, sizes: Sizes) -> Findings:
         """Every classifier, then every checkpoint."""

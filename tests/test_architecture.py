@@ -125,6 +125,18 @@ def test_registered_folders_hold_registered_names():
     assert other == BESIDE
 
 
+def bare_rows(tree: ast.AST) -> list[str]:
+    """Calls of `Row`, which only the kinds of irob.core.rows make."""
+    return [ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Call)
+            and (getattr(n.func, "id", None) == "Row" or getattr(n.func, "attr", None) == "Row")]
+
+
+def test_every_row_is_made_by_its_kind():
+    files = [f for f in (*FILES, *(ROOT / "tests").rglob("*.py")) if f != ROOT / "irob/core/rows.py"]
+    assert {f.name: found for f in files if (found := bare_rows(ast.parse(f.read_text(encoding="utf-8"))))} == {}
+    assert bare_rows(ast.parse("Row('d')")) and bare_rows(ast.parse("rows.Row('d')"))
+
+
 def test_the_law_sees_a_violation(tmp_path):
     """A law that nothing can break guards nothing."""
     bad = ROOT / "irob" / "attacks" / "_probe_of_the_law.py"

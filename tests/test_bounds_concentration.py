@@ -1,5 +1,6 @@
 """Concentration by regions: Gaussians with half-spaces attain it; regions' distances are never too large."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -24,8 +25,8 @@ def test_half_spaces_attain_the_limit_of_a_gaussian(alpha, wanted):
     assert wanted == pytest.approx(ndtr(ndtri(alpha) + 1), abs=5e-5)
     x = gaussian(20000, 10)
     for norm in ("l2", "linf"):  # a coordinate's half-space grows no faster in linf than in l2
-        directions = {"extra": np.eye(10)} if norm == "linf" else {}
-        found, = bounds.concentration(x, alpha, [1.0], norm=norm, **directions)
+        search = bounds.RegionSearch(extra=np.eye(10) if norm == "linf" else None)
+        found, = bounds.concentration(x, alpha, [1.0], norm=norm, search=search)
         assert found.adversarial_risk == pytest.approx(wanted, abs=0.02 if norm == "linf" else 0.012)
         assert found.risk == pytest.approx(alpha, abs=0.01)
         assert found.adversarial_low < found.adversarial_risk < found.adversarial_high
@@ -70,7 +71,8 @@ def test_two_balls_find_two_small_clusters():
 @pytest.mark.parametrize(("family", "norm"), FAMILIES)
 def test_regions_hold_alpha_and_grow_with_epsilon(family, norm):
     x = np.random.default_rng(2).uniform(size=(600, 6))
-    found = bounds.concentration(x, 0.1, [0.0, 0.05, 0.1, 0.3], family=family, norm=norm, neighbours=10)
+    found = bounds.concentration(x, 0.1, [0.0, 0.05, 0.1, 0.3], family=family, norm=norm,
+                                 search=bounds.RegionSearch(neighbours=10))
     assert [c.epsilon for c in found] == [0.0, 0.05, 0.1, 0.3]
     fit = [c.fit_adversarial_risk for c in found]
     assert all(a <= b for a, b in itertools.pairwise(fit))
@@ -82,7 +84,7 @@ def test_regions_hold_alpha_and_grow_with_epsilon(family, norm):
 def test_boxes_are_worth_something_where_coordinates_never_vary():
     """A pixel that is always black puts every image on the edge of the box; that edge is not within epsilon of E."""
     x = np.concatenate([np.random.default_rng(2).uniform(size=(2000, 3)), np.zeros((2000, 4))], axis=1)
-    found, = bounds.concentration(x, 0.05, [0.02], family="boxes", norm="linf", regions=1)
+    found, = bounds.concentration(x, 0.05, [0.02], family="boxes", norm="linf", search=bounds.RegionSearch(regions=1))
     assert found.fit_adversarial_risk < 0.3
     assert found.adversarial_risk < 0.35
 
@@ -117,7 +119,7 @@ def test_distances_are_never_above_those_to_points_of_the_region(norm):
 def test_certified_only_where_the_measure_surely_reaches_alpha():
     x = gaussian(4000, 2)
     plain, = bounds.concentration(x, 0.05, [1.0])
-    safe, = bounds.concentration(x, 0.05, [1.0], aim=0.07)
+    safe, = bounds.concentration(x, 0.05, [1.0], search=bounds.RegionSearch(aim=0.07))
     assert not plain.certified and plain.risk_low < 0.05
     assert safe.certified and safe.risk_low >= 0.05 and safe.adversarial_risk > plain.adversarial_risk
 
@@ -134,7 +136,8 @@ def test_a_certified_end_holds_for_the_true_measures():
 
 def test_results_depend_on_the_seed_alone():
     x = gaussian(400, 3).astype(np.float32)
-    a, b, other = (bounds.concentration(x.reshape(400, 3, 1, 1), 0.1, 1.0, seed=s)[0] for s in (0, 0, 1))
+    a, b, other = (bounds.concentration(x.reshape(400, 3, 1, 1), 0.1, 1.0, search=bounds.RegionSearch(seed=s))[0]
+                   for s in (0, 0, 1))
     assert (a.risk, a.adversarial_risk, a.region.b) == (b.risk, b.adversarial_risk, b.region.b)
     assert a.region.b != other.region.b
 
@@ -171,8 +174,10 @@ def test_many_dimensions_and_equal_points_do_not_break_the_directions():
 ])
 def test_bad_input_is_named_in_one_line(change, said):
     good = {"x": gaussian(100, 2), "alpha": 0.1, "epsilons": [0.5]}
+    search = {f.name: change[f.name] for f in dataclasses.fields(bounds.RegionSearch) if f.name in change}
+    good |= {k: v for k, v in change.items() if k not in search}
     with pytest.raises(InputError) as e:
-        bounds.concentration(**(good | change))
+        bounds.concentration(**good, search=bounds.RegionSearch(**search))
     assert said in str(e.value) and "\n" not in str(e.value)
 
 
@@ -188,5 +193,5 @@ def test_regions_are_the_sets_they_are_called():
 
 @pytest.mark.parametrize("aim", [0.1, 0.1049, 0.105])
 def test_half_spaces_hold_no_more_points_than_they_must(aim):
-    found, = bounds.concentration(gaussian(400, 2), 0.1, [1.0], aim=aim)
+    found, = bounds.concentration(gaussian(400, 2), 0.1, [1.0], search=bounds.RegionSearch(aim=aim))
     assert found.fit_risk == np.ceil(200 * aim) / 200

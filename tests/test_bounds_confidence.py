@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from irob import bounds
+from irob.bounds import OrderChoice
 from irob.core.check import InputError
 from irob.math.quantiles import needed
 
@@ -53,7 +54,7 @@ def test_the_selected_pair_covers(name, scheme):
     best, pairs, values, orders = model.best(0.1, family), [], [], set()
     for _ in range(REPETITIONS):
         found = bounds.with_confidence(
-            model.draw(rng, sizes), 0.1, family=family, priors=model.p, scheme=scheme)
+            model.draw(rng, sizes), 0.1, family=family, priors=model.p, order=OrderChoice(scheme=scheme))
         pairs.append(model.missed(found.growth) <= found.delta)
         values.append(found.value >= best - 1e-12)
         orders.add(found.order)
@@ -113,10 +114,10 @@ def test_against_scipy_quantile_test():
     values = np.random.default_rng(3).gamma(9.0, size=3000)
     for delta in (0.001, 0.01, 0.2):
         high = stats.quantile_test(values, q=0.0, p=1 - delta, alternative="less").confidence_interval(0.95).high
-        found = bounds.with_confidence(values, 0.015, 3.0, delta=delta, scheme="simultaneous")
+        found = bounds.with_confidence(values, 0.015, 3.0, order=OrderChoice(delta, "simultaneous"))
         assert found.constants[0] == pytest.approx(high) and found.delta <= delta
     lowest = stats.quantile_test(values[:400], q=0.0, p=0.01, alternative="greater").confidence_interval(0.95).low
-    assert bounds.with_confidence(values[:400], 0.1, delta=0.01).growth[0] == pytest.approx(lowest)
+    assert bounds.with_confidence(values[:400], 0.1, order=OrderChoice(0.01)).growth[0] == pytest.approx(lowest)
 
 
 def test_constants_and_radii_agree():
@@ -173,7 +174,7 @@ def test_vacuous_results_say_so_and_how_many_codes_help(scheme):
     """Constant growth: the number that is named is enough, nine tenths of it are not; a result that says something
     has no such note."""
     def found(n, alpha=0.015):
-        return bounds.with_confidence(np.full((2, n // 2), 30.0), alpha, 3.0, scheme=scheme)
+        return bounds.with_confidence(np.full((2, n // 2), 30.0), alpha, 3.0, order=OrderChoice(scheme=scheme))
 
     few = found(200)
     assert few.value == 1 - 0.015 and "200 codes are too few" in few.vacuous and few.vacuous == few.assumptions[-1]
@@ -183,7 +184,7 @@ def test_vacuous_results_say_so_and_how_many_codes_help(scheme):
     assert found(int(slack * count) + 2).vacuous == "" and found(int(0.9 * count)).vacuous
     assert "more test images" in found(200, (0, 500)).vacuous
     assert "would not help" in bounds.with_confidence(np.zeros(500), 0.1).vacuous
-    spread = bounds.with_confidence(np.r_[np.full(30, 0.01), np.full(470, 1.0)], 0.05, scheme=scheme)
+    spread = bounds.with_confidence(np.r_[np.full(30, 0.01), np.full(470, 1.0)], 0.05, order=OrderChoice(scheme=scheme))
     if scheme == "simultaneous":
         assert spread.vacuous == "" and spread.order > 30, "some codes that grow little are given up"
     else:
@@ -194,7 +195,7 @@ def test_as_evidence():
     found = bounds.with_confidence(np.full(3000, 4.0), (30, 1000), 2.0)
     certified, estimate = found.bound(2.0, "upper"), found.bound(2.0, "lower")
     assert certified.certified and not estimate.certified and "certified" in estimate.assumptions[-1]
-    assert "30 errors on 1000 images" in certified.assumptions[0] and certified.threat == "l2 2"
+    assert "30 errors on 1000 images" in certified.assumptions[0] and str(certified.threat) == "l2 2"
 
 
 @pytest.mark.parametrize("bad", [
@@ -206,18 +207,19 @@ def test_as_evidence():
 ], ids=str)
 def test_bad_input(bad):
     given = {"values": np.ones(100), "alpha": 0.1, "epsilon": 1.0, **bad}
+    order = {k: given.pop(k) for k in ("delta", "scheme") if k in given}
     with pytest.raises(InputError) as e:
-        bounds.with_confidence(given.pop("values"), given.pop("alpha"), **given)
+        bounds.with_confidence(given.pop("values"), given.pop("alpha"), **given, order=OrderChoice(**order))
     assert "\n" not in str(e.value) and len(str(e.value)) > 20
 
 
 @pytest.mark.parametrize("scheme", ["pilot", "simultaneous"])
 def test_too_few_codes_say_how_many_it_takes(scheme):
     with pytest.raises(InputError, match="at least") as e:
-        bounds.with_confidence(np.ones(1000), 0.1, 1.0, delta=0.001, scheme=scheme)
+        bounds.with_confidence(np.ones(1000), 0.1, 1.0, order=OrderChoice(0.001, scheme))
     count = int(str(e.value).split("at least ")[1].split()[0])
     assert count == needed(0.001, 0.95) == 2995
-    assert bounds.with_confidence(np.ones(count), 0.1, 1.0, delta=0.001, scheme=scheme).delta <= 0.001
+    assert bounds.with_confidence(np.ones(count), 0.1, 1.0, order=OrderChoice(0.001, scheme)).delta <= 0.001
 
 
 def test_latent_codes():

@@ -149,10 +149,11 @@ class TestEvidence:
     """The same numbers with what they stand on."""
 
     def test_proviso_holds(self):
-        b = bounds.evidence(0.015, 3.0, 11.0, delta=0.001, radius=0.5, side="upper", confidence=0.95)
+        b = bounds.evidence(0.015, 3.0, 11.0, bounds.Terms(delta=0.001, confidence=0.95), radius=0.5, side="upper")
         assert b.value == bounds.intrinsic_robustness_upper(0.015, 3.0, 11.0, delta=0.001) and b.certified
         assert b.assumptions[0] == "r L >= epsilon holds" and "0.950" in b.assumptions[1]
-        assert (b.side, b.quantity, b.threat, b.theorem) == ("upper", "intrinsic robustness", "l2 3", "Theorem 4.4")
+        assert (b.side, b.quantity, b.theorem) == ("upper", "intrinsic robustness", "Theorem 4.4")
+        assert str(b.threat) == "l2 3"
 
     def test_sampled_constants_do_not_certify(self):
         b = bounds.evidence(0.015, 1.0, 11.0, radius=0.5, side="lower")
@@ -160,21 +161,23 @@ class TestEvidence:
 
     def test_where_the_proviso_fails(self):
         plain = bounds.intrinsic_robustness_upper(0.015, 3.0, [4.0, 7.0], family="per_class")
-        capped = bounds.evidence(0.015, 3.0, [4.0, 7.0], family="per_class", radius=0.5, side="exact")
+        capped = bounds.evidence(0.015, 3.0, [4.0, 7.0], bounds.Terms(family="per_class"), radius=0.5, side="exact")
         reach = bounds.intrinsic_robustness_upper_from_radius(0.015, [0.5, 3 / 7], family="per_class")
         assert capped.value == reach > plain
         assert capped.certified and "fails for class 0" in capped.assumptions[0]
         recorded = bounds.evidence(
-            0.015, 3.0, [4.0, 7.0], family="per_class", radius=0.5, side="exact", violated="record")
+            0.015, 3.0, [4.0, 7.0], bounds.Terms(family="per_class", violated="record"), radius=0.5, side="exact")
         assert recorded.value == plain and not recorded.certified
         with pytest.raises(InputError, match="class 0"):
-            bounds.evidence(0.015, 3.0, [4.0, 7.0], radius=0.5, violated="raise")
+            bounds.evidence(0.015, 3.0, [4.0, 7.0], bounds.Terms(violated="raise"), radius=0.5)
 
     def test_global_constants_and_relaxation(self):
-        b = bounds.evidence(0.5, 1.0, 2.0, priors=np.arange(1, 41) / 820, side="exact")
+        b = bounds.evidence(0.5, 1.0, 2.0, bounds.Terms(np.arange(1, 41) / 820), side="exact")
         assert b.value == 0.5 and "relaxed" in b.assumptions[1] and b.certified
 
     def test_bad_input(self):
-        for bad in ({"radius": 0.0}, {"radius": np.nan}, {"violated": "ignore"}):
+        for radius in (0.0, np.nan):
             with pytest.raises(InputError):
-                bounds.evidence(0.1, 1.0, 2.0, **bad)
+                bounds.evidence(0.1, 1.0, 2.0, radius=radius)
+        with pytest.raises(InputError, match="treatment of the proviso"):
+            bounds.Terms(violated="ignore")

@@ -40,7 +40,8 @@ def test_regions_have_the_uncertainty_asked_for_and_grow_with_it(family):
     lu = 2.0 * (x[:, 0] > 0.8)
     grown = []
     for gamma in (0.0, 0.5, 1.0, 1.9):
-        c, = bounds.constrained_concentration(x, lu, 0.05, [0.5], gamma, family=family, regions=3)
+        c, = bounds.constrained_concentration(x, lu, 0.05, [0.5], gamma, family=family,
+                                             search=bounds.RegionSearch(regions=3))
         fit = np.random.default_rng(0).permutation(2000)[:1000]
         inside = c.region.distance(x[fit]) <= 0
         assert lu[fit][inside].mean() >= gamma - 1e-9

@@ -9,7 +9,7 @@ import pytest
 from irob.commands import certify
 from irob.core import config
 from irob.core.evidence import Report
-from irob.report import tables
+from irob.core.rows import Quantity, select
 
 TINY = {"samples": 6, "steps": 2, "copies": 60, "epsilon": ["0.25", "0.5"], "seed": 3}
 
@@ -27,13 +27,13 @@ def test_it_writes_rows_examples_figure_and_page(done):
     rows = report.rows
     assert {r.model for r in rows} == {"mnist_gen_smooth smoothed σ=1"}  # sigma is that of the training
     for e in (0.25, 0.5):
-        (low,), (high,) = (tables.select(rows, q, epsilon=e) for q in (tables.CERTIFIED, tables.ROBUST))
+        (low,), (high,) = (select(rows, q, epsilon=e) for q in (Quantity.CERTIFIED, Quantity.ROBUST))
         assert 0 < low.value <= high.value and low.n == high.n == 6
     with open(done / "examples.csv", newline="") as file:
         each = list(csv.DictReader(file))
     assert len(each) == 6
     share = sum(float(line["smoothing radius"]) > 0.5 for line in each) / 6
-    assert share == tables.select(rows, tables.CERTIFIED, epsilon=0.5)[0].value
+    assert share == select(rows, Quantity.CERTIFIED, epsilon=0.5)[0].value
     assert {"certify.csv", "certify.png", "certify.svg", "certify.html"} <= {f.name for f in done.iterdir()}
     assert {"seed", "command", "versions", "classifier", "seconds"} <= report.provenance.keys()
 

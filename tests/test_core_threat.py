@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from irob.core.check import InputError
 from irob.core.compile import jit
-from irob.core.threat import LatentBall, LpBall, ManifoldBall
+from irob.core.threat import LatentBall, LpBall, ManifoldBall, ThreatRecord
 from irob.core.types import Generator, Proposal
 from irob.math.norms import NORMS
 
@@ -92,7 +92,7 @@ def test_a_threat_changes_its_strength_alone(threat):
     weak = threat.at(0.25)
     assert type(weak) is type(threat) and weak.strength == 0.25 and str(weak) == f"{threat.name} 0.25"
     assert jax.tree.structure(weak) == jax.tree.structure(threat)
-    assert 0.25 in weak.record().values()
+    assert weak.record() == ThreatRecord(threat.name, 0.25, threat.norm) != threat.record()
     for bad in (-1.0, float("nan")):
         with pytest.raises(InputError, match="got"):
             threat.at(bad)

@@ -11,7 +11,9 @@ from scipy import stats
 from irob.classifiers import one_lipschitz
 from irob.core.check import InputError
 from irob.core.compile import jit
-from irob.core.evidence import Report, Row
+from irob.core.evidence import Report
+from irob.core.rows import LowerEnd, Number, Quantity, Row, UpperEnd
+from irob.core.threat import LpBall
 from irob.core.types import Generator
 from irob.evaluation import bracket as brackets
 from irob.evaluation import latent_witness, witness
@@ -23,9 +25,9 @@ TRUTH = 1 - float(expansion(ALPHA, EPSILON / SCALE))
 
 
 def upper(value: float, *, certified: bool = True, family: str = "overall", alpha: float = ALPHA) -> Row:
-    detail = {"alpha": alpha, "epsilon": EPSILON, "family": family, "protocol": "default"}
-    return Row("", "any", f"l2 {EPSILON:g}", "intrinsic robustness", value, "upper", certified, "closed form",
-               detail=detail)
+    inputs = (("constant", "upper" if certified else "lower"),)
+    return UpperEnd(inputs, alpha, family, "default").row(
+        "", "any", LpBall("l2", EPSILON).record(), Number(value), "closed form")
 
 
 @pytest.fixture(scope="module")
@@ -33,28 +35,29 @@ def isometric():
     """Rows of the isometric affine generator, whose limit is attained by half-spaces."""
     g = affine.build(key=jax.random.key(3), latent_dim=6, image_shape=(3, 3, 1), singular_values=SCALE)
     return brackets.bracket(
-        jax.random.key(4), g, alphas=(ALPHA,), epsilons=(EPSILON,), families=("overall",), upper=(upper(TRUTH),),
-        choice=2000, calibration=60_000, samples=60_000, chunk=10_000)
+        jax.random.key(4), g, brackets.BracketPlan(
+            (ALPHA,), (EPSILON,), ("overall",), choice=2000, calibration=60_000, samples=60_000, chunk=10_000),
+        upper=(upper(TRUTH),))
 
 
 def test_the_bracket_closes_on_the_isometric_generator(isometric):
-    by = {r.detail.get("witness"): r for r in isometric if r.quantity == "intrinsic robustness"}
+    by = {r.detail.witness: r for r in isometric if r.quantity == Quantity.BOUND}
     assert by["latent half-space"].value == pytest.approx(TRUTH, abs=1e-6)
     image = by["half-space, principal component"]
     assert TRUTH - 0.012 < image.value <= TRUTH
     assert image.certified
     assert image.low == image.value < image.high
-    width = next(r for r in isometric if r.quantity == brackets.WIDTH)
+    width = next(r for r in isometric if r.quantity == Quantity.WIDTH)
     assert width.certified
     assert abs(width.value) < 1e-6  # the exact end is the higher one
-    assert width.detail["lower certified"] and width.detail["upper certified"]
+    assert len(width.detail.inputs) == 2 and width.side == "upper"
     report = Report(tuple(isometric), {})
     assert report.check() == ()
     assert Report.from_json(report.to_json()).rows[0] == isometric[0]
 
 
 def test_balls_are_worse_than_half_spaces(isometric):
-    by = {r.detail.get("witness"): r.value for r in isometric if r.quantity == "intrinsic robustness"}
+    by = {r.detail.witness: r.value for r in isometric if r.quantity == Quantity.BOUND}
     assert by["ball"] < by["half-space, principal component"]
     assert by["complement of a ball"] < by["half-space, principal component"]
 
@@ -69,11 +72,11 @@ def test_a_wrong_upper_end_is_refused(isometric):
 
 def test_a_width_has_the_confidence_of_both_ends(isometric):
     """Two ends at 0.95 hold together with 0.9; an end that is exact costs nothing."""
-    sampled = [r for r in isometric if r.detail.get("witness") != "latent half-space"]
+    sampled = [r for r in isometric if r.quantity != Quantity.BOUND or r.detail.witness != "latent half-space"]
     u = upper(TRUTH + 0.1)
-    at = dataclasses.replace(u, detail={**u.detail, "confidence": 0.95})
+    at = dataclasses.replace(u, detail=dataclasses.replace(u.detail, confidence=0.95))
     for rows, end, confidence in ((sampled, at, 0.9), (sampled, u, 0.95), (isometric, at, 0.95), (isometric, u, 1.0)):
-        assert brackets.widths(rows, [end])[0].detail["confidence"] == confidence
+        assert brackets.widths(rows, [end])[0].detail.confidence == confidence
 
 
 def test_only_epsilons_of_one_region_are_said_to_hold_at_once(key):
@@ -87,13 +90,14 @@ def test_only_epsilons_of_one_region_are_said_to_hold_at_once(key):
         return jnp.stack([jnp.where(z[0] > 1.2, 2.0, 0.3 * z[0]), 0.5 * z[1]]).reshape(1, 2, 1)
 
     g = Generator((), draw, 2, 1, (1, 2, 1))
-    rows = brackets.bracket(key, g, alphas=(ALPHA,), epsilons=(0.05, 1.0, 5.0), families=("overall",),
-                            witnesses=(both,), choice=2000, calibration=2000, samples=2000, latent=0)
-    by = {r.detail["epsilon"]: r.detail for r in rows if r.detail["witness"] == "half-space"}
+    plan = brackets.BracketPlan((ALPHA,), (0.05, 1.0, 5.0), ("overall",), choice=2000, calibration=2000, samples=2000,
+                                latent=0)
+    rows = brackets.bracket(key, g, plan, witnesses=(both,))
+    by = {r.epsilon: r.detail for r in rows if r.detail.witness == "half-space"}
     for e, d in by.items():
-        shared = ", ".join(f"{o:g}" for o in by if by[o]["region"] == d["region"])
-        assert f"epsilons that share a region, here {shared};" in d["assumptions"], e
-    assert len({d["region"] for d in by.values()}) == 2
+        shared = ", ".join(f"{o:g}" for o in by if by[o].region == d.region)
+        assert f"epsilons that share a region, here {shared};" in d.assumptions, e
+    assert len({d.region for d in by.values()}) == 2
 
 
 def covered(rng, family: str, n: int) -> bool:
@@ -111,7 +115,7 @@ def covered(rng, family: str, n: int) -> bool:
     found = brackets._measure(w, *sample(), t, EPSILON, 0.025, family, p)
     c = np.arange(len(p))
     risks, grown = (stats.norm.sf(t - e, loc=c, scale=1 + c) for e in (0.0, EPSILON))
-    return bool((risks >= ALPHA).all() and p @ grown <= found["adversarial risk"]["high"])
+    return bool((risks >= ALPHA).all() and p @ grown <= found["adversarial_risk"].high)
 
 
 @pytest.mark.parametrize("family", brackets.FAMILIES)
@@ -125,11 +129,11 @@ def test_lower_ends_cover_the_truth_as_often_as_they_claim(family):
 def test_each_class_pays_alpha(key):
     """The per-class family on two classes, each isometric: thresholds and risks of both, labels drawn unevenly."""
     g = affine.build(key=key, latent_dim=4, num_classes=2, image_shape=(3, 3, 1), singular_values=SCALE)
-    rows = brackets.bracket(key, g, alphas=(ALPHA,), epsilons=(EPSILON,), families=("per_class",), priors=(0.8, 0.2),
-                            choice=2000, calibration=20_000, samples=20_000, latent=0, chunk=5000)
+    plan = brackets.BracketPlan((ALPHA,), (EPSILON,), ("per_class",), choice=2000, latent=0, chunk=5000)
+    rows = brackets.bracket(key, g, plan, priors=(0.8, 0.2))
     for r in rows:
-        assert len(r.detail["class risks"]) == 2
-        assert all(c["high"] > ALPHA and c["value"] > 0.95 * ALPHA for c in r.detail["class risks"])
+        assert len(r.detail.class_risks) == 2
+        assert all(c.high > ALPHA and c.value > 0.95 * ALPHA for c in r.detail.class_risks)
         assert r.value < 1 - ALPHA
 
 
@@ -175,10 +179,10 @@ def test_no_attack_leaves_the_certified_region(key):
 def test_latent_attack_agrees_with_the_closed_form(key, monkeypatch):
     """The attack on an anisotropic affine generator, wrapped so that it is not recognised."""
     g = affine.build(key=key, latent_dim=4, image_shape=(3, 3, 1), singular_values=[0.6, 0.3, 0.2, 0.1])
-    options = {"alpha": ALPHA, "epsilons": (EPSILON,), "family": "overall", "priors": np.ones(1), "count": 200}
-    exact = latent_witness.latent_rows(key, g, **options)[0]
+    end, options = LowerEnd(alpha=ALPHA, family="overall"), {"epsilons": (EPSILON,), "priors": np.ones(1), "count": 200}
+    exact = latent_witness.latent_rows(key, g, end, **options)[0]
     hidden = dataclasses.replace(g, module=lambda v, z, y: affine.apply(v, z, y))
-    found = latent_witness.latent_rows(key, hidden, **options)[0]
+    found = latent_witness.latent_rows(key, hidden, end, **options)[0]
     assert exact.certified
     assert not found.certified
     assert found.value == pytest.approx(exact.value, abs=0.01)
@@ -189,13 +193,12 @@ def test_latent_attack_agrees_with_the_closed_form(key, monkeypatch):
     ({"alphas": (0.0,)}, "alpha"), ({"confidence": 1.0}, "confidence"), ({"epsilons": (-1.0,)}, "epsilon"),
     ({"families": ("both",)}, "family"), ({"samples": 1}, "samples"),
 ])
-def test_bad_input_is_refused(key, change, message):
-    g = affine.build(key=key, latent_dim=2, image_shape=(2, 2, 1))
+def test_bad_input_is_refused(change, message):
     with pytest.raises(InputError, match=message):
-        brackets.bracket(key, g, **{"choice": 50, "calibration": 50, **change})
+        brackets.BracketPlan(**{"choice": 50, "calibration": 50, **change})
 
 
 def test_other_latents_are_refused(key):
     g = dataclasses.replace(affine.build(key=key, latent_dim=2, image_shape=(2, 2, 1)), latent="uniform")
     with pytest.raises(InputError, match="normal"):
-        brackets.bracket(key, g)
+        brackets.bracket(key, g, brackets.BracketPlan())

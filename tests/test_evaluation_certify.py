@@ -12,12 +12,14 @@ from irob import attacks, certify, classifiers
 from irob.certify import smoothing
 from irob.core import layers
 from irob.core.check import InputError
-from irob.core.evidence import EvidenceError, Report
+from irob.core.evidence import Report
+from irob.core.laws import EvidenceError
+from irob.core.rows import Quantity, select
 from irob.core.types import Dataset
 from irob.evaluation import certified, robustness
 from irob.evaluation.certify import Plan, evaluate
 from irob.evaluation.pieces import Pieces
-from irob.report import certificates, figures, html, tables
+from irob.report import certificates, figures, html
 
 W = np.array([1.0, 2.0, -1.0, 0.5]) / 2.5  # |w| = 1
 KERNEL = jnp.asarray(np.stack([-W, W], axis=1), jnp.float32)
@@ -54,8 +56,8 @@ def smooth():
 def test_smoothing_of_a_linear_classifier_is_nearly_exact(smooth):
     data, rows, (outcome,) = smooth
     for i, e in enumerate(RADII):
-        (low,) = tables.select(rows, tables.CERTIFIED, epsilon=e)
-        (high,) = tables.select(rows, tables.ROBUST, epsilon=e)
+        (low,) = select(rows, Quantity.CERTIFIED, epsilon=e)
+        (high,) = select(rows, Quantity.ROBUST, epsilon=e)
         exact = signed(data) > e
         assert not np.any(outcome.certified[i] & ~exact)  # 120 certificates at level 0.001
         assert not np.any(exact & ~outcome.robust[i])
@@ -64,16 +66,16 @@ def test_smoothing_of_a_linear_classifier_is_nearly_exact(smooth):
         ci = stats.binomtest(int(outcome.certified[i].sum()), len(data)).proportion_ci(method="exact")
         assert (low.low, low.high) == pytest.approx((ci.low, ci.high))
         assert (low.side, low.certified, high.side, high.certified) == ("lower", True, "upper", False)
-        assert low.model == high.model == "line smoothed σ=0.2" and low.detail["confidence"] == 0.999
+        assert low.model == high.model == "line smoothed σ=0.2" and low.detail.confidence == 0.999
     assert Report(tuple(rows), {}).check() == ()
 
 
 def test_the_curve_falls_at_each_certified_radius(smooth):
     _, rows, (outcome,) = smooth
-    curve = tables.select(rows, tables.CERTIFIED, epsilon=RADII[0])[0].detail["curve"]
+    curve = select(rows, Quantity.CERTIFIED, epsilon=RADII[0])[0].detail.curve
     for e, v in zip(curve["epsilon"], curve["value"]):
         assert v == np.mean(outcome.radius > e)
-    drawn = certificates._lower(tables.select(rows, tables.CERTIFIED), np.asarray([0.0, 0.07, 0.1, 0.15, 5.0]))
+    drawn = certificates._lower(select(rows, Quantity.CERTIFIED), np.asarray([0.0, 0.07, 0.1, 0.15, 5.0]))
     np.testing.assert_allclose(drawn, [np.mean(outcome.radius > e) for e in (0.0, 0.07, 0.1, 0.15, 5.0)])
 
 
@@ -82,8 +84,8 @@ def test_an_attack_on_the_smoothed_classifier_counts_only_where_its_vote_errs(sm
     data, rows, _ = smooth
     monkeypatch.setattr(smoothing.Smoothing, "predict", lambda self, f, x, **_: np.full(len(x), smoothing.ABSTAIN))
     unjudged, (_outcome,) = rows_of(data, [SMOOTH])
-    clean = tables.select(rows, tables.NATURAL)[0].value
-    assert [r.value for r in tables.select(unjudged, tables.ROBUST)] == [clean] * 3
+    clean = select(rows, Quantity.NATURAL)[0].value
+    assert [r.value for r in select(unjudged, Quantity.ROBUST)] == [clean] * 3
 
 
 WALKERS = [name for name in certify.names() if hasattr(certify.build(name), "margin")]  # others run by themselves
@@ -101,8 +103,8 @@ def test_a_certifier_that_walks_layers_stands_beside_the_attack_on_the_classifie
         if name in ("crown", "dual"):  # exact on linear networks
             np.testing.assert_array_equal(outcome.certified[i][clear], exact[clear])
     assert {r.model for r in rows} == {"line"} and outcome.model == "line"
-    lows = tables.select(rows, tables.CERTIFIED)
-    assert len(lows) == 3 and not any(r.detail.get("allowed") or r.detail["contradictions"] for r in lows)
+    lows = select(rows, Quantity.CERTIFIED)
+    assert len(lows) == 3 and not any(r.detail.allowed or r.detail.contradictions for r in lows)
     assert Report(tuple(rows), {}).check() == ()
     assert figures.png(certificates.figure(rows))[:4] == b"\x89PNG"
 
@@ -114,7 +116,7 @@ def test_radii_of_a_walker_are_found_by_bisection():
     wanted = np.clip(signed(data), 0, reach)
     np.testing.assert_allclose(outcome.radius, wanted, atol=reach / 2**12 + 2e-4)
     assert np.all(outcome.radius <= wanted + 1e-5)
-    curve = tables.select(rows, tables.CERTIFIED)[0].detail["curve"]
+    curve = select(rows, Quantity.CERTIFIED)[0].detail.curve
     assert curve["value"][0] == np.mean(outcome.radius > 0) and curve["value"][-1] == 0
 
 
@@ -124,7 +126,7 @@ def test_both_kinds_of_certificate_keep_their_classifiers_apart():
     assert [o.model for o in outcomes] == ["line", "line smoothed σ=0.2"]
     assert certificates.models(rows) == ["line", "line smoothed σ=0.2"]
     for model in certificates.models(rows):
-        assert [r.quantity for r in rows if r.model == model] == [tables.NATURAL, tables.ROBUST, tables.CERTIFIED]
+        assert [r.quantity for r in rows if r.model == model] == [Quantity.NATURAL, Quantity.ROBUST, Quantity.CERTIFIED]
 
 
 def test_a_wrong_certifier_is_caught(monkeypatch):
@@ -160,12 +162,12 @@ def test_a_forged_certificate_raises(monkeypatch):
 
 def test_a_report_with_contradictions_raises(smooth):
     _, rows, _ = smooth
-    i = next(i for i, r in enumerate(rows) if r.quantity == tables.CERTIFIED)
-    allowed = rows[i].detail["allowed"]
+    i = next(i for i, r in enumerate(rows) if r.quantity == Quantity.CERTIFIED)
+    allowed = rows[i].detail.allowed
     assert 0 < allowed < 5
     for count, lawful in ((allowed, True), (allowed + 1, False)):
         forged = list(rows)
-        forged[i] = dataclasses.replace(rows[i], detail=rows[i].detail | {"contradictions": count})
+        forged[i] = dataclasses.replace(rows[i], detail=dataclasses.replace(rows[i].detail, contradictions=count))
         if lawful:
             Report(tuple(forged), {}).check()
         else:

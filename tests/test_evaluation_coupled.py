@@ -16,6 +16,7 @@ from irob.core.config import run
 from irob.core.evidence import Report
 from irob.evaluation import coupled, label_limit
 from irob.evaluation.coupled import Coupling, coupling
+from irob.evaluation.label_limit import Drawing
 from irob.generators import affine
 from irob.math.orthogonal import cayley
 from irob.training.models import coupling as training
@@ -67,15 +68,15 @@ def test_two_gaussians(key):
     g = generators.from_function(lambda v, z, y: (z + v * (1 - 2 * y)).reshape(4, 5, 1), shift, 20, 2, (4, 5, 1))
     mirror = Coupling(jnp.stack([jnp.eye(20), jnp.eye(20).at[0, 0].set(-1.0)]), (0, 0))
     job = label_limit.Job([0.25, 0.5, 0.75], grid=0)
-    rows = label_limit.of_generator(key, g, job, 2000, coupling=mirror)
+    rows = label_limit.of_generator(key, g, job, 2000, how=Drawing(coupling=mirror))
     alone = label_limit.of_generator(key, g, job, 2000)
     x, y = coupled.draw(key, g, mirror, 2000)
     found = bounds.label_limit(x, y, job.epsilons, groups=np.arange(2000) // 2, joint=True)
     best = 1 - bounds.transport_gaussian(1.0, np.asarray(job.epsilons))
     for row, other, least, v in zip(rows, alone, best, found):
         assert least < row.value < other.value and row.certified and row.definition == "label"
-        assert (row.value, row.detail["sample limit"], row.detail["groups"]) == (v.upper, v.sample, [2])
-        assert "float32" in row.detail["assumptions"]
+        assert (row.value, row.detail.sample_limit, row.detail.groups) == (v.upper, v.sample, (2,))
+        assert "float32" in row.detail.assumptions
 
 
 def test_training_undoes_a_rotation(tmp_path):
@@ -99,7 +100,7 @@ def test_training_undoes_a_rotation(tmp_path):
             argv=["--generator", str(tmp_path / "g"), "--coupling", str(tmp_path / "c"), "--samples", "400",
                   "--epsilon", "0.1", "--grid", "0", "--out", str(tmp_path / "out")])
     row, = Report.from_json((tmp_path / "out" / "limit.json").read_text()).rows
-    assert row.detail["coupling"] == "c" and row.detail["sample limit"] < 0.55 < row.value < 0.65
+    assert row.detail.coupling == "c" and row.detail.sample_limit < 0.55 < row.value < 0.65
 
 
 def test_the_shipped_coupling(key):
@@ -119,9 +120,9 @@ def test_the_shipped_coupling(key):
 
 def test_what_does_not_fit_is_refused(bare, turned, key, tmp_path):
     with pytest.raises(InputError, match="a multiple of the 4"):
-        label_limit.of_generator(key, bare, label_limit.Job([0.1]), 10, coupling=turned)
+        label_limit.of_generator(key, bare, label_limit.Job([0.1]), 10, how=Drawing(coupling=turned))
     with pytest.raises(InputError, match="wanted neither"):
-        label_limit.of_generator(key, bare, label_limit.Job([0.1]), 8, coupling=turned, priors=[0.25] * 4)
+        label_limit.of_generator(key, bare, label_limit.Job([0.1]), 8, how=Drawing([0.25] * 4, coupling=turned))
     for skew, leaders in [({1: np.zeros((3, 3))}, {1: 1}), ({1: np.zeros((3, 3))}, {1: 7}),
                           ({1: np.zeros((2, 2))}, {1: 0}), ({1: np.full((3, 3), np.nan)}, {1: 0}), ({}, {1: 0})]:
         with pytest.raises(InputError, match="coupling: got"):

@@ -28,7 +28,7 @@ def test_curve_by_brute_force():
         np.testing.assert_allclose([curve.robust[i], curve.low[i], curve.high[i]], [hits / 50, ci.low, ci.high])
     assert curve.at(1.1) == np.mean(d > 1.1)
     rows = curve.rows("data", "model")
-    assert rows[0].threat == "l2 0" and rows[-1].value == curve.robust[-1] and rows[0].side == "upper"
+    assert str(rows[0].threat) == "l2 0" and rows[-1].value == curve.robust[-1] and rows[0].side == "upper"
 
 
 def test_coverage_of_interval_and_band():

@@ -35,7 +35,7 @@ def found(toy):
 
 def test_constants_of_an_isometry(found):
     """Exact in the corrected protocol; in the published one twice that, since images are measured in [-1,1]."""
-    by = {(r.detail["protocol"], r.detail["class"]): r for r in found.rows}
+    by = {(r.detail.protocol, r.detail.class_index): r for r in found.rows}
     for c, truth in enumerate((1.0, 0.5)):
         assert by["default", c].value == pytest.approx(truth, rel=1e-4)
         assert by["paper", c].value == pytest.approx(2 * truth, rel=1e-4)
@@ -49,21 +49,21 @@ def test_quantiles_of_a_curved_toy():
     plan = Plan(samples=40, neighbours=5, delta=0.2, trials=3, confidence=0.9)
     got = estimate(jax.random.key(0), g, plan)
     corrected, paper = got.rows
-    assert corrected.detail["class"] is None  # one class: an unconditional generator
+    assert corrected.detail.class_index is None  # one class: an unconditional generator
     each = np.percentile(got.values["paper"][:, 0], 80, axis=1)
-    assert paper.value == pytest.approx(each.mean()) and paper.detail["std"] == pytest.approx(each.std(ddof=1))
+    assert paper.value == pytest.approx(each.mean()) and paper.detail.std == pytest.approx(each.std(ddof=1))
     d = corrected.detail
     k = next(k for k in range(1, 41) if coverage(40, k, 0.8) >= 0.9)
     each = np.sort(got.values["corrected"][:, 0], axis=1)[:, k - 1]
-    assert corrected.value == pytest.approx(each.mean()) and d["confidence"] == pytest.approx(coverage(40, k, 0.8))
-    assert d["supported_delta"] == pytest.approx(1 - 0.1 ** (1 / 40))
-    assert d["pooled_confidence"] >= 0.9
+    assert corrected.value == pytest.approx(each.mean()) and d.confidence == pytest.approx(coverage(40, k, 0.8))
+    assert d.supported_delta == pytest.approx(1 - 0.1 ** (1 / 40))
+    assert d.pooled_confidence >= 0.9
 
 
 def test_too_few_codes_are_said(found):
     """12 codes do not support delta = 0.1 at 95 %: the maximum, with the confidence that it has."""
     r = found.rows[0]
-    assert r.detail["confidence"] == pytest.approx(1 - 0.9**12) and r.detail["supported_delta"] > 0.1
+    assert r.detail.confidence == pytest.approx(1 - 0.9**12) and r.detail.supported_delta > 0.1
 
 
 def test_an_interrupted_run_ends_in_the_same_result(toy, found, tmp_path):
@@ -96,7 +96,7 @@ def test_maximised_finds_more():
     g = generators.build("sphere", key=jax.random.key(1), latent_dim=3)
     plan = Plan(samples=12, neighbours=5, delta=0.2, trials=1, protocol="all")
     got = estimate(jax.random.key(0), g, plan)
-    assert [r.detail["protocol"] for r in got.rows] == ["default", "paper", "maximised"]
+    assert [r.detail.protocol for r in got.rows] == ["default", "paper", "maximised"]
     assert np.all(got.values["maximised"] >= got.values["corrected"] * (1 - 1e-4))
     assert np.all(got.values["maximised"] >= got.values["paper"] / 2 * (1 - 1e-4))
 

@@ -17,8 +17,8 @@ from irob.core.evidence import Report
 from irob.core.types import Dataset
 from irob.data import npz
 from irob.evaluation import label_limit
-from irob.evaluation.label_limit import Job
-from irob.evaluation.pieces import Pieces
+from irob.evaluation.label_limit import Drawing, Job
+from irob.evaluation.pieces import Pieces, Task
 from irob.evaluation.witness import Images, draw
 from irob.report import label_limit as shown
 
@@ -43,18 +43,19 @@ def small(monkeypatch):
 
 
 def test_the_rows_are_the_librarys_numbers_on_the_drawn_images(generator, key):
-    rows = label_limit.of_generator(key, generator, JOB, 250, dataset="toy", seed=0)
+    rows = label_limit.of_generator(key, generator, JOB, 250, task=Task("toy"), seed=0)
     x, y = draw(key, generator, 250, Images())
     found = bounds.label_limit(x, y, [0.1, 0.3], joint=True)
-    assert [(r.value, r.detail["sample limit"], r.detail["matching"], r.detail["confidence"], r.n) for r in rows] == [
+    assert [(r.value, r.detail.sample_limit, r.detail.matching, r.detail.confidence, r.n) for r in rows] == [
         (v.upper, v.sample, v.matching, v.confidence, 250) for v in found]
     assert found[0].confidence == 0.975 and 0 < found[0].sample < 1
     assert all(r.side == "upper" and r.certified and r.quantity == "label robustness" for r in rows)
-    assert [r.threat for r in rows] == ["l2 0.1", "l2 0.3"] and rows[0].definition == "label"
-    curve, fine = rows[0].detail["curve"], [0.06, 0.12, 0.18, 0.24, 0.3]
+    assert [str(r.threat) for r in rows] == ["l2 0.1", "l2 0.3"] and rows[0].definition == "label"
+    curve, fine = rows[0].detail.curve, [0.06, 0.12, 0.18, 0.24, 0.3]
     assert curve["epsilon"] == pytest.approx(fine)
     wanted = bounds.label_limit(x, y, curve["epsilon"], joint=True)
-    assert curve["sample"] == [v.sample for v in wanted] and curve["upper"] == [v.upper for v in wanted]
+    assert curve["sample"] == tuple(v.sample for v in wanted)
+    assert curve["upper"] == tuple(v.upper for v in wanted)
 
 
 def test_a_killed_run_goes_on_where_it_was(generator, key, tmp_path, monkeypatch):
@@ -69,15 +70,15 @@ def test_a_killed_run_goes_on_where_it_was(generator, key, tmp_path, monkeypatch
 
     monkeypatch.setattr(label_limit.Search, "edges", dies)
     with pytest.raises(KeyboardInterrupt):
-        label_limit.of_generator(key, generator, JOB, 250, pieces=Pieces(tmp_path))
+        label_limit.of_generator(key, generator, JOB, 250, task=Task(pieces=Pieces(tmp_path)))
     images, = tmp_path.glob("*.state")
     again = Pieces(tmp_path)
     with monkeypatch.context() as m:
         m.setattr(label_limit, "draw", None)  # no image is drawn again
-        assert label_limit.of_generator(key, generator, JOB, 250, pieces=again) == wanted
+        assert label_limit.of_generator(key, generator, JOB, 250, task=Task(pieces=again)) == wanted
     assert seen == [0, 1, 2, 2, 3] and again.reused == 3 + 2 and not images.exists()
     monkeypatch.setattr(label_limit, "_images", None)
-    assert label_limit.of_generator(key, generator, JOB, 250, pieces=Pieces(tmp_path)) == wanted
+    assert label_limit.of_generator(key, generator, JOB, 250, task=Task(pieces=Pieces(tmp_path))) == wanted
 
 
 def test_images_that_went_missing_are_drawn_again(generator, key, tmp_path, monkeypatch):
@@ -85,15 +86,15 @@ def test_images_that_went_missing_are_drawn_again(generator, key, tmp_path, monk
     with monkeypatch.context() as m:
         m.setattr(label_limit, "Search", None)
         with pytest.raises(TypeError):
-            label_limit.of_generator(key, generator, JOB, 250, pieces=Pieces(tmp_path))
+            label_limit.of_generator(key, generator, JOB, 250, task=Task(pieces=Pieces(tmp_path)))
     next(tmp_path.glob("*.state")).unlink()
-    assert label_limit.of_generator(key, generator, JOB, 250, pieces=Pieces(tmp_path)) == wanted
+    assert label_limit.of_generator(key, generator, JOB, 250, task=Task(pieces=Pieces(tmp_path))) == wanted
 
 
 def test_a_judge_keeps_what_it_confirms(generator, key):
     judge = classifiers.from_function(lambda v, x: jnp.stack([0.5 - x[0, 0, 0], x[0, 0, 0] - 0.5, v]), -9.0, 3)
-    rows = label_limit.of_generator(key, generator, JOB, 120, judge=judge)
-    drawn = rows[0].detail["drawn"]
+    rows = label_limit.of_generator(key, generator, JOB, 120, how=Drawing(judge=judge))
+    drawn = rows[0].detail.drawn
     assert rows[0].dataset.endswith(f"confirmed by {judge.name}")
     x, y = draw(key, generator, drawn, Images())
     kept = y == (x[:, 0, 0, 0] > 0.5)
@@ -102,11 +103,11 @@ def test_a_judge_keeps_what_it_confirms(generator, key):
     assert [r.value for r in rows] == [v.upper for v in found]
     never = classifiers.from_function(lambda v, x: v * jnp.ones(5), jnp.arange(5.0), 5)
     with pytest.raises(InputError, match="confirms 0 of 100 images"):
-        label_limit.of_generator(key, generator, JOB, 50, judge=never)
+        label_limit.of_generator(key, generator, JOB, 50, how=Drawing(judge=never))
 
 
 def test_priors_are_those_of_the_classes(generator, key):
-    one = label_limit.of_generator(key, generator, JOB, 100, priors=[0.0, 1.0, 0.0])
+    one = label_limit.of_generator(key, generator, JOB, 100, how=Drawing(priors=[0.0, 1.0, 0.0]))
     assert [r.value for r in one] == [1.0, 1.0]  # a single class has no conflicts
 
 
@@ -115,11 +116,11 @@ def test_a_data_set_states_what_it_assumes(tmp_path):
     data = Dataset(rng.random((90, 2, 2, 1), np.float32), rng.integers(4, size=90), None, 4, (2, 2, 1), "mine")
     job = Job([0.05, 0.1], "linf", 0.9, grid=0)
     pieces = Pieces(tmp_path)
-    rows = label_limit.of_dataset(data, job, pieces=pieces)
+    rows = label_limit.of_dataset(data, job, task=Task(pieces=pieces))
     assert [r.value for r in rows] == [
         v.upper for v in bounds.label_limit(data.x, data.y, [0.05, 0.1], norm="linf", confidence=0.9, joint=True)]
-    assert "independent draws" in rows[0].detail["assumptions"] and "curve" not in rows[0].detail
-    assert label_limit.of_dataset(data, job, pieces=Pieces(tmp_path)) == rows
+    assert "independent draws" in rows[0].detail.assumptions and rows[0].detail.curve is None
+    assert label_limit.of_dataset(data, job, task=Task(pieces=Pieces(tmp_path))) == rows
     assert "independent" in shown.table(rows).notes[1] and shown.figure(rows) is None
 
 
@@ -153,11 +154,11 @@ def test_the_verb_from_end_to_end(tmp_path, capsys):
     assert "The limit for label robustness on acgan_mnist" in text and "95 % confidence" in text
     report = Report.from_json((out / "limit.json").read_text())
     upper, lower = ([r for r in report.rows if r.side == side] for side in ("upper", "lower"))
-    assert report.check() == () and [r.detail["epsilon"] for r in upper] == [3, 4, 6]
-    assert [(r.detail["epsilon"], r.n, r.certified) for r in lower] == [(3, 40, True), (4, 40, True), (6, 40, True)]
+    assert report.check() == () and [r.epsilon for r in upper] == [3, 4, 6]
+    assert [(r.epsilon, r.n, r.certified) for r in lower] == [(3, 40, True), (4, 40, True), (6, 40, True)]
     assert "A certified classifier keeps at least" in text
     values = [r.value for r in upper]
-    assert values == sorted(values, reverse=True) and values[2] < 1 and report.rows[0].detail["seed"] == 1
+    assert values == sorted(values, reverse=True) and values[2] < 1 and report.rows[0].detail.seed == 1
     assert {"command", "weights", "seconds", "settings"} <= report.provenance.keys()
     assert {f.name for f in out.iterdir()} == {"limit.json", "limit.csv", "limit.png", "limit.svg", "pieces"}
     assert call(*argv) == 0  # takes the pieces
@@ -170,7 +171,7 @@ def test_the_verb_takes_ones_own_images(tmp_path, capsys):
     npz.save(tmp_path / "mine.npz", x=x, y=y)
     assert call("--images", str(tmp_path / "mine.npz"), "--epsilon", "0.4", "0.5", "--out", str(tmp_path / "out")) == 0
     rows = json.loads((tmp_path / "out" / "limit.json").read_text())["rows"]
-    assert [r["detail"]["sample limit"] for r in rows] == [1.0, 0.5] and rows[1]["dataset"] == "mine"
+    assert [r["detail"]["sample_limit"] for r in rows] == [1.0, 0.5] and rows[1]["dataset"] == "mine"
     assert "For the distribution if the images are independent" in capsys.readouterr().out
 
 
@@ -196,7 +197,7 @@ def test_shipped_limits_are_those_of_their_matchings(path):
     rows = [r for r in report.rows if r.side == "upper"]
     for r in rows:
         d = r.detail
-        assert d["confidence"] == each(d["joint confidence"], len(rows)) and r.definition == "label"
-        assert d["sample limit"] == 1 - d["matching"] / r.n <= r.value
-        assert r.value == upper(d["matching"], r.n, d["confidence"], d.get("groups", (1,)))
-        assert "assumptions" in d or r.dataset.startswith("acgan_mnist")
+        assert d.confidence == each(d.joint_confidence, len(rows)) and r.definition == "label"
+        assert d.sample_limit == 1 - d.matching / r.n <= r.value
+        assert r.value == upper(d.matching, r.n, d.confidence, d.groups)
+        assert d.assumptions or r.dataset.startswith("acgan_mnist")

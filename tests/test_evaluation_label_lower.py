@@ -42,13 +42,13 @@ def test_the_end_is_below_the_exact_share_and_near_it(generator):
     epsilons = (0.05, 0.08, 0.1)
     found = label_lower.rows(jax.random.key(0), generator, epsilons=epsilons, samples=4000, choice=200,
                              candidates=[threshold(0.5, "middle")])
-    assert [r.detail["epsilon"] for r in found] == list(epsilons)
+    assert [r.epsilon for r in found] == list(epsilons)
     for row, e in zip(found, epsilons):
         assert row.value <= share(0.5, e) <= row.high
         assert row.value > share(0.5, e) - 0.03
         assert (row.quantity, row.side, row.certified, row.n) == ("label robustness", "lower", True, 4000)
         assert row.definition == "label"
-        assert row.detail["certified"] == round(row.detail["accuracy"] * 4000)
+        assert row.detail.kept / 4000 == pytest.approx(row.value, abs=0.03)
 
 
 def test_each_epsilon_has_the_classifier_that_keeps_most_there(generator):
@@ -56,7 +56,7 @@ def test_each_epsilon_has_the_classifier_that_keeps_most_there(generator):
     rivals = [threshold(0.5, "middle"), threshold(0.41, "one class")]
     found = label_lower.rows(jax.random.key(0), generator, epsilons=(0.05, 0.15), samples=1000, choice=300,
                              candidates=rivals)
-    assert [r.detail["classifier"] for r in found] == ["middle", "one class"]
+    assert [r.model for r in found] == ["middle", "one class"]
     assert found[1].value <= share(0.41, 0.15) < 0.5 < found[0].value
 
 

@@ -9,11 +9,12 @@ import pytest
 from irob import generators
 from irob.bounds import intrinsic_robustness_upper_from_radius
 from irob.core.check import InputError
-from irob.core.evidence import EvidenceError, Report, Row
+from irob.core.evidence import Report
+from irob.core.laws import EvidenceError
+from irob.core.rows import RUNGS, Natural, Number, Quantity, select
 from irob.evaluation import codes, limits, pieces, rungs, sides
 from irob.math.confidence import clopper_pearson
 from irob.report import limits as shown
-from irob.report import tables
 
 PLAN = codes.Plan(sampled=30, ascent=400, certified=400, compared=6, pilot=3, neighbours=20, radius=4.0,
                   radii=(0.1, 1.0), epsilons=(0.3, 0.6))
@@ -35,7 +36,7 @@ def measured(isometry):
 @pytest.fixture(scope="module")
 def rows(isometry):
     risks = [limits.Risk(ALPHA, "as asked for"), limits.Risk((200, 2000), "errors")]
-    return sides.both(jax.random.key(0), isometry, PLAN, risks, fresh=4000, dataset="d", name="g")
+    return sides.both(jax.random.key(0), isometry, PLAN, risks, fresh=4000, name="g", task=pieces.Task("d"))
 
 
 def test_every_method_finds_the_slope_of_an_isometry(measured):
@@ -72,8 +73,8 @@ def test_the_ladder_closes_in_on_the_closed_form(rows):
     for e in PLAN.epsilons:
         truth = float(intrinsic_robustness_upper_from_radius(ALPHA, [e / 0.5] * 2))
         low, high = shown.ends(rows, "d", ALPHA, "overall", e)
-        by = {r.detail["rung"]: r for r in high}
-        assert set(by) == set(shown.RUNGS)
+        by = {r.detail.rung: r for r in high}
+        assert set(by) == set(RUNGS)
         for name in ("sampled", "maximised", "escape"):
             assert by[name].value == pytest.approx(truth + rungs.DELTA, abs=2e-4) and not by[name].certified
         assert truth <= by["supported"].value <= truth + 0.02 and not by["supported"].certified
@@ -81,24 +82,24 @@ def test_the_ladder_closes_in_on_the_closed_form(rows):
         assert by["global"].value == pytest.approx(truth, abs=2e-4) and by["global"].certified
         assert all(r.value <= truth + 1e-6 for r in low if r.certified)
         # The latent half-space attains the limit on an affine generator: the bracket closes.
-        exact = next(r for r in low if r.detail["witness"] == "latent half-space")
+        exact = next(r for r in low if r.detail.witness == "latent half-space")
         assert exact.value == pytest.approx(truth, abs=0.01)
 
 
 def test_rows_tell_how_to_compute_them_again(rows):
-    ends = [r for r in rows if r.quantity == tables.BOUND and r.side == "upper"]
-    assert {r.detail["measured"] for r in ends} == {False, True}
+    ends = [r for r in rows if r.quantity == Quantity.BOUND and r.side == "upper"]
+    assert {r.detail.measured for r in ends} == {False, True}
     for r in ends:
         d = r.detail
-        again = intrinsic_robustness_upper_from_radius(d["alpha"], d["growth"], delta=d["delta"], family=d["family"])
-        assert r.value == pytest.approx(float(again), abs=1e-9), d["rung"]
-        assert d["assumptions"]
+        again = intrinsic_robustness_upper_from_radius(d.alpha, d.growth, delta=d.delta, family=d.family)
+        assert r.value == pytest.approx(float(again), abs=1e-9), d.rung
+        assert d.assumptions
 
 
 def test_a_measured_risk_enters_with_its_lower_end(rows):
-    found = [r for r in rows if r.quantity == tables.BOUND and r.detail.get("measured")]
-    assert found and all(r.detail["alpha"] < 0.1 for r in found)
-    assert {r.detail["rung"] for r in found} == {"supported", "certified"}
+    found = select(rows, Quantity.BOUND, measured=True)
+    assert found and all(r.detail.alpha < 0.1 for r in found)
+    assert {r.detail.rung for r in found} == {"supported", "certified"}
 
 
 def test_what_the_rows_become(rows):
@@ -131,8 +132,8 @@ def test_plans_out_of_range(change):
 def test_an_assumption_takes_every_certificate_away(rows):
     note = "latent codes are 'uniform'"
     noted = limits.noted(rows, [note])
-    ends = [r for r in noted if r.quantity == tables.BOUND]
-    assert ends and all(note in r.detail["assumptions"] and not r.certified for r in ends)
+    ends = [r for r in noted if r.quantity == Quantity.BOUND]
+    assert ends and all(note in r.detail.assumptions and not r.certified for r in ends)
     assert limits.noted(rows, []) == rows
 
 
@@ -141,15 +142,16 @@ def test_the_error_free_of_several_gets_a_limit_that_covers():
     rng, held = np.random.default_rng(0), []
     for _ in range(300):
         right = 1 - rng.binomial(100, 0.04, size=10) / 100
-        rows = [Row("d", f"m{i}", "none", tables.NATURAL, v, "exact", False, "clean", n=100,
-                    low=1 - clopper_pearson(round(100 - 100 * v), 100, 0.95)[1], high=1.0) for i, v in enumerate(right)]
+        lows = [1 - clopper_pearson(round(100 - 100 * v), 100, 0.95)[1] for v in right]
+        rows = [Natural().row("d", f"m{i}", None, Number(v, low, 1.0, 100), "clean")
+                for i, (v, low) in enumerate(zip(right, lows))]
         found = limits.measured_alpha(rows)
         held.append(right.max() < 1 or found[0] >= 0.04)
     assert np.mean(held) >= 0.95
 
 
 def test_the_measured_risk_is_that_of_the_best_of_all(rows):
-    found = [Row("d", m, "none", tables.NATURAL, v, "exact", False, "clean", n=n)
+    found = [Natural().row("d", m, None, Number(v, n=n), "clean")
              for m, v, n in (("a_adv", 0.99, 1000), ("b_adv", 0.97, 100), ("a_adv@3", 1.0, 100), ("c", 1.0, 10))]
     risk = limits.measured_risk(found)
     assert risk.alpha == ((10, 1000), (3, 100)) and "a_adv, the most accurate of 2, on 1,000" in risk.source

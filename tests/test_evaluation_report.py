@@ -13,13 +13,14 @@ from irob import classifiers, generators
 from irob.bounds import intrinsic_robustness_upper_from_radius
 from irob.commands import attack as attack_door
 from irob.commands import report as report_door
-from irob.core import weights
+from irob.core import laws, weights
 from irob.core.check import InputError
-from irob.core.evidence import Report, Row
+from irob.core.evidence import Report
+from irob.core.rows import Natural, Number, Quantity, models, select
 from irob.core.types import Classifier, Dataset
 from irob.evaluation import codes, limits, pieces, report, section
 from irob.math.confidence import clopper_pearson
-from irob.report import files, sections, tables
+from irob.report import files, sections
 from irob.report.sections import classifiers as classified
 from irob.report.sections import constants, label, samples
 from irob.report.sections import limits as limited
@@ -97,34 +98,34 @@ def test_constants_of_isometries_are_exact(measured):
     rows = measured[0]
     for model, stretch, classes in (("acgan", STRETCH, [0, 1, 2]), ("gan", 2 * STRETCH, [None])):
         for protocol, unit in (("default", 1.0), ("paper", 2.0)):
-            found = tables.select(rows, tables.LIPSCHITZ, model=model, protocol=protocol)
-            assert [r.detail["class"] for r in found] == classes
+            found = select(rows, Quantity.LIPSCHITZ, model=model, protocol=protocol)
+            assert [r.detail.class_index for r in found] == classes
             assert all(r.value == pytest.approx(unit * stretch, rel=1e-4) and r.side == "lower" for r in found)
-            assert all(r.detail["trials"] == 2 and r.detail["confidence"] < 0.01 for r in found)
+            assert all(r.detail.trials == 2 and r.detail.confidence < 0.01 for r in found)
 
 
 def test_bounds_come_from_the_constants_and_do_not_certify(measured):
     rows = measured[0]
     alpha, source = limits.measured_alpha(rows)
     assert "toy_adv on 60 images" in source
-    found = tables.select(rows, tables.BOUND, protocol="default", measured=True, family="overall")
-    assert [r.detail["epsilon"] for r in found] == list(EPSILONS)
+    found = select(rows, Quantity.BOUND, protocol="default", measured=True, family="overall")
+    assert [r.epsilon for r in found] == list(EPSILONS)
     for r in found:
-        grown = [min(0.5, r.detail["epsilon"] / STRETCH)] * 3  # r L = 0.04 fails at 0.05
+        grown = [min(0.5, r.epsilon / STRETCH)] * 3  # r L = 0.04 fails at 0.05
         assert r.value == pytest.approx(intrinsic_robustness_upper_from_radius(alpha, grown, delta=0.001), rel=1e-3)
-        assert r.detail["proviso"] is (r.detail["epsilon"] < 0.04)
-    assert not any(r.certified for r in tables.select(rows, tables.BOUND))
-    assert {r.detail["alpha"] for r in tables.select(rows, tables.BOUND)} == {alpha, limits.PAPER_ALPHA}
+        assert r.detail.proviso is (r.epsilon < 0.04)
+    assert not any(r.certified for r in select(rows, Quantity.BOUND))
+    assert {r.detail.alpha for r in select(rows, Quantity.BOUND)} == {alpha, limits.PAPER_ALPHA}
 
 
 def test_curves_pass_through_their_bound(measured):
-    for r in tables.select(measured[0], tables.BOUND, protocol="default", measured=True):
-        curve = r.detail["curve"]
-        assert np.interp(r.detail["alpha"], curve["alpha"], curve["value"]) == pytest.approx(r.value, abs=2e-3)
+    for r in select(measured[0], Quantity.BOUND, protocol="default", measured=True):
+        curve = r.detail.curve
+        assert np.interp(r.detail.alpha, curve["alpha"], curve["value"]) == pytest.approx(r.value, abs=2e-3)
 
 
 def test_an_error_free_classifier_gets_an_upper_limit():
-    row = Row("d", "m", "none", tables.NATURAL, 1.0, "exact", False, "clean", 0.9638, 1.0, 100)
+    row = Natural().row("d", "m", None, Number(1.0, 0.9638, 1.0, 100), "clean")
     alpha, source = limits.measured_alpha([row])
     assert alpha == pytest.approx(0.0362, abs=1e-4) and "95 % upper limit" in source
     at = dataclasses.replace(row, model="m@3", value=0.5, low=0.4, high=0.6)
@@ -138,11 +139,11 @@ def test_an_error_free_classifier_gets_an_upper_limit():
 
 def test_accuracy_above_the_limit_is_a_discovery(measured):
     rows = measured[0]
-    limit = tables.select(rows, tables.BOUND, protocol="default", measured=True, family="overall")[0]
-    inside = tables.select(rows, tables.IN_DISTRIBUTION, model="toy_adv", epsilon=0.02)[0]
+    limit = select(rows, Quantity.BOUND, protocol="default", measured=True, family="overall")[0]
+    inside = select(rows, Quantity.IN_DISTRIBUTION, model="toy_adv", epsilon=0.02)[0]
     above = dataclasses.replace(inside, value=1.0, low=limit.value + 0.001, high=1.0)
-    assert "constants are too low" in limits.discoveries([limit, above])[0]
-    assert limits.discoveries([limit, dataclasses.replace(above, low=limit.value - 0.01)]) == []
+    assert "constants are too low" in laws.classifiers_above_measured_limits([limit, above])[0]
+    assert laws.classifiers_above_measured_limits([limit, dataclasses.replace(above, low=limit.value - 0.01)]) == []
 
 
 def test_the_rows_pass_the_laws_and_make_a_page(measured, tmp_path):
@@ -161,8 +162,8 @@ def pairs(blocks):
 
 def test_checkpoints_are_in_figure_2_only(measured):
     rows = measured[0]
-    assert {r.model for r in rows if "risk" in r.detail} == {"toy_adv", "toy_adv@1"}
-    assert tables.models(rows) == ["toy_adv"]
+    assert {r.model for r in rows if vars(r.detail).get("risk") is not None} == {"toy_adv", "toy_adv@1"}
+    assert models(rows) == ["toy_adv"]
 
 
 def test_the_same_again_comes_from_pieces(measured, toys):
@@ -179,7 +180,7 @@ def test_another_seed_is_another_report(measured, toys):
 def test_data_without_codes_leave_out_the_latent_attack(measured, toys):
     g, h, data = toys
     rows, _, omitted, _ = measure((g, h, dataclasses.replace(data, z=None)), measured[4])
-    assert not tables.select(rows, tables.IN_DISTRIBUTION) and "no latent codes" in omitted[0]
+    assert not select(rows, Quantity.IN_DISTRIBUTION) and "no latent codes" in omitted[0]
 
 
 def test_what_is_not_shipped_is_said(tmp_path):
@@ -257,7 +258,7 @@ def test_the_attack_door_prints_and_writes(folders, tmp_path, capsys):
         classifier=net, generator=generator, attack=["pgd", "in_distribution"], epsilon=[0.05, 0.02], steps=3,
         samples=10, out=str(tmp_path)))
     rows = Report.from_json((tmp_path / "attack.json").read_text()).rows
-    assert {(r.threat, r.method) for r in rows if r.quantity == tables.ROBUST} == {
+    assert {(str(r.threat), r.method) for r in rows if r.quantity == Quantity.ROBUST} == {
         (f"l2 {e}", m) for e in ("0.02", "0.05") for m in ("pgd", "pgd + in_distribution")}
     assert "at most" in capsys.readouterr().out
 

@@ -9,12 +9,13 @@ import pytest
 from scipy import stats
 
 from irob import attacks
+from irob.core import laws
 from irob.core.check import InputError
-from irob.core.evidence import EvidenceError
+from irob.core.laws import EvidenceError
+from irob.core.rows import Quantity, select
 from irob.core.threat import LatentBall, LpBall
 from irob.core.types import Classifier, Dataset, Generator
 from irob.evaluation import attack, pieces, robustness
-from irob.report import tables
 
 SHAPE = (2, 2, 1)
 W = jnp.array([[1.0, 2.0, -1.0, 0.5]]) / 2.5  # |w| = 1
@@ -64,19 +65,19 @@ def both():
 def test_attacked_accuracy_is_the_closed_form(both):
     data, rows, _ = both
     for e in EPSILONS:
-        (row,) = tables.select(rows, tables.ROBUST, epsilon=e, method="pgd")
+        (row,) = select(rows, Quantity.ROBUST, epsilon=e, method="pgd")
         assert row.value == pytest.approx(robust(data, e).mean(), abs=1e-9)
-        assert (row.side, row.certified, row.threat, row.n) == ("upper", False, f"l2 {e:g}", 120)
+        assert (row.side, row.certified, str(row.threat), row.n) == ("upper", False, f"l2 {e:g}", 120)
 
 
 def test_trials_have_images_of_their_own(both):
     data, rows, _ = both
     for e in EPSILONS:
-        (row,) = tables.select(rows, tables.ROBUST, epsilon=e, method="pgd")
+        (row,) = select(rows, Quantity.ROBUST, epsilon=e, method="pgd")
         shares = robust(data, e).reshape(2, 60).mean(axis=1)
-        assert row.detail["std"] == pytest.approx(shares.std(ddof=1), abs=1e-9)
-        assert row.detail["trials"] == 2
-    assert any(r.detail["std"] > 0 for r in tables.select(rows, tables.ROBUST, method="pgd"))
+        assert row.detail.std == pytest.approx(shares.std(ddof=1), abs=1e-9)
+        assert row.detail.trials == 2
+    assert any(r.detail.std > 0 for r in select(rows, Quantity.ROBUST, method="pgd"))
 
 
 def test_intervals_are_exact(both):
@@ -98,22 +99,22 @@ def test_in_distribution_agrees_on_an_isometry_that_covers_the_space(both):
         found = outcomes[1].robust[:, i].ravel()
         assert np.all(found >= truth)
         assert np.mean(found != truth) < 0.1
-    assert {r.n for r in tables.select(rows, tables.IN_DISTRIBUTION)} == {60}
+    assert {r.n for r in select(rows, Quantity.IN_DISTRIBUTION)} == {60}
 
 
 def test_natural_accuracy_is_given_for_every_sample_size(both):
     _, rows, _ = both
-    assert {r.n for r in tables.select(rows, tables.NATURAL)} == {120, 60}
-    assert all(r.side == "exact" and r.threat == "none" for r in tables.select(rows, tables.NATURAL))
+    assert {r.n for r in select(rows, Quantity.NATURAL)} == {120, 60}
+    assert all(r.side == "exact" and r.threat is None for r in select(rows, Quantity.NATURAL))
 
 
 def test_all_attacks_together_are_the_strongest(both):
     _, rows, _ = both
     for e in EPSILONS:
-        (together,) = tables.select(rows, tables.ROBUST, epsilon=e, method="pgd + in_distribution")
-        (inside,) = tables.select(rows, tables.IN_DISTRIBUTION, epsilon=e)
+        (together,) = select(rows, Quantity.ROBUST, epsilon=e, method="pgd + in_distribution")
+        (inside,) = select(rows, Quantity.IN_DISTRIBUTION, epsilon=e)
         assert together.value <= inside.value and together.n == inside.n
-    assert robustness.discoveries(rows) == []  # PGD is exact here
+    assert laws.missed_by_attacks(rows) == []  # PGD is exact here
 
 
 def test_attacks_of_one_kind_count_together():
@@ -122,26 +123,26 @@ def test_attacks_of_one_kind_count_together():
     inside = [robustness.Plan("in_distribution", 20, {"steps": steps}, chunk=20) for steps in (60, 1)]
     rows, outcomes = evaluate(dataset(30), [*free, *inside])
     for i, e in enumerate(EPSILONS):
-        for quantity, group in ((tables.ROBUST, outcomes[:2]), (tables.IN_DISTRIBUTION, outcomes[2:])):
+        for quantity, group in ((Quantity.ROBUST, outcomes[:2]), (Quantity.IN_DISTRIBUTION, outcomes[2:])):
             method = " + ".join(o.plan.attack for o in group)
-            (row,) = tables.select(rows, quantity, epsilon=e, method=method)
+            (row,) = select(rows, quantity, epsilon=e, method=method)
             left = group[0].robust[0, i, :20] & group[1].robust[0, i, :20]
             assert row.value == left.mean() and row.n == 20
-        every = tables.select(rows, tables.ROBUST, epsilon=e, method="pgd + pgd + in_distribution + in_distribution")
+        every = select(rows, Quantity.ROBUST, epsilon=e, method="pgd + pgd + in_distribution + in_distribution")
         assert every[0].value == np.all([o.robust[0, i, :20] for o in outcomes], axis=0).mean()
 
 
 def test_the_law_can_be_broken(both):
     _, rows, _ = both
-    bad = [dataclasses.replace(r, value=0.0, low=0.0) if r.quantity == tables.IN_DISTRIBUTION else r for r in rows]
+    bad = [dataclasses.replace(r, value=0.0, low=0.0) if r.quantity == Quantity.IN_DISTRIBUTION else r for r in rows]
     with pytest.raises(EvidenceError, match="below unconstrained"):
-        robustness.hold(bad)
+        laws.inside_is_above_outside(bad)
 
 
 def test_a_weak_attack_is_reported():
     weak = robustness.Plan("pgd", 20, {"steps": 20, "start": "zero", "step_size": 1e-5}, chunk=20)
     rows, _ = evaluate(dataset(40), [weak, robustness.Plan("in_distribution", 20, INSIDE, chunk=20)])
-    assert any("too weak" in s for s in robustness.discoveries(rows))
+    assert any("too weak" in s for s in laws.missed_by_attacks(rows))
 
 
 def test_monotone_plans_attack_survivors_only(monkeypatch):
@@ -236,12 +237,12 @@ def test_options_go_to_the_attacks_that_take_them():
 def test_a_minimum_norm_attack_carries_its_curve(both):
     """The curve's value at each epsilon is the row's, and it starts at natural accuracy."""
     _, rows, outcomes = both
-    first, *rest = tables.select(rows, tables.IN_DISTRIBUTION, method="in_distribution")
-    curve = first.detail["curve"]
-    assert not any("curve" in r.detail for r in rest) and outcomes[0].distance is None
+    first, *rest = select(rows, Quantity.IN_DISTRIBUTION, method="in_distribution")
+    curve = first.detail.curve
+    assert not any(r.detail.curve for r in rest) and outcomes[0].distance is None
     assert curve["epsilons"][0] == 0 and curve["epsilons"][-1] == EPSILONS[-1]
     for row in (first, *rest):
-        at = np.searchsorted(curve["epsilons"], row.detail["epsilon"] + 1e-5, side="right") - 1
+        at = np.searchsorted(curve["epsilons"], row.epsilon + 1e-5, side="right") - 1
         assert curve["robust"][at] == pytest.approx(row.value, abs=1e-5)
 
 
@@ -253,12 +254,12 @@ def test_an_ensemble_says_what_broke_and_resumes(tmp_path, monkeypatch):
     monkeypatch.setattr(attacks, "run", lambda *a, **k: seen.append(k["state"]) or real(*a, **k))
     data = dataset(20)
     rows, _ = evaluate(data, [plan], pieces=pieces.Pieces(tmp_path))
-    alone = tables.select(rows, tables.ROBUST, method="autoattack")
+    alone = select(rows, Quantity.ROBUST, method="autoattack")
     assert len(seen) == 3 and all(path.parent == tmp_path and not path.exists() for path in seen)
     for row in alone:
-        newly = sum(row.detail["broken_by"].values())
-        assert newly >= 0 and row.value == pytest.approx(robust(data, row.detail["epsilon"]).mean(), abs=1e-9)
-    total = sum(sum(r.detail["broken_by"].values()) for r in alone)
+        newly = sum(row.detail.broken_by.values())
+        assert newly >= 0 and row.value == pytest.approx(robust(data, row.epsilon).mean(), abs=1e-9)
+    total = sum(sum(r.detail.broken_by.values()) for r in alone)
     assert total == round(20 * (1 - alone[-1].value))
 
 
@@ -275,10 +276,10 @@ def test_an_attack_that_seeks_no_nearest_success_is_run_at_every_strength(monkey
     rows, _ = evaluate(data, [plan], threat=LatentBall(GENERATOR, 0.0), epsilons=etas)
     assert seen == list(etas)
     for eta in etas:
-        (row,) = [r for r in rows if r.threat == f"latent linf {eta:g}"]
-        assert row.quantity == tables.IN_DISTRIBUTION and row.detail["eta"] == eta
+        (row,) = [r for r in rows if str(r.threat) == f"latent linf {eta:g}"]
+        assert row.quantity == Quantity.IN_DISTRIBUTION and row.epsilon == eta
         assert row.value == pytest.approx(robust(data, slope * eta).mean(), abs=0.051)
-    assert "curve" not in rows[-1].detail
+    assert rows[-1].detail.curve is None
 
 
 class Unnested(LpBall):

@@ -10,7 +10,7 @@ import pytest
 from irob import bounds, lipschitz
 from irob.core.batch import Work
 from irob.core.check import InputError
-from irob.core.evidence import EvidenceError
+from irob.core.laws import EvidenceError
 from irob.core.types import Generator
 from irob.generators import affine, sphere
 from irob.lipschitz import EscapePlan, escape

@@ -9,11 +9,11 @@ import pytest
 from irob.bounds import intrinsic_robustness_upper_from_radius
 from irob.bounds.label_limit import each, upper
 from irob.core.evidence import Report
+from irob.core.rows import RUNGS, Quantity, select
 from irob.math.confidence import clopper_pearson
 from irob.report import attacks, label, limits, rounding, table3, tables
 
 ROOT = pathlib.Path(__file__).parent.parent
-RUNGS = {label: rung for rung, label in limits.RUNGS.items()}
 TABLES = {
     "ACGAN, risk ≥ α overall": ("mnist_gen", "overall"),
     "ACGAN, risk ≥ α in each class": ("mnist_gen", "per_class"),
@@ -55,11 +55,11 @@ def derived(row) -> float:
     """The value of a row from its inputs alone."""
     d = row.detail
     if row.side == "upper":
-        return float(intrinsic_robustness_upper_from_radius(d["alpha"], d["growth"], delta=d["delta"],
-                                                            family=d["family"]))
+        return float(intrinsic_robustness_upper_from_radius(d.alpha, d.growth, delta=d.delta,
+                                                            family=d.family))
     # Half of the level goes to the thresholds, the other is shared by the three epsilons.
-    level = (1 - d["confidence"]) / 2 / 3
-    hits = round(d["adversarial risk"]["value"] * row.n)
+    level = (1 - d.confidence) / 2 / 3
+    hits = round(d.adversarial_risk.value * row.n)
     return 1 - clopper_pearson(hits, row.n, 1 - level, "upper")
 
 
@@ -78,8 +78,8 @@ def test_every_number_follows_from_the_json(report, title):
                 assert cells[3] == (limits.both(tuple(ends)) if all(r.certified for r in ends) else "")
                 continue
             found = re.sub("^.*: ", "", line)
-            row = next(r for r in (high if found in RUNGS else low)
-                       if found in (limits.RUNGS.get(r.detail.get("rung")), r.detail.get("witness")))
+            row = next(r for r in (*high, *low)
+                       if found == (RUNGS[r.detail.rung] if r.side == "upper" else r.detail.witness))
             assert derived(row) == pytest.approx(row.value, abs=1e-9)
             assert row.definition == ("both" if row.side == "upper" else "error region")
             assert cells[i] == rounding.percent(row.value, row.side, 2), (line, epsilon)
@@ -94,19 +94,19 @@ def test_the_headline_is_the_bracket_of_label_robustness():
     alone, theorem, kept, best = lines.values()
     for i, e in enumerate(radii):
         high, low = label.limit(found, "acgan_mnist", e), label.kept(found, "acgan_mnist", e)
-        level = each(high.detail["joint confidence"], len(radii))
-        assert high.value == pytest.approx(upper(high.detail["matching"], high.n, level), abs=1e-12)
+        level = each(high.detail.joint_confidence, len(radii))
+        assert high.value == pytest.approx(upper(high.detail.matching, high.n, level), abs=1e-12)
         assert alone[i] == rounding.percent(high.value, "upper", 2)
-        share = (1 - low.detail["confidence"]) / len(radii)
-        wanted = clopper_pearson(low.detail["certified"], low.n, 1 - share, "lower")
+        share = (1 - low.detail.confidence) / len(radii)
+        wanted = clopper_pearson(low.detail.kept, low.n, 1 - share, "lower")
         assert low.value == pytest.approx(wanted, abs=1e-8) and low.value <= wanted
         assert kept[i] == rounding.percent(low.value, "lower", 2)
         assert {high.definition, low.definition} == {"label"}
         if e != 2.5:
             row = label.theorem(rows_of("limits"), "mnist_gen", e)
             assert theorem[i] == rounding.percent(row.value, "upper", 2) and row.definition == "both"
-            left = [r.value for r in rows_of("attacks") if r.quantity == tables.ROBUST and r.method == "autoattack"
-                    and r.detail["epsilon"] == e]
+            left = [r.value for r in rows_of("attacks") if r.quantity == Quantity.ROBUST and r.method == "autoattack"
+                    and r.epsilon == e]
             assert best[i] == rounding.percent(max(left), "upper", 0)
     assert "95 % confidence" in alone[4] and "95 % confidence" in theorem[4] and "95 % confidence" in kept[4]
 
@@ -120,16 +120,16 @@ def test_limits_of_real_images_and_of_variants_follow_from_their_matchings():
     lines = words("no classifier keeps the labels of more, %")
     assert set(lines) == set(files)
     for line, cells in lines.items():
-        for i, row in enumerate(r for r in rows_of(files[line]) if r.detail["epsilon"] > 1):
-            level = each(row.detail["joint confidence"], 4)
+        for i, row in enumerate(r for r in rows_of(files[line]) if r.epsilon > 1):
+            level = each(row.detail.joint_confidence, 4)
             assert row.value == pytest.approx(
-                upper(row.detail["matching"], row.n, level, row.detail.get("groups", (1,))), abs=1e-12)
+                upper(row.detail.matching, row.n, level, row.detail.groups), abs=1e-12)
             assert cells[i] == rounding.percent(row.value, "upper", 2)
 
 
 def test_the_share_of_images_whose_truth_changes_is_what_the_label_limit_leaves_out():
     (text,) = (page for page in pages() if "since the truth is a classifier too" in page)
-    found = {r.detail["epsilon"]: r.value for r in rows_of("label_limit") if r.side == "upper"}
+    found = {r.epsilon: r.value for r in rows_of("label_limit") if r.side == "upper"}
     for e in (2.0, 3.0):
         assert f"{rounding.percent(1 - found[e], 'lower', 2)} %" in text.split("since the truth is a classifier too")[1]
 
@@ -138,10 +138,10 @@ def test_the_report_passes_its_laws_and_brackets_tightly(report):
     report.check()
     for epsilon, most in ((1.0, 0.006), (2.0, 0.009), (3.0, 0.013)):
         low, high = (limits.best(found) for found in limits.ends(report.rows, "mnist_gen", 0.015, "overall", epsilon))
-        assert low.certified and low.detail["confidence"] == 0.95
+        assert low.certified and low.detail.confidence == 0.95
         assert 0 <= high.value - low.value <= most
     certified = [r for r in limits.rows_of(report.rows) if r.certified and r.side == "upper"]
-    assert certified and all(r.quantity == tables.BOUND for r in certified)
+    assert certified and all(r.quantity == Quantity.BOUND for r in certified)
 
 
 def test_tables_1_and_3_are_those_of_the_report():
@@ -219,10 +219,10 @@ def test_certificates_are_what_was_proved():
     report.check()
     lines = printed("LP-Certify, 100 images, %", 4)
     for i, epsilon in enumerate((0.5, 1.0, 1.5, 2.0)):
-        (attacked,) = tables.select(report.rows, tables.ROBUST, epsilon=epsilon)
+        (attacked,) = select(report.rows, Quantity.ROBUST, epsilon=epsilon)
         assert lines["attacked (PGD), at most"][i] == float(rounding.percent(attacked.value, "upper", 0))
         for name in ("crown", "dual", "interval"):
-            (row,) = tables.select(report.rows, tables.CERTIFIED, epsilon=epsilon, certifier=name)
+            (row,) = select(report.rows, Quantity.CERTIFIED, epsilon=epsilon, certifier=name)
             down = float(rounding.percent(row.value, "lower", 0))
             assert lines[f"certified ({name}), at least"][i] == down <= 100 * attacked.value
     assert len(lines) == 4

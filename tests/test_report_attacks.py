@@ -2,27 +2,27 @@
 
 import pytest
 
-from irob.core.evidence import Row
-from irob.report import attacks, figures, tables
+from irob.core.rows import InDistribution, Natural, Number, Quantity, Robust
+from irob.core.threat import LpBall
+from irob.report import attacks, figures
 
 LEFT = {
-    (tables.ROBUST, "pgd"): 0.8, (tables.ROBUST, "autoattack"): 0.7, (tables.ROBUST, "pgd + autoattack"): 0.69,
-    (tables.ROBUST, "pgd + autoattack + in_distribution + manifold"): 0.69,
-    (tables.IN_DISTRIBUTION, "in_distribution"): 0.9, (tables.IN_DISTRIBUTION, "manifold"): 0.75,
-    (tables.IN_DISTRIBUTION, "in_distribution + manifold"): 0.74,
+    (Quantity.ROBUST, "pgd"): 0.8, (Quantity.ROBUST, "autoattack"): 0.7, (Quantity.ROBUST, "pgd + autoattack"): 0.69,
+    (Quantity.ROBUST, "pgd + autoattack + in_distribution + manifold"): 0.69,
+    (Quantity.IN_DISTRIBUTION, "in_distribution"): 0.9, (Quantity.IN_DISTRIBUTION, "manifold"): 0.75,
+    (Quantity.IN_DISTRIBUTION, "in_distribution + manifold"): 0.74,
 }
 
 
 def accuracies(left):
-    yield Row("mnist_gen", "mnist_gen_adv", "none", tables.NATURAL, 0.97, "exact", False, "clean", 0.9, 1.0, 100)
+    yield Natural().row("mnist_gen", "mnist_gen_adv", None, Number(0.97, 0.9, 1.0, 100), "clean")
     for e in (1.0, 2.0):
         for (quantity, method), value in left.items():
-            detail = {"epsilon": e, "norm": "l2", "risk": 0.03, "trials": 1}
-            if method == "in_distribution":
-                detail["protocol"] = "paper"
+            kind = Robust if quantity == Quantity.ROBUST else InDistribution
+            detail = kind(trials=1, risk=0.03, options={"protocol": "paper"} if method == "in_distribution" else {})
             kept = value / e
-            yield Row("mnist_gen", "mnist_gen_adv", f"l2 {e:g}", quantity, kept, "upper", False, method, kept - 0.1,
-                      kept + 0.1, 100, detail)
+            yield detail.row("mnist_gen", "mnist_gen_adv", LpBall("l2", e).record(),
+                             Number(kept, kept - 0.1, kept + 0.1, 100), method)
 
 
 def test_every_attack_has_its_line():
@@ -40,13 +40,13 @@ def test_every_attack_has_its_line():
 
 
 def test_one_attack_alone_needs_no_table():
-    assert attacks.table(tuple(accuracies({(tables.ROBUST, "pgd"): 0.8}))) is None
+    assert attacks.table(tuple(accuracies({(Quantity.ROBUST, "pgd"): 0.8}))) is None
 
 
 @pytest.mark.parametrize(("quantity", "weak"), [
-    (tables.ROBUST, ["pgd", "autoattack"]), (tables.IN_DISTRIBUTION, ["in_distribution", "manifold"])])
+    (Quantity.ROBUST, ["pgd", "autoattack"]), (Quantity.IN_DISTRIBUTION, ["in_distribution", "manifold"])])
 def test_weaker_attacks_stand_above_the_point(quantity, weak):
     rows = tuple(accuracies(LEFT))
-    (point,) = [r for r in figures.drawn(rows) if r.quantity == quantity and r.detail["epsilon"] == 1]
+    (point,) = [r for r in figures.drawn(rows) if r.quantity == quantity and r.epsilon == 1]
     assert point.value == min(v for (q, _), v in LEFT.items() if q == quantity)
     assert [r.method for r in figures.weaker(rows, point)] == weak

@@ -4,15 +4,16 @@ import dataclasses
 
 import pytest
 
-from irob.core.evidence import Row
+from irob.core.rows import EarlierBound, Number, Quantity
+from irob.core.threat import LpBall
 from irob.report import comparison, comparison_figure, figures, latex, text
 
 
 def row(method, side, epsilon, value, certified=False, dataset="d", **detail):
-    detail = {"method": method, "epsilon": epsilon, "alpha": 0.015, "bounds": "images right", "assumption": "α_1 & β",
-              "attained by": "half-cube", **detail}
-    return Row(dataset, "any", f"l2 {epsilon:g}", comparison.EARLIER, value, side, certified, method,
-               value - 0.01, value + 0.01, 300, detail)
+    made = EarlierBound((("constant", "upper" if certified else "lower"),), 0.015, bounds="images right",
+                        assumption="α_1 & β", attained_by="half-cube", **detail)
+    return made.row(dataset, "any", LpBall("l2", epsilon).record(), Number(value, value - 0.01, value + 0.01, 300),
+                    method, side=side)
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_regions_bring_the_note_about_their_measure(rows):
         return " ".join(comparison.comparison_table(rows).notes)
 
     assert "one half of the images" not in said(rows)
-    told = dataclasses.replace(rows[4], detail={**rows[4].detail, "certified for alpha": 0.01})
+    told = dataclasses.replace(rows[4], detail=dataclasses.replace(rows[4].detail, risk=Number(0.01)))
     assert "one half of the images" in said([*rows, told])
 
 
@@ -89,7 +90,7 @@ def test_many_methods_stay_apart():
 
 
 def test_nothing_comes_from_nothing(rows):
-    other = dataclasses.replace(rows[0], quantity="robust accuracy")
+    other = dataclasses.replace(rows[0], quantity=Quantity.ROBUST)
     for none in ([], [other]):
         assert comparison.rows_of(none) == []
         assert comparison.comparison_table(none) is None

@@ -1,6 +1,7 @@
 """The report room: rows made from formulas go in, and come out of every table, figure and page unchanged."""
 
 import csv as stdlib_csv
+import dataclasses
 import io
 import json
 import math
@@ -11,17 +12,36 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from irob.core import published
 from irob.core.check import InputError
-from irob.core.evidence import Report, Row
+from irob.core.evidence import Report
+from irob.core.rows import (
+    Constant,
+    InDistribution,
+    KeptLabels,
+    LabelLimit,
+    Natural,
+    Number,
+    Quantity,
+    Robust,
+    Stability,
+    UpperEnd,
+    largest,
+)
+from irob.core.threat import LpBall
 from irob.evaluation.report import Outcome
-from irob.report import figures, files, latex, published, sections, summary, table3, tables, text
+from irob.report import figures, files, latex, sections, summary, table3, tables, text
 
 EPSILONS = (1.0, 2.0, 3.0)
 
 
 def share(value, n):
     ci = stats.binomtest(round(value * n), n).proportion_ci(0.95, "exact")
-    return {"value": round(value * n) / n, "low": float(ci.low), "high": float(ci.high), "n": n}
+    return Number(round(value * n) / n, float(ci.low), float(ci.high), n)
+
+
+def ball(epsilon):
+    return LpBall("l2", epsilon).record()
 
 
 def bound(alpha, epsilon, lipschitz):
@@ -34,9 +54,9 @@ def constants():
         for protocol, scale in (("default", 0.7), ("paper", 1.0)):
             for c in classes:
                 value = scale * (27.0 if c is None else 8 + math.sin(c))
-                detail = {"class": c, "protocol": protocol, "std": 0.2, "trials": 2, "radius": 0.5, "delta": 0.001,
-                          "codes": 40, "neighbours": 100, "confidence": 0.039}
-                yield Row("mnist_gen", model, "none", tables.LIPSCHITZ, value, "lower", False, "sampled", detail=detail)
+                detail = Constant(class_index=c, protocol=protocol, std=0.2, trials=2, radius=0.5, delta=0.001,
+                                  codes=40, neighbours=100, confidence=0.039)
+                yield detail.row("mnist_gen", model, None, Number(value), "sampled")
 
 
 def accuracies():
@@ -45,14 +65,12 @@ def accuracies():
         for epoch in (4, 8, None):
             model = name if epoch is None else f"{name}@{epoch}"
             clean = natural * (1 - 0.03 * (epoch is not None) * (3 - (epoch or 0) / 4))
-            for n, quantity, ease in ((1000, tables.ROBUST, 2.0), (100, tables.IN_DISTRIBUTION, 0.8)):
-                yield Row("mnist_gen", model, "none", tables.NATURAL, side="exact", certified=False, method="clean",
-                          detail={"trials": 2, "std": 0.003}, **share(clean, n))
+            for n, kind, ease in ((1000, Robust, 2.0), (100, InDistribution, 0.8)):
+                yield Natural(trials=2, std=0.003).row("mnist_gen", model, None, share(clean, n), "clean")
                 for e in EPSILONS:
-                    detail = {"epsilon": e, "norm": "l2", "trials": 2, "std": 0.004, "risk": 1 - clean}
                     kept = clean / (1 + math.exp(slope * e * ease - 3 - m))
-                    yield Row("mnist_gen", model, f"l2 {e:g}", quantity, side="upper", certified=False,
-                              method="attack", detail=detail, **share(kept, n))
+                    yield kind(trials=2, std=0.004, risk=1 - clean).row(
+                        "mnist_gen", model, ball(e), share(kept, n), "attack")
 
 
 def limits():
@@ -61,25 +79,23 @@ def limits():
         for protocol, constant in (("default", 6.3), ("paper", 9.0)):
             for alpha, measured in ((0.025, True), (0.015, False)):
                 for family, factor in (("overall", 1.2), ("per_class", 1.0)):
-                    detail = {"alpha": alpha, "measured": measured, "family": family, "protocol": protocol,
-                              "epsilon": e, "proviso": e < 2.5}
+                    curve = None
                     if measured and protocol == "default":
-                        values = [bound(a, e, factor * constant) for a in grid]
-                        detail["curve"] = {"alpha": grid.tolist(), "value": values}
-                    yield Row("mnist_gen", "any", f"l2 {e:g}", tables.BOUND, bound(alpha, e, factor * constant),
-                              "upper", False, "Theorem 4.4", detail=detail)
+                        values = tuple(bound(a, e, factor * constant) for a in grid)
+                        curve = {"alpha": tuple(grid.tolist()), "value": values}
+                    detail = UpperEnd(alpha=alpha, family=family, protocol=protocol, measured=measured,
+                                      proviso=e < 2.5, curve=curve)
+                    yield detail.row("mnist_gen", "any", ball(e), Number(bound(alpha, e, factor * constant)),
+                                     "Theorem 4.4")
         for method, value in (("simplified", 1.2), ("exact", 0.93 - 0.05 * e)):
-            yield Row("mnist_gen", "any", f"l2 {e:g}", tables.PREDICTIONS, value, "upper", False, method,
-                      detail={"epsilon": e, "protocol": "default", "lipschitz": 27.0})
+            yield Stability(protocol="default", lipschitz=27.0).row("mnist_gen", "any", ball(e), Number(value), method)
 
 
 def labels():
     for e, low, high in zip(EPSILONS, (0.91234, 0.51111, 0.10006), (0.99711, 0.97711, 0.83001)):
-        detail = {"epsilon": e, "confidence": 0.95, "section": "limits"}
-        yield Row("mnist_gen", "any", f"l2 {e:g}", tables.LABEL, high, "upper", True, "label limit", n=1000,
-                  detail=detail)
-        yield Row("mnist_gen", "lipschitz_net", f"l2 {e:g}", tables.LABEL, low, "lower", True, "certified classifier",
-                  n=1000, detail=detail)
+        yield LabelLimit(confidence=0.95).row("mnist_gen", "any", ball(e), Number(high, n=1000), "label limit")
+        yield KeptLabels(confidence=0.95).row(
+            "mnist_gen", "lipschitz_net", ball(e), Number(low, n=1000), "certified classifier")
 
 
 ROWS = (*constants(), *accuracies(), *limits(), *labels())
@@ -106,8 +122,7 @@ def test_every_file_is_there(folder):
 
 
 def test_json_comes_back(folder):
-    assert Report.from_json((folder / "report.json").read_text()).rows == tuple(
-        Row(**r) for r in json.loads((folder / "report.json").read_text())["rows"])
+    assert Report.from_json((folder / "report.json").read_text()).rows == ROWS
     assert len(json.loads((folder / "report.json").read_text())["rows"]) == len(ROWS)
 
 
@@ -118,7 +133,7 @@ def test_csv_parses_back_to_the_rows(folder):
         assert float(line["value"]) == row.value
         assert line["model"] == row.model and line["certified"] == str(row.certified)
         assert (float(line["low"]) if line["low"] else None) == row.low
-        assert line["epsilon"] == (repr(row.detail["epsilon"]) if "epsilon" in row.detail else "")
+        assert float(line["epsilon"]) == row.epsilon and line["norm"] == row.norm
     assert "curve" not in lines[0]
 
 
@@ -134,7 +149,7 @@ def test_table_1_holds_the_constants():
 def test_table_3_holds_accuracies_bounds_and_the_print():
     table = table3.table3(ROWS)
     lines = [(line.label, line.kind, line.note, [c.value for c in line.cells]) for line in table.lines]
-    adv = tables.largest(ROWS, tables.ROBUST, model="mnist_gen_adv", epsilon=2.0)
+    adv = largest(ROWS, Quantity.ROBUST, model="mnist_gen_adv", epsilon=2.0)
     assert adv.n == 1000
     assert next(v for label, _, _, v in lines if label == "Adv-Train")[2] == adv.value
     assert [label for label, kind, _, _ in lines if kind == "paper"] == [
@@ -150,12 +165,12 @@ def test_a_broken_proviso_is_marked():
     bounds = [line for line in table.lines if line.kind == "bound"]
     assert all([c.sign for c in line.cells] == ["", "", "", "†"] for line in bounds if "α = " in line.label)
     assert any(note.startswith("†") for note in table.notes)
-    fine = [r for r in ROWS if r.detail.get("proviso", True)]
+    fine = [r for r in ROWS if vars(r.detail).get("proviso") is not False]
     assert not any(note.startswith("†") for note in table3.table3(fine).notes)
 
 
 def test_the_paper_stands_only_beside_its_own_setting():
-    other = [Row(**{**r.__dict__, "dataset": "cifar10"}) for r in ROWS]
+    other = [dataclasses.replace(r, dataset="cifar10") for r in ROWS]
     assert not any(line.kind == "paper" for line in table3.table3(other).lines)
 
 
@@ -222,7 +237,7 @@ def test_the_page_fetches_nothing(folder):
 def test_the_page_says_what_the_rows_say(folder):
     page = Page()
     page.feed((folder / "report.html").read_text())
-    best = summary.best(ROWS, tables.ROBUST, 3.0)
+    best = summary.best(ROWS, Quantity.ROBUST, 3.0)
     high = math.ceil(1000 * best.high) / 10
     for wanted in ("10.0 to 83.1 %", f"at most {high:.1f} % (95 %)", "a < b & c", "no d",
                    "What is only an estimate", "seed"):
@@ -231,7 +246,7 @@ def test_the_page_says_what_the_rows_say(folder):
 
 
 def test_claims_carry_the_end_of_the_interval():
-    row = tables.largest(ROWS, tables.ROBUST, model="mnist_gen_adv", epsilon=3.0)
+    row = largest(ROWS, Quantity.ROBUST, model="mnist_gen_adv", epsilon=3.0)
     assert any(f"at most {math.ceil(1000 * row.high) / 10:.1f} %" in c for c in summary.claims(ROWS))
     assert {c.split()[0] for c in summary.claims(ROWS)} == {"Standard", "Adv-Train", "TRADES", "The"}
 
@@ -240,8 +255,8 @@ def test_figure_2_draws_every_point_and_curve():
     figure = figures.one_panel(ROWS, 2.0)
     axes = figure.axes[0]
     drawn = {(round(x, 6), round(y, 6)) for c in axes.containers for x, y in [c.lines[0].get_xydata()[0]]}
-    wanted = {(round(r.detail["risk"], 6), round(r.value, 6)) for r in ROWS
-              if r.quantity in figures.MARKS and r.detail["epsilon"] == 2.0}
+    wanted = {(round(r.detail.risk, 6), round(r.value, 6)) for r in ROWS
+              if r.quantity in figures.MARKS and r.epsilon == 2.0}
     assert drawn == wanted
     curves = [line for line in axes.lines if len(line.get_xdata()) > 5]
     assert len(curves) == 2

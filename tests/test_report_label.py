@@ -4,29 +4,34 @@ import dataclasses
 
 import pytest
 
-from irob.core.evidence import EvidenceError, Report, Row
-from irob.report import label, rounding, summary, table3, tables, text
+from irob.core.evidence import Report
+from irob.core.laws import EvidenceError
+from irob.core.rows import KeptLabels, LabelLimit, LowerEnd, Natural, Number, Robust, UpperEnd
+from irob.core.threat import LpBall
+from irob.report import label, rounding, summary, table3, text
 
 RADII = (1.0, 2.0, 3.0)
 
 
-def row(quantity, epsilon, value, side, certified, model="any", **detail):
-    return Row("d", model, f"l2 {epsilon:g}", quantity, value, side, certified, "m", n=500,
-               detail={"epsilon": epsilon, "section": "limits", "confidence": 0.95, **detail})
+def row(kind, epsilon, value, certified=False, model="any", **detail):
+    inputs = (("constant", "upper" if certified else "lower"),)
+    ball, number = LpBall("l2", epsilon).record(), Number(value, n=500)
+    made = kind(inputs, confidence=0.95, **detail).row("d", model, ball, number, "m")
+    return dataclasses.replace(made, section="limits")
 
 
 @pytest.fixture
 def rows():
-    out = [Row("d", "net_adv", "none", tables.NATURAL, 0.97, "exact", False, "clean", 0.95, 0.98, 500)]
+    out = [Natural().row("d", "net_adv", None, Number(0.97, 0.95, 0.98, 500), "clean")]
     for e, low, limit, attacked in zip(RADII, (0.94, 0.601234, 0.2), (0.9999, 0.9975, 0.82001), (0.93, 0.8, 0.5)):
         out += [
-            row(tables.LABEL, e, limit, "upper", True),
-            row(tables.LABEL, e, low, "lower", True, "net_a"),
-            row(tables.LABEL, e, low - 0.1, "lower", True, "net_b"),
-            row(tables.BOUND, e, 0.985, "upper", True, alpha=0.015, family="overall", rung="certified"),
-            row(tables.BOUND, e, 0.30, "upper", False, alpha=0.015, family="overall", rung="sampled"),
-            row(tables.BOUND, e, 0.978, "lower", True, alpha=0.015, family="overall", witness="network", best=True),
-            row(tables.ROBUST, e, attacked, "upper", False, "net_adv"),
+            row(LabelLimit, e, limit),
+            row(KeptLabels, e, low, model="net_a"),
+            row(KeptLabels, e, low - 0.1, model="net_b"),
+            row(UpperEnd, e, 0.985, True, alpha=0.015, family="overall", rung="certified"),
+            row(UpperEnd, e, 0.30, alpha=0.015, family="overall", rung="sampled"),
+            row(LowerEnd, e, 0.978, True, alpha=0.015, family="overall", witness="network", best=True),
+            row(Robust, e, attacked, model="net_adv"),
         ]
     return out
 

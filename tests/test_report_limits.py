@@ -1,18 +1,23 @@
 """The bracket's table, figure and words, from rows written by hand."""
 
+import dataclasses
+
 import pytest
 
-from irob.core.evidence import Row
+from irob.core.rows import LowerEnd, Number, UpperEnd
+from irob.core.threat import LpBall
 from irob.report import figures, latex, limits, summary, text
 
 RADII = (1.0, 2.0)
 
 
 def end(side, epsilon, value, certified, *, family="overall", **detail):
-    detail = {"section": "limits", "epsilon": epsilon, "alpha": 0.015, "family": family, **detail}
-    if certified:
-        detail.setdefault("confidence", 0.95)
-    return Row("d", "any", f"l2 {epsilon:g}", "intrinsic robustness", value, side, certified, "m", n=300, detail=detail)
+    kind, inputs = LowerEnd if side == "lower" else UpperEnd, (("constant", "upper" if certified else "lower"),)
+    if detail.get("rung") == "paper":
+        detail["protocol"] = "paper"
+    made = kind(inputs, alpha=0.015, family=family, confidence=0.95 if certified else None, **detail)
+    row = made.row("d", "any", LpBall("l2", epsilon).record(), Number(value, n=300), "m")
+    return dataclasses.replace(row, section="limits")
 
 
 @pytest.fixture
@@ -34,9 +39,9 @@ def rows():
 
 def test_the_best_ends_are_the_certified_witness_and_the_best_search(rows):
     low, high = limits.ends(rows, "d", 0.015, "overall", 1.0)
-    assert limits.best(low).detail["witness"] == "network"  # the latent one is larger, but an estimate
-    assert limits.best(high).detail["rung"] == "escape"
-    assert limits.best(high, certified=True).detail["rung"] == "certified"
+    assert limits.best(low).detail.witness == "network"  # the latent one is larger, but an estimate
+    assert limits.best(high).detail.rung == "escape"
+    assert limits.best(high, certified=True).detail.rung == "certified"
     assert limits.best([]) is None
     tighter = end("upper", 1.0, 0.97, True, rung="certified")  # more than the search says
     assert limits.best([*high, tighter]) is tighter
@@ -55,7 +60,7 @@ def test_joint_sentences_say_the_level_at_which_they_hold(rows):
     """Two ends at 95 % are one statement at 90 %."""
     notes = {line.label: line.note for line in limits.ladder(rows, "d").lines}
     assert notes["width between certified ends, points"] == "90 % confidence, both ends at once"
-    searched = [r for r in rows if r.detail.get("rung") not in ("maximised", "escape")]
+    searched = [r for r in rows if r.side == "lower" or r.detail.rung not in ("maximised", "escape")]
     said = limits.words(searched, "d")
     assert "So (90 % confidence, both ends at once) the error-region limit is known to within" in said
     assert summary.cards(searched)[0].text.endswith("; 90 % confidence, both ends at once")
@@ -74,15 +79,15 @@ def test_the_words_claim_only_what_is_certified(rows):
     assert "no classifier that errs on at least 1.5 % of the images of d keeps more than 98.49 %" in said
     assert "97.20 % stay out of their reach (network)" in said and "Not proved" in said
     assert "error-region sense only" in said and "does not say that so many labels can be kept" in said
-    trivial = [r if r.detail.get("rung") != "certified" else end("upper", r.detail["epsilon"], 0.985, True,
-               rung="certified") for r in rows if r.detail["family"] == "overall"]
+    trivial = [r if r.side == "lower" or r.detail.rung != "certified" else end("upper", r.epsilon, 0.985, True,
+               rung="certified") for r in rows if r.detail.family == "overall"]
     assert "Nothing beyond the trivial limit" in limits.words(trivial, "d")
 
 
 def test_a_vacuous_end_is_marked_and_says_what_would_help(rows):
     why = "says nothing beyond the trivial limit 1 - alpha = 0.985: 200 codes are too few; it takes about 900"
-    trivial = [r if r.detail.get("rung") != "certified" else end("upper", r.detail["epsilon"], 0.985, True,
-               rung="certified", vacuous=why) for r in rows if r.detail["family"] == "overall"]
+    trivial = [r if r.side == "lower" or r.detail.rung != "certified" else end("upper", r.epsilon, 0.985, True,
+               rung="certified", vacuous=why) for r in rows if r.detail.family == "overall"]
     table = limits.ladder(trivial, "d")
     assert "98.50‡" in text.render(table) and f"‡ An end so marked {why}." in text.render(table)
     assert "at ε = 2: 200 codes are too few; it takes about 900." in limits.words(trivial, "d")

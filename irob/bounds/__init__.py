@@ -13,8 +13,8 @@ The functions return plain floats or arrays; `evidence` returns a `Bound`, which
 Units: epsilon in image units ([0, 1] pixels), lipschitz in image units per latent unit, both of the same norm (l2).
 """
 
-from irob.bounds.concentration import Concentration, concentration
-from irob.bounds.confidence import Supported, with_confidence
+from irob.bounds.concentration import Concentration, RegionSearch, concentration
+from irob.bounds.confidence import OrderChoice, Supported, with_confidence
 from irob.bounds.fawzi_2018 import fawzi, fawzi_expected_distance
 from irob.bounds.gilmer_2018 import gilmer_mean_distance
 from irob.bounds.intrinsic import (
@@ -26,7 +26,7 @@ from irob.bounds.intrinsic import (
 from irob.bounds.label_limit import LabelLimit, label_limit
 from irob.bounds.label_uncertainty import constrained_concentration, label_uncertainty
 from irob.bounds.latent import GAUSSIAN, gaussian_latent
-from irob.bounds.proviso import evidence, holds
+from irob.bounds.proviso import Terms, evidence, holds
 from irob.bounds.shafahi_2019 import shafahi_cube, shafahi_sphere
 from irob.bounds.transport import Transport, transport, transport_gaussian
 
@@ -34,7 +34,10 @@ __all__ = [
     "GAUSSIAN",
     "Concentration",
     "LabelLimit",
+    "OrderChoice",
+    "RegionSearch",
     "Supported",
+    "Terms",
     "Transport",
     "adversarial_risk_lower",
     "concentration",

@@ -20,6 +20,7 @@ Prescott, Zhang, Evans (2021), https://arxiv.org/abs/2103.12913 (half-spaces).
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -66,6 +67,37 @@ class Concentration:
         return self.risk_low >= self.alpha
 
 
+@dataclasses.dataclass(frozen=True)
+class RegionSearch:
+    """How a region is looked for.
+
+    aim: measure on the points of the fit; alpha by default.  A larger one lets `certified` become true.
+    uncertainty: f[n], label uncertainty of each point in [0, 2]; E must have mean uncertainty gamma on the fit.
+    gamma: at least 0; for half-spaces and balls.
+    components: principal directions tried.  exponents: of |w|, for linf.  extra: more directions f[m,D].
+    regions: balls or boxes in the union.  centres: points of the fit that balls may be centred at.
+    neighbours: for the density that boxes look for.  seed: of the split into halves and of k-means.
+    """
+
+    aim: float | None = None
+    uncertainty: Any = None
+    gamma: float = 0.0
+    components: int = 50
+    exponents: Sequence[float] = EXPONENTS
+    regions: int = 5
+    centres: int = 500
+    neighbours: int = 50
+    extra: Any = None
+    seed: int = 0
+
+    def __post_init__(self):
+        number("gamma", self.gamma, low=0.0, high=2.0)
+        if self.uncertainty is None and self.gamma > 0:
+            raise InputError(f"gamma: got {self.gamma:g} without label uncertainty, wanted 0; give uncertainty")
+        for name in ("regions", "components", "centres", "neighbours"):
+            integer(name, vars(self)[name], low=1)
+
+
 def concentration(
     x,
     alpha: float,
@@ -73,17 +105,8 @@ def concentration(
     *,
     family: str = "half-spaces",
     norm: str = "l2",
-    aim: float | None = None,
-    uncertainty=None,
-    gamma: float = 0.0,
-    components: int = 50,
-    exponents: Sequence[float] = EXPONENTS,
-    regions: int = 5,
-    centres: int = 500,
-    neighbours: int = 50,
-    extra=None,
     confidence: float = 0.95,
-    seed: int = 0,
+    search: RegionSearch = RegionSearch(),
 ) -> list[Concentration]:
     """The region of a family that grows least, for each epsilon; those that have no region (see gamma) are left out.
 
@@ -93,14 +116,8 @@ def concentration(
         epsilons: at least 0, in units of x.
         family: "half-spaces" (l2, linf), "balls" (l2) or "boxes" (linf).
         norm: "l2" or "linf".
-        aim: measure on the points of the fit; alpha by default.  A larger one lets `certified` become true.
-        uncertainty: f[n], label uncertainty of each point in [0, 2]; E must have mean uncertainty gamma on the fit.
-        gamma: at least 0; for half-spaces and balls.
-        components: principal directions tried.  exponents: of |w|, for linf.  extra: more directions f[m,D].
-        regions: balls or boxes in the union.  centres: points of the fit that balls may be centred at.
-        neighbours: for the density that boxes look for.
         confidence: of risk_low and adversarial_high together, at each epsilon by itself.
-        seed: of the split into halves and of k-means.
+        search: how regions are looked for.
 
     Returns:
         One Concentration for each epsilon, in order.
@@ -122,50 +139,45 @@ def concentration(
     if norm not in FAMILIES[family]:
         raise InputError(f"norm: got {norm!r}, wanted {' or '.join(FAMILIES[family])} for {family}")
     alpha = number("alpha", alpha, low=0.0, high=1.0, open_low=True)
-    aim = alpha if aim is None else number("aim", aim, low=alpha, high=1.0)
+    aim = alpha if search.aim is None else number("aim", search.aim, low=alpha, high=1.0)
     radii = [number("epsilon", e, low=0.0) for e in np.atleast_1d(np.asarray(epsilons, dtype=object))]
-    gamma = number("gamma", gamma, low=0.0, high=2.0)
     if not 0 < number("confidence", confidence) < 1:
         raise InputError(f"confidence: got {confidence!r}, wanted a number in (0, 1)")
-    lu = None if uncertainty is None else np.asarray(uncertainty, np.float64)
+    lu, gamma = None if search.uncertainty is None else np.asarray(search.uncertainty, np.float64), search.gamma
     if lu is not None and (lu.shape != (len(x),) or not np.all((lu >= 0) & (lu <= 2))):
         raise InputError(f"uncertainty: got shape {lu.shape}, wanted {len(x)} numbers in [0, 2]")
-    if lu is None and gamma > 0:
-        raise InputError(f"gamma: got {gamma:g} without label uncertainty, wanted 0; give uncertainty")
-    if family == "boxes" and (lu is not None or gamma > 0):
+    if family == "boxes" and lu is not None:
         raise InputError("uncertainty: got one for boxes, wanted none; use half-spaces or balls")
-    for name, count in (("regions", regions), ("components", components), ("centres", centres),
-                        ("neighbours", neighbours)):
-        integer(name, count, low=1)
 
-    order = np.random.default_rng(seed).permutation(len(x))
+    order = np.random.default_rng(search.seed).permutation(len(x))
     first, second = order[: len(x) // 2], order[len(x) // 2 :]
     a, b = x[first], x[second]
     lu_a = None if lu is None else lu[first]
     if aim * len(a) < 1:
         raise InputError(f"x: got {len(x)} points, wanted at least {math.ceil(2 / aim)} for regions of measure {aim:g}")
     if family == "half-spaces":
-        w = directions(a, norm, components, exponents, extra)
+        w = directions(a, norm, search.components, search.exponents, search.extra)
         fitted: Sequence[Region | None] = fit_half_spaces(a, w, aim, radii, lu_a, gamma)
     elif family == "balls":
-        fitted = exchange(fit_balls(a, aim, radii, regions, centres, lu_a, gamma), a, radii)
+        fitted = exchange(fit_balls(a, aim, radii, search.regions, search.centres, lu_a, gamma), a, radii)
     else:
-        fitted = exchange(fit_boxes(a, aim, radii, regions, neighbours, seed), a, radii)
-    return [measure(r, a, b, family, norm, alpha, e, confidence, None if lu is None else lu[second])
+        fitted = exchange(fit_boxes(a, aim, radii, search.regions, search.neighbours, search.seed), a, radii)
+    lu_b = None if lu is None else lu[second]
+    return [Concentration(family, norm, alpha, e, r, *measure(r, a, b, e, confidence, lu_b))
             for e, r in zip(radii, fitted) if r is not None]
 
 
-def measure(region: Region, fit, held, family, norm, alpha, epsilon, confidence, lu=None) -> Concentration:
-    """Counts of the region on the points it was fitted to and on held-out ones, with Clopper-Pearson ends."""
+def measure(region: Region, fit, held, epsilon: float, confidence: float, lu=None) -> tuple:
+    """The fields of a Concentration from `risk` on: counts of the region on the points that it was fitted to and on
+    held-out ones, with Clopper-Pearson ends."""
     seen, away = region.distance(fit), region.distance(held)
     risk, grown = int(np.sum(away <= 0)), int(np.sum(away <= epsilon + EDGE))
     n = len(held)
     low, high = clopper_pearson(risk, n, confidence)
     grown_low, grown_high = clopper_pearson(grown, n, confidence)
     mean = None if lu is None else float(lu[away <= 0].mean()) if risk else math.nan
-    return Concentration(
-        family, norm, alpha, epsilon, region, risk / n, low, high, grown / n, grown_low, grown_high,
-        float(np.mean(seen <= 0)), float(np.mean(seen <= epsilon + EDGE)), n, confidence, mean)
+    return (risk / n, low, high, grown / n, grown_low, grown_high, float(np.mean(seen <= 0)),
+            float(np.mean(seen <= epsilon + EDGE)), n, confidence, mean)
 
 
 def exchange(fitted: Sequence[Region | None], x, epsilons) -> list[Region | None]:

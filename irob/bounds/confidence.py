@@ -38,7 +38,9 @@ from irob.bounds import pilot
 from irob.bounds.intrinsic import check_family, intrinsic_robustness_upper_from_radius
 from irob.core.check import InputError, number, unknown
 from irob.core.check import priors as check_priors
-from irob.core.evidence import Bound, Side
+from irob.core.evidence import Bound
+from irob.core.rows import Quantity, Side
+from irob.core.threat import ThreatRecord
 from irob.math.confidence import band, clopper_pearson, ladder, share_below
 from irob.math.quantiles import needed
 
@@ -86,8 +88,25 @@ class Supported:
             ("escape radius" if self.constants is None else "lipschitz", side),
             ("confidence of the quantile", "upper" if certain else "estimate"))
         doubt = () if certain else ("the constants are found, not certified; the true bound may be larger",)
-        return Bound(self.value, "upper", "intrinsic robustness", f"l2 {epsilon:g}", "Theorem 4.4", sides,
+        return Bound(self.value, "upper", Quantity.BOUND, ThreatRecord.lp("l2", epsilon), "Theorem 4.4", sides,
                      self.assumptions + doubt)
+
+
+@dataclasses.dataclass(frozen=True)
+class OrderChoice:
+    """Which order statistic sets the thresholds.
+
+    delta: wanted share of missed codes, in (0, 1); None takes the best.  scheme: "pilot" or "simultaneous".
+    """
+
+    delta: float | None = None
+    scheme: str = "pilot"
+
+    def __post_init__(self):
+        if self.delta is not None:
+            object.__setattr__(self, "delta", _inside("delta", self.delta))
+        if self.scheme not in SCHEMES:
+            raise unknown("scheme", self.scheme, SCHEMES)
 
 
 def with_confidence(
@@ -99,8 +118,7 @@ def with_confidence(
     family: str | Sequence[int] = "overall",
     priors=None,
     radius: float | None = None,
-    delta: float | None = None,
-    scheme: str = "pilot",
+    order: OrderChoice = OrderChoice(),
 ) -> Supported:
     """Upper bound on the intrinsic robustness that holds with this confidence over the draw of the codes.
 
@@ -120,8 +138,7 @@ def with_confidence(
         family: "overall", "per_class" or the label of each component, as in `intrinsic_robustness_upper`.
         priors: f[K]; None means equal.  Codes beyond what the prior of their class asks for are left out.
         radius: within which the Lipschitz constants hold; None for global ones.  Error sets grow by no more.
-        delta: wanted share of missed codes, in (0, 1); None takes the best.
-        scheme: "pilot" or "simultaneous".
+        order: how the order statistic is chosen.
 
     Returns:
         Supported; its value is never above 1 - alpha, and where it is no less, `vacuous` says so.
@@ -134,12 +151,8 @@ def with_confidence(
     >>> round(found.value, 4), found.order, found.measured, round(found.delta, 5), round(float(found.constants[0]), 2)
     (0.977, 1, 9500, 0.00032, 9.74)
     """
-    confidence = _inside("confidence", confidence)
-    if delta is not None:
-        delta = _inside("delta", delta)
+    confidence, delta, scheme = _inside("confidence", confidence), order.delta, order.scheme
     check_family(family)
-    if scheme not in SCHEMES:
-        raise unknown("scheme", scheme, SCHEMES)
     growth = _growth(values, epsilon, radius)
     p = check_priors(priors, len(growth))
     present, count = np.flatnonzero(p > 0), len(p)
@@ -162,9 +175,9 @@ def with_confidence(
     uneven = total / min(len(t) / q for t, q in zip(main, p))
     scales, orders = np.ones(len(p)), np.ones(1, int)
     if chose:
-        scales, order = pilot.choose(
+        scales, k = pilot.choose(
             first, p, risk, total, of_delta, lambda t, missed: -value(t, missed), by_class=kept != "overall")
-        orders = np.asarray([order])
+        orders = np.asarray([k])
     if delta is not None:
         # The largest order that supports it, known before any draw.
         every = np.arange(1, total + 1)

@@ -13,11 +13,12 @@ Reference: Zhang, Evans, "Understanding intrinsic robustness using label uncerta
 https://arxiv.org/abs/2107.03250
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-from irob.bounds.concentration import Concentration, concentration
+from irob.bounds.concentration import Concentration, RegionSearch, concentration
 from irob.core.check import InputError
 
 
@@ -46,7 +47,8 @@ def label_uncertainty(probabilities, y) -> np.ndarray:
 
 
 def constrained_concentration(
-    x, uncertainty, alpha: float, epsilons: Sequence[float], gamma: float, *, family: str = "half-spaces", **options
+    x, uncertainty, alpha: float, epsilons: Sequence[float], gamma: float, *, family: str = "half-spaces",
+    search: RegionSearch = RegionSearch(), **options
 ) -> list[Concentration]:
     """`concentration` among the regions whose mean uncertainty on the points of the fit is at least gamma.
 
@@ -65,7 +67,8 @@ def constrained_concentration(
     if family == "half-spaces" and len(x) >= 4 and np.ndim(x) > 1:
         flat = x.reshape(len(x), -1)
         # The covariance may look at all points only if the held-out half stays fresh: it takes the half of the fit.
-        order = np.random.default_rng(options.get("seed", 0)).permutation(len(x))[: len(x) // 2]
+        order = np.random.default_rng(search.seed).permutation(len(x))[: len(x) // 2]
         rising = (lu[order] - lu[order].mean()) @ np.asarray(flat[order], np.float64)
-        options = {**options, "extra": rising[None]}
-    return concentration(x, alpha, epsilons, family=family, uncertainty=lu, gamma=gamma, **options)
+        search = dataclasses.replace(search, extra=rising[None])
+    search = dataclasses.replace(search, uncertainty=lu, gamma=gamma)
+    return concentration(x, alpha, epsilons, family=family, search=search, **options)

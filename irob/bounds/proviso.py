@@ -1,6 +1,8 @@
 """Theorem 4.4 as evidence: the number, the side of what went in, and the proviso checked."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,9 @@ from irob.bounds.intrinsic import (
 )
 from irob.core.check import InputError, number, unknown
 from irob.core.check import priors as check_priors
-from irob.core.evidence import Bound, Side
+from irob.core.evidence import Bound
+from irob.core.rows import Quantity, Side
+from irob.core.threat import ThreatRecord
 
 VIOLATED = ("cap", "record", "raise")
 
@@ -27,18 +31,31 @@ def holds(epsilon: float, lipschitz, radius: float) -> np.ndarray:
     return number("radius", radius, low=0.0, open_low=True) * _constants(lipschitz) >= number("epsilon", epsilon, low=0)
 
 
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """On which a theorem is applied.
+
+    priors, delta, family: as of `intrinsic_robustness_upper`.
+    confidence: with which the constants of all classes together cover their (1 - delta)-quantiles (the product over
+        classes whose codes are independent); None if it is not a matter of sampling.
+    violated: where the proviso fails: "cap" takes min(r, epsilon / L_i); "record" takes the plain formula, as the paper
+        does, and says so in `assumptions` (then it is no bound); "raise".
+    """
+
+    priors: Any = None
+    delta: float = 0.0
+    family: str | Sequence[int] = "overall"
+    confidence: float | None = None
+    violated: str = "cap"
+
+    def __post_init__(self):
+        if self.violated not in VIOLATED:
+            raise unknown("treatment of the proviso", self.violated, VIOLATED)
+
+
 def evidence(
-    alpha: float,
-    epsilon: float,
-    lipschitz,
-    priors=None,
-    delta: float = 0.0,
-    family: str | Sequence[int] = "overall",
-    *,
-    radius: float | None = None,
+    alpha: float, epsilon: float, lipschitz, terms: Terms = Terms(), *, radius: float | None = None,
     side: Side = "lower",
-    confidence: float | None = None,
-    violated: str = "cap",
 ) -> Bound:
     """`intrinsic_robustness_upper` as a `Bound`: certified only if the constants are upper bounds.
 
@@ -46,25 +63,21 @@ def evidence(
     min(r, epsilon / L_i), and that is what "cap" puts in; it needs no proviso.
 
     Args:
-        alpha, epsilon, lipschitz, priors, delta, family: as there, one alpha and one epsilon.
+        alpha, epsilon, lipschitz: as there, one alpha and one epsilon.
+        terms: priors, delta, family, confidence, and what is done where the proviso fails.
         radius: within which the constants hold, in latent standard deviations; None for global constants.
         side: of the constants: "lower" for sampled ones, "upper" for certified ones, "exact" for known ones.
-        confidence: with which the constants of all classes together cover their (1 - delta)-quantiles (the product
-            over classes whose codes are independent); None if it is not a matter of sampling.
-        violated: where the proviso fails: "cap" as above; "record" takes the plain formula, as the paper does, and
-            says so in `assumptions` (then it is no bound); "raise".
 
     Raises:
-        InputError: values out of range; the proviso fails and `violated` is "raise".
+        InputError: values out of range; the proviso fails and `terms.violated` is "raise".
 
-    >>> b = evidence(0.015, 3.0, [4.0, 7.0], delta=0.001, radius=0.5, side="upper")
+    >>> b = evidence(0.015, 3.0, [4.0, 7.0], Terms(delta=0.001), radius=0.5, side="upper")
     >>> round(b.value, 4), b.certified, b.assumptions[0]
     (0.9644, True, 'r L >= epsilon fails for class 0: error sets grow by r = 0.5 there')
     >>> evidence(0.015, 3.0, 7.0, radius=0.5).certified
     False
     """
-    if violated not in VIOLATED:
-        raise unknown("treatment of the proviso", violated, VIOLATED)
+    priors, delta, family, confidence = terms.priors, terms.delta, terms.family, terms.confidence
     epsilon, alpha = number("epsilon", epsilon, low=0.0), number("alpha", alpha, low=0.0, high=1.0)
     constants = _constants(lipschitz)
     sides: list[tuple[str, Side]] = [("lipschitz", side)]
@@ -79,10 +92,10 @@ def evidence(
         which = f"class {', '.join(map(str, fails))}" if len(constants) > 1 else "the one constant"
         if not len(fails):
             notes.append("r L >= epsilon holds")
-        elif violated == "raise":
+        elif terms.violated == "raise":
             raise InputError(f"radius: got r = {radius:g}, for which r L < epsilon = {epsilon:g} in {which}; "
                              "take a larger radius")
-        elif violated == "cap":
+        elif terms.violated == "cap":
             reach = np.minimum(radius, epsilon / constants)
             value = intrinsic_robustness_upper_from_radius(alpha, reach, priors, delta, family)
             notes.append(f"r L >= epsilon fails for {which}: error sets grow by r = {radius:g} there")
@@ -97,5 +110,5 @@ def evidence(
                      f"1 - delta = {1 - delta:g}")
     if side not in ("upper", "exact"):
         notes.append("the constants are found from below; the true ones may be larger, and so may this bound")
-    threat = f"l2 {epsilon:g}"
-    return Bound(float(value), "upper", "intrinsic robustness", threat, "Theorem 4.4", tuple(sides), tuple(notes))
+    threat = ThreatRecord.lp("l2", epsilon)
+    return Bound(float(value), "upper", Quantity.BOUND, threat, "Theorem 4.4", tuple(sides), tuple(notes))

@@ -40,13 +40,13 @@ def main(config: Config) -> None:
     import numpy as np
 
     from irob import data, generators
-    from irob.core import keys, memory, weights
+    from irob.core import keys, memory, published, weights
     from irob.core.evidence import Report
     from irob.core.provenance import provenance
     from irob.evaluation import estimate
     from irob.evaluation.memory import peak_mib
     from irob.evaluation.pieces import Pieces
-    from irob.report import csv, published, text
+    from irob.report import csv, text
 
     automatic = config.radius == "auto"
     try:

@@ -45,7 +45,7 @@ def main(config: Config) -> None:
     from irob.core.provenance import provenance
     from irob.evaluation import coupled, label_limit, label_lower
     from irob.evaluation.memory import peak_mib
-    from irob.evaluation.pieces import Pieces
+    from irob.evaluation.pieces import Pieces, Task
     from irob.report import csv, figures, label, text
     from irob.report import label_limit as shown
 
@@ -76,16 +76,18 @@ def main(config: Config) -> None:
     pieces = Pieces(folder / "pieces", config.resume)
     with memory.limited(config.memory):
         if real:
-            rows = label_limit.of_dataset(examples, job, pieces=pieces, label=examples.name, split=config.split)
+            task = Task(examples.name, pieces, examples.name)
+            rows = label_limit.of_dataset(examples, job, task=task, split=config.split)
         else:
+            task = Task(config.generator, pieces, config.generator)
             rows = label_limit.of_generator(
-                key, generator, job, count or SAMPLES, judge=judge, coupling=coupling, dataset=config.generator,
-                pieces=pieces, label=config.generator, seed=config.seed)
+                key, generator, job, count or SAMPLES, how=label_limit.Drawing(judge=judge, coupling=coupling),
+                task=task, seed=config.seed)
             if config.certified and config.norm == "l2" and judge is None:
                 rows += label_lower.rows(
                     keys.named(key, "certified"), generator, epsilons=radii, confidence=config.confidence,
                     samples=integer("certified", config.certified, low=1), choice=max(1, config.certified // 4),
-                    dataset=config.generator, label=f"{config.generator}, certified classifiers")
+                    task=dataclasses.replace(task, label=task.says("certified classifiers")))
     report = Report(tuple(rows), provenance(
         seed=config.seed, settings=dataclasses.asdict(config), matmul_precision="float32", weights=used,
         seconds={k: round(v, 1) for k, v in pieces.seconds.items()}, peak_memory_mib=peak_mib()))

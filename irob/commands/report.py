@@ -36,10 +36,10 @@ class Config:
 def main(config: Config) -> None:
     """Checks names and folder, computes, writes, and says where the page is."""
     from irob import data
-    from irob.core import keys, memory
+    from irob.core import keys, memory, published
     from irob.evaluation import attack, report, users
     from irob.evaluation.section import ReportPlan
-    from irob.report import files, published, sections, text
+    from irob.report import files, sections, text
 
     memory.parse(config.memory or "1")
     keys.from_seed(config.seed)

@@ -9,8 +9,6 @@
 A witness keeps nothing of an image whose neighbourhood holds another class: at such a point f* is right and differs
 from y.  So a lower end of the first kind says nothing about the second, and the two are never set beside each other.
 
->>> of("intrinsic robustness", "lower"), of("robust accuracy", "upper")
-('error region', 'label')
 >>> agree("both", "label"), agree("error region", "label")
 (True, False)
 """
@@ -19,22 +17,6 @@ from typing import Literal
 
 Definition = Literal["", "label", "error region", "both", "prediction"]
 NAMES: tuple[Definition, ...] = ("label", "error region", "both", "prediction")
-_BY_QUANTITY: dict[str, Definition] = {
-    "robust accuracy": "label",
-    "in-distribution robust accuracy": "label",
-    "certified robust accuracy": "label",
-    "label robustness": "label",
-    "bracket width": "error region",  # its lower end is a witness
-    "in-distribution stability of predictions": "prediction",
-}
-NAMED_BY_ROW = ("robustness by an earlier bound",)  # quantities whose rows differ in definition: each row says which
-
-
-def of(quantity: str, side: str) -> Definition:
-    """The definition that a quantity has by its name; "" for what is no robustness, or for the row itself to say."""
-    if quantity == "intrinsic robustness":
-        return "both" if side == "upper" else "error region"
-    return _BY_QUANTITY.get(quantity, "")
 
 
 def agree(a: Definition, b: Definition) -> bool:

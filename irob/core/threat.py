@@ -23,6 +23,31 @@ from irob.math import balls, norms
 SLACK = 1e-5  # that is granted to float noise, in the unit of the strength and of pixels
 
 
+@dataclasses.dataclass(frozen=True)
+class ThreatRecord:
+    """What rows and files keep of a threat: no generator, no box; equal by value.
+
+    >>> str(ThreatRecord("l2", 3.0, "l2"))
+    'l2 3'
+    """
+
+    name: str
+    strength: float
+    norm: str
+
+    @classmethod
+    def lp(cls, norm: str, epsilon: float) -> "ThreatRecord":
+        """That of a ball of radius epsilon about an image, checked.
+
+        >>> ThreatRecord.lp("l2", 1.0) == LpBall("l2", 1.0).record()
+        True
+        """
+        return LpBall(norm, float(epsilon)).record()
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.strength:g}"
+
+
 class Threat(abc.ABC):
     """A set of moves about an image, with a strength that is a leaf: one compiled program serves every strength.
 
@@ -52,9 +77,9 @@ class Threat(abc.ABC):
     def at(self, strength: jax.Array | float) -> Self:
         """This threat at another strength."""
 
-    @abc.abstractmethod
-    def record(self) -> dict[str, Any]:
-        """What describes it in JSON: its strength and what is static of it."""
+    def record(self) -> ThreatRecord:
+        """What rows and files keep of it."""
+        return ThreatRecord(self.name, float(self.strength), self.norm)
 
     @abc.abstractmethod
     def moves(self, proposal: Proposal) -> jax.Array:
@@ -93,7 +118,7 @@ class Threat(abc.ABC):
         >>> str(LpBall("l2", 3.0))
         'l2 3'
         """
-        return f"{self.name} {float(self.strength):g}"
+        return str(self.record())
 
 
 def _checked(threat: Any, field: str) -> None:
@@ -204,10 +229,6 @@ class LpBall(ImageThreat):
         """
         return dataclasses.replace(self, epsilon=strength)
 
-    def record(self) -> dict[str, Any]:
-        """{"epsilon", "norm"}."""
-        return {"epsilon": float(self.epsilon), "norm": self.norm}
-
     def validate(self) -> "LpBall":
         """Raises `InputError` unless epsilon is one number >= 0; for the edge, where no tracer comes."""
         number("epsilon", self.epsilon, low=0.0)
@@ -301,10 +322,6 @@ class ManifoldBall(CodeThreat):
         """The part of another ball."""
         return dataclasses.replace(self, epsilon=strength)
 
-    def record(self) -> dict[str, Any]:
-        """{"epsilon", "norm", "generator"}."""
-        return {**self.ball.record(), "generator": self.generator.name}
-
     def moved(self, x: jax.Array, z: jax.Array | None, move: jax.Array, image: jax.Array) -> jax.Array:
         """|g(z', y) - x|."""
         return self.distance(x, image)
@@ -355,10 +372,6 @@ class LatentBall(CodeThreat):
     def at(self, strength: jax.Array | float) -> "LatentBall":
         """The ball of another radius."""
         return dataclasses.replace(self, eta=strength)
-
-    def record(self) -> dict[str, Any]:
-        """{"eta", "latent_norm", "generator"}."""
-        return {"eta": float(self.eta), "latent_norm": self.norm, "generator": self.generator.name}
 
     def validate(self) -> "LatentBall":
         """Raises `InputError` unless eta is one number >= 0."""

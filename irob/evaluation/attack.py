@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from irob import attacks, classifiers, data, generators
-from irob.core import drawing, keys, registry
+from irob.core import drawing, keys, laws, registry
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.evidence import Report
 from irob.core.progress import say
@@ -160,7 +160,7 @@ def run(
     record = provenance(
         seed=seed, matmul_precision="float32", classifier=prints[specs[0]] if len(specs) == 1 else prints,
         generator=fingerprint(source.variables) if source else None, seconds=pieces.seconds,
-        discoveries=robustness.discoveries(rows), warnings=warnings)
+        discoveries=laws.missed_by_attacks(rows), warnings=warnings)
     report = Report(tuple(rows), record)
     report.check()
     return report

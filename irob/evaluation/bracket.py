@@ -22,14 +22,14 @@ import numpy as np
 
 from irob.core import batch, check, keys
 from irob.core.compile import jit
-from irob.core.evidence import Row
+from irob.core.rows import ANY, LowerEnd, Number, Quantity, Row, Width, select
+from irob.core.threat import ThreatRecord
 from irob.core.types import Generator
 from irob.evaluation import latent_witness
+from irob.evaluation.pieces import Task
 from irob.evaluation.witness import SLACK, Images, Picked, Scores, candidates, draw, moments, shipped, threshold
 from irob.math.confidence import clopper_pearson, together
-from irob.report.tables import BOUND
 
-WIDTH = "bracket width"
 FAMILIES = ("overall", "per_class")
 
 
@@ -64,46 +64,60 @@ class Witness:
         return self.own(scores, y) >= t[y]
 
 
+@dataclasses.dataclass(frozen=True)
+class BracketPlan:
+    """What to bracket and by how much work; raises `InputError` for values out of range.
+
+    alphas: natural risks, in (0, 1).  epsilons: l2, in image units.  families: "overall", "per_class".
+    confidence: of each certified lower end, in (0, 1).
+    choice, calibration, samples: images of the three samples.
+    latent: codes that the attack on each latent half-space starts from; 0 leaves it out.
+    chunk: images at a time; results do not depend on it.
+    """
+
+    alphas: Sequence[float] = (0.015,)
+    epsilons: Sequence[float] = (1.0, 2.0, 3.0)
+    families: Sequence[str] = FAMILIES
+    confidence: float = 0.95
+    choice: int = 10_000
+    calibration: int = 20_000
+    samples: int = 20_000
+    latent: int = 200
+    chunk: int = 1000
+
+    def __post_init__(self):
+        for name, values in (("alpha", self.alphas), ("confidence", (self.confidence,))):
+            for v in values:
+                if not 0 < check.number(name, v) < 1:
+                    raise check.InputError(f"{name}: got {v:g}, wanted a number in (0, 1)")
+        for e in self.epsilons:
+            check.number("epsilon", e, low=0, open_low=True)
+        for name in ("choice", "calibration", "samples"):
+            check.integer(name, vars(self)[name], low=2)
+        check.integer("latent", self.latent)
+        for f in self.families:
+            if f not in FAMILIES:
+                raise check.unknown("family", f, FAMILIES)
+
+
 def bracket(
-    key: jax.Array,
-    generator: Generator,
-    *,
-    alphas: Sequence[float] = (0.015,),
-    epsilons: Sequence[float] = (1.0, 2.0, 3.0),
-    families: Sequence[str] = FAMILIES,
-    upper: Sequence[Row] = (),
-    witnesses: Sequence[Scores] | None = None,
-    priors=None,
-    choice: int = 10_000,
-    calibration: int = 20_000,
-    samples: int = 20_000,
-    latent: int = 200,
-    confidence: float = 0.95,
-    dataset: str = "",
-    chunk: int = 1000,
-    label: str = "",
+    key: jax.Array, generator: Generator, plan: BracketPlan, *, upper: Sequence[Row] = (),
+    witnesses: Sequence[Scores] | None = None, priors=None, task: Task = Task(),
 ) -> list[Row]:
     """Lower ends by witnesses, one row for each kind, epsilon, alpha and family; widths for each upper end given.
 
     Args:
         key: typed key; independent of the one that trained the witnesses.
         generator: with Gaussian codes.
-        alphas: natural risks, in (0, 1).  epsilons: l2, in image units.  families: "overall", "per_class".
-        upper: rows of quantity "intrinsic robustness", side "upper"; those of equal family, alpha and epsilon (in
-            their detail) are paired with the best witness.
+        upper: rows of upper ends; those of equal family, alpha and threat are paired with the best witness.
         witnesses: scores to hold beside principal components and balls; None: those shipped for these very weights.
         priors: of the components; None means equal.
-        choice, calibration, samples: images of the three samples.
-        latent: codes that the attack on each latent half-space starts from; 0 leaves it out.
-        confidence: of each certified lower end, in (0, 1).
-        dataset, label: for rows and progress.  chunk: images at a time; results do not depend on it.
 
     Returns:
-        Rows of side "lower".  value: the certified lower end, 1 minus the upper end of the adversarial risk; high: one
-        minus its lower end.  detail: "adversarial risk" and "risk" with their ends, "witness" (its kind), "region"
-        (which one of the kind) and "best": whether the first sample chose this kind; the highest value of all would
-        owe something to luck.  Latent half-spaces of generators that are not affine are estimates.
-        Rows of quantity "bracket width": detail says which end is certified.
+        Rows with a `LowerEnd`.  value: the certified lower end, 1 minus the upper end of the adversarial risk; high: 1
+        minus its lower end.  Of the kinds, take the `best`: the highest value of all would owe something to luck.
+        Latent half-spaces of generators that are not affine are estimates.
+        Rows with a `Width`.
 
     Raises:
         InputError: values out of range, a generator whose latent law is not known.
@@ -112,34 +126,23 @@ def bracket(
     of_components = check.priors(priors, generator.components)
     count = max(1, generator.num_classes)
     p = np.bincount(generator.labels(np.arange(generator.components)), of_components, count)
-    for name, values in (("alpha", alphas), ("confidence", (confidence,))):
-        for v in values:
-            if not 0 < check.number(name, v) < 1:
-                raise check.InputError(f"{name}: got {v:g}, wanted a number in (0, 1)")
-    for e in epsilons:
-        check.number("epsilon", e, low=0, open_low=True)
-    for name, n in (("choice", choice), ("calibration", calibration), ("samples", samples)):
-        check.integer(name, n, low=2)
-    check.integer("latent", latent)
-    for f in families:
-        if f not in FAMILIES:
-            raise check.unknown("family", f, FAMILIES)
+    epsilons, chunk = plan.epsilons, plan.chunk
 
     def sample(name: str, n: int, what):
         return draw(keys.named(key, name), generator, n, what, priors=of_components, chunk=chunk,
-                    label=f"{label}, {name}" if label else "")
+                    label=task.label and f"{task.label}, {name}")
 
-    level = 1 - confidence
-    x, y = sample("choice", choice, Images())
+    level = 1 - plan.confidence
+    x, y = sample("choice", plan.choice, Images())
     members = (*candidates(moments(x, y, count)), *(shipped(generator) if witnesses is None else witnesses))
     scores = _scores(members, x, chunk)
     options = _options(members, count)
     chosen = {(family, alpha): _choose(options, scores, y, family, alpha, tuple(epsilons), level, p)
-              for family, alpha in itertools.product(families, alphas)}
+              for family, alpha in itertools.product(plan.families, plan.alphas)}
     used = sorted({c for picks in chosen.values() for _, w in picks.values() for c in w.columns})
     place = {c: i for i, c in enumerate(used)}
     picked = Picked(members, jnp.asarray(used, jnp.int32))
-    second, third = sample("calibration", calibration, picked), sample("measurement", samples, picked)
+    second, third = sample("calibration", plan.calibration, picked), sample("measurement", plan.samples, picked)
     rows = []
     for (family, alpha), picks in chosen.items():
         best = {e: min((risk, kind) for (kind, at), (risk, _) in picks.items() if at == e)[1] for e in epsilons}
@@ -147,20 +150,19 @@ def bracket(
             here = dataclasses.replace(w, columns=tuple(place[c] for c in w.columns))
             t = here.thresholds(*second, family, alpha, level / 2, p)
             found = _measure(here, third[0], third[1], t, e, level / 2 / len(epsilons), family, p)
-            detail = {
-                "epsilon": float(e), "alpha": float(alpha), "family": family, "protocol": "default", "witness": kind,
-                "region": w.name, "best": kind == best[e], "confidence": confidence, "calibration": calibration,
-                **found, "assumptions": _joint([o for o in epsilons if picks[kind, o][1] == w])}
-            adversarial = found["adversarial risk"]
-            rows.append(Row(
-                dataset, "any", f"l2 {e:g}", BOUND, 1 - adversarial["high"], "lower", True, f"witness: {kind}",
-                1 - adversarial["high"], 1 - adversarial["low"], samples, detail))
-    if latent:
+            detail = LowerEnd(
+                (("adversarial risk", "upper"),), float(alpha), family, "default", plan.confidence,
+                assumptions=_joint([o for o in epsilons if picks[kind, o][1] == w]), witness=kind, region=w.name,
+                best=kind == best[e], calibration=plan.calibration, **found)
+            low, high = 1 - found["adversarial_risk"].high, 1 - found["adversarial_risk"].low
+            rows.append(detail.row(task.dataset, ANY, ThreatRecord.lp("l2", e),
+                                   Number(low, low, high, plan.samples), f"witness: {kind}"))
+    if plan.latent:
         for family, alpha in chosen:
             rows += latent_witness.latent_rows(
-                keys.named(key, "latent"), generator, alpha=alpha, epsilons=epsilons, family=family,
-                priors=of_components, count=latent, dataset=dataset,
-                label=f"{label}, latent half-space" if label else "")
+                keys.named(key, "latent"), generator, LowerEnd(alpha=float(alpha), family=family, protocol="default"),
+                epsilons=epsilons, priors=of_components, count=plan.latent, dataset=task.dataset,
+                label=task.label and f"{task.label}, latent half-space")
     return rows + widths(rows, upper)
 
 
@@ -172,25 +174,21 @@ def widths(rows: Sequence[Row], upper: Sequence[Row]) -> list[Row]:
     what each of them leaves to chance: 0.9 for two ends at 0.95.
     """
     found = []
-    for u in upper:
-        if u.quantity != BOUND or u.side != "upper" or u.detail.get("protocol") == "paper":
-            continue
-        fit = [r for r in rows if r.quantity == BOUND and r.side == "lower" and r.certified and r.threat == u.threat
-               and all(r.detail[k] == u.detail.get(k) for k in ("alpha", "family")) and r.detail["best"]]
-        if not fit:
+    lower = [r for r in select(rows, Quantity.BOUND, side="lower", certified=True) if r.detail.best]
+    for u in select(upper, Quantity.BOUND, side="upper"):
+        about = u.detail
+        fit = [r for r in lower if (r.threat, r.detail.alpha, r.detail.family) == (u.threat, about.alpha, about.family)]
+        if about.protocol == "paper" or not fit:
             continue
         low = max(fit, key=lambda r: r.value)
-        certified = low.certified and u.certified
-        detail = {
-            **{k: low.detail[k] for k in ("epsilon", "alpha", "family")}, "protocol": "default",
-            "confidence": together(*(r.detail.get("confidence") or 1.0 for r in (low, u))),
-            "lower": low.value, "lower certified": low.certified, "witness": low.detail["witness"],
-            "region": low.detail["region"],
-            "upper": u.value, "upper certified": u.certified, "upper method": u.method,
-            "lower definition": low.definition, "upper definition": u.definition}
-        found.append(Row(u.dataset, "any", u.threat, WIDTH, u.value - low.value,
-                         "upper" if certified else "estimate", certified, f"{u.method} less {low.method}",
-                         n=low.n, detail=detail))
+        detail = Width(
+            (*low.detail.inputs, *about.inputs), about.alpha, about.family, "default",
+            together(*(r.detail.confidence or 1.0 for r in (low, u))), lower=low.value, witness=low.detail.witness,
+            region=low.detail.region, upper=u.value, upper_method=u.method, lower_definition=low.definition,
+            upper_definition=u.definition)
+        found.append(detail.row(
+            u.dataset, ANY, u.threat, Number(u.value - low.value, n=low.n), f"{u.method} less {low.method}",
+            side="upper" if u.certified else "estimate"))
     return found
 
 
@@ -245,11 +243,11 @@ def _measure(w: Witness, scores, y, t: np.ndarray, epsilon: float, level: float,
 
     def ends(hits, n):
         low, high = (clopper_pearson(int(hits), int(n), 1 - level, side) for side in ("lower", "upper"))
-        return {"value": float(hits / n), "low": low, "high": high}
+        return Number(float(hits / n), low, high)
 
     inside = w.inside(scores, y, t)
     adversarial = inside | (w.margins(scores, t) >= -epsilon - SLACK)
-    found = {"adversarial risk": ends(adversarial.sum(), len(y)), "risk": ends(inside.sum(), len(y))}
+    found = {"adversarial_risk": ends(adversarial.sum(), len(y)), "risk": ends(inside.sum(), len(y))}
     if family == "per_class":
-        found["class risks"] = [ends(inside[y == c].sum(), (y == c).sum()) for c in np.flatnonzero(p)]
+        found["class_risks"] = tuple(ends(inside[y == c].sum(), (y == c).sum()) for c in np.flatnonzero(p))
     return found

@@ -23,13 +23,13 @@ from irob.certify import smoothing
 from irob.core import keys, layers, registry
 from irob.core.batch import Work
 from irob.core.check import InputError, integer
-from irob.core.evidence import EvidenceError, Row, Side
+from irob.core.laws import EvidenceError
 from irob.core.promises import LayerCertifier, ModelCertifier
+from irob.core.rows import CertifiedAccuracy, Curve, Detail, Natural, Number, Robust, Row
 from irob.core.threat import LpBall, Threat
 from irob.core.types import Classifier, Dataset
 from irob.evaluation import robustness
 from irob.evaluation.pieces import Pieces, fingerprint
-from irob.report.tables import CERTIFIED, NATURAL, ROBUST
 
 SMOOTHING = "smoothing"
 BEYOND = 1.25  # of the largest epsilon: how far radii are searched
@@ -92,14 +92,11 @@ class _Job:
         """A label of the progress, empty where nobody asked for one."""
         return self.label and f"{self.label}: {text}"
 
-    def row(self, model: str, quantity: str, kept: np.ndarray, side: Side, method: str,
-            epsilon: float | None = None, **detail: Any) -> Row:
+    def row(self, model: str, detail: Detail, kept: np.ndarray, method: str, epsilon: float | None = None) -> Row:
         """kept: bool[n]."""
-        low, high = robustness.interval(int(kept.sum()), len(kept))
-        where = None if epsilon is None else self.threat.at(epsilon)
-        return Row(self.data.name, model, "none" if where is None else str(where), quantity, float(kept.mean()), side,
-                   quantity == CERTIFIED, method, low, high, len(kept),
-                   {**(where.record() if where else {}), **detail})
+        number = Number(float(kept.mean()), *robustness.interval(int(kept.sum()), len(kept)), len(kept))
+        where = None if epsilon is None else self.threat.at(epsilon).record()
+        return detail.row(self.data.name, model, where, number, method)
 
 
 def evaluate(
@@ -227,7 +224,7 @@ def _walked(
         radius = np.max(certified * np.asarray(job.radii)[:, None], axis=0)  # what is certified already
         radius[chosen] = np.maximum(radius[chosen], found["radius"])
     outcome = Outcome(plan, job.name, certified, robust, radius)
-    return _certified(job, outcome, method, **plan.options), outcome
+    return _certified(job, outcome, method, CertifiedAccuracy(options=plan.options)), outcome
 
 
 def _smoothed(job: _Job, plan: Plan, certifier: smoothing.Smoothing) -> tuple[list[Row], Outcome]:
@@ -268,18 +265,20 @@ def _smoothed(job: _Job, plan: Plan, certifier: smoothing.Smoothing) -> tuple[li
             alive[chosen] = ~job.pieces.get(f"{job.section}-attack", settings, fool)["wrong"]
         robust[i] = alive
     outcome = Outcome(plan, f"{job.name} smoothed σ={sigma:g}", certified, robust, radius)
-    about = {"sigma": sigma, "confidence": confidence}
-    rows = [job.row(outcome.model, NATURAL, right, "exact", "CERTIFY; abstaining counts as an error", **about,
-                    abstained=int(np.sum(found["prediction"] == smoothing.ABSTAIN)))]
-    rows += [job.row(outcome.model, ROBUST, robust[i], "upper", f"{job.attack.attack}, judged by PREDICT", epsilon,
-                     copies=COPIES, **about, **job.attack.options) for i, epsilon in enumerate(job.radii)]
+    natural = Natural(
+        sigma=sigma, confidence=confidence, abstained=int(np.sum(found["prediction"] == smoothing.ABSTAIN)))
+    attacked = Robust(sigma=sigma, confidence=confidence, copies=COPIES, options=job.attack.options)
+    rows = [job.row(outcome.model, natural, right, "CERTIFY; abstaining counts as an error")]
+    rows += [job.row(outcome.model, attacked, robust[i], f"{job.attack.attack}, judged by PREDICT", epsilon)
+             for i, epsilon in enumerate(job.radii)]
     # CERTIFY and PREDICT may each be wrong with probability 1 - confidence.
     allowed = int(stats.binom.isf(CHANCE, len(y), min(1.0, 2 * (1 - confidence))))
-    about |= {"allowed": allowed, "largest": certifier.largest}
-    return rows + _certified(job, outcome, method, **{**plan.options, **about}), outcome
+    about = CertifiedAccuracy(
+        options=plan.options, sigma=sigma, confidence=confidence, allowed=allowed, largest=certifier.largest)
+    return rows + _certified(job, outcome, method, about), outcome
 
 
-def _certified(job: _Job, outcome: Outcome, method: str, **detail: Any) -> list[Row]:
+def _certified(job: _Job, outcome: Outcome, method: str, about: CertifiedAccuracy) -> list[Row]:
     """One row a radius; the first carries the whole curve where radii of single examples are known.
 
     Raises:
@@ -288,17 +287,18 @@ def _certified(job: _Job, outcome: Outcome, method: str, **detail: Any) -> list[
     rows = []
     for i, epsilon in enumerate(job.radii):
         against = np.flatnonzero(outcome.certified[i] & ~outcome.robust[i])
-        if len(against) > detail.get("allowed", 0):
+        if len(against) > about.allowed:
             raise EvidenceError(
                 f"{outcome.model}: {method} certifies images {against[:5].tolist()} at epsilon {epsilon:g} and the "
                 f"attack fools the classifier there ({len(against)} of {len(outcome.robust[i])} images)")
-        curve = {"curve": _curve(outcome.radius)} if i == 0 and outcome.radius is not None else {}
-        rows.append(job.row(outcome.model, CERTIFIED, outcome.certified[i], "lower", method, epsilon,
-                            certifier=outcome.plan.certifier, contradictions=len(against), **detail, **curve))
+        detail = dataclasses.replace(
+            about, certifier=outcome.plan.certifier, contradictions=len(against),
+            curve=_curve(outcome.radius) if i == 0 and outcome.radius is not None else None)
+        rows.append(job.row(outcome.model, detail, outcome.certified[i], method, epsilon))
     return rows
 
 
-def _curve(radius: np.ndarray) -> dict[str, list[float]]:
+def _curve(radius: np.ndarray) -> Curve:
     """Certified accuracy as a function of epsilon: it falls at each certified radius."""
     steps = np.unique(radius[radius > 0])
-    return {"epsilon": [0.0, *map(float, steps)], "value": [float(np.mean(radius > e)) for e in (0.0, *steps)]}
+    return {"epsilon": (0.0, *map(float, steps)), "value": tuple(float(np.mean(radius > e)) for e in (0.0, *steps))}

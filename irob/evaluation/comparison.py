@@ -23,86 +23,110 @@ from irob.bounds.concentration import FAMILIES, Concentration
 from irob.core import check
 from irob.core.check import InputError
 from irob.core.definitions import Definition
-from irob.core.evidence import Row, Side
 from irob.core.progress import say
+from irob.core.rows import ANY, EarlierBound, Number, Row, Side, UpperEnd
+from irob.core.threat import ThreatRecord
 from irob.core.types import Dataset
-from irob.report.comparison import EARLIER
-from irob.report.tables import BOUND
 
 GAMMA = 0.17  # mean label uncertainty of the errors of CIFAR-10 classifiers, Zhang and Evans (2022)
 HALF_SPACE = "Gaussian, half-space"
 
 
-def comparison_rows(
-    data: Dataset,
-    *,
-    epsilons: Sequence[float] = (1.0, 2.0, 3.0),
-    alpha: float = 0.015,
-    norm: str = "l2",
-    lipschitz: float | None = None,
-    lipschitz_side: Side = "lower",
-    theorem: Sequence[Row] = (),
-    probabilities=None,
-    gamma: float = GAMMA,
-    pair: tuple[int, int] | Literal["auto"] | None = "auto",
-    pair_count: int = 200,
-    pair_data: Dataset | None = None,
-    density: float | None = None,
-    regions: int = 5,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> list[Row]:
-    """Rows of quantity "robustness by an earlier bound": one for each method and epsilon.
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What is asked of every bound.
 
-    Args:
-        data: independent images with labels, all from the distribution that is spoken of.
-        epsilons: in image units.  alpha: least natural risk, in (0, 1).  norm: "l2" or "linf".
-        lipschitz: global constant of an unconditional generator, in image units for this norm; None leaves Fawzi out.
-        lipschitz_side: "upper" if it is certified, "lower" if it was sampled or maximised.
-        theorem: rows of Theorem 4.4 ("intrinsic robustness", side "upper"); those of these epsilons, this alpha and
-            this norm are shown beside, under their method's name.
-        probabilities: f[n,K] over labels for each image, people's or a classifier's; None leaves label uncertainty out.
-        gamma: least mean uncertainty of a region.  A family without such a region is left out, and that is said.
-        pair, pair_count: two classes and how many images of each; None leaves transport out, "auto" takes 3 and 7,
-            or the first two classes that occur, if any.
-        pair_data: images to take them from; `data` by default.
-        density: largest density of a class in the cube, at least 1; None leaves Shafahi out.
-        regions: balls or boxes in a union.  confidence: of intervals.  seed: of the split.
+    epsilons: in image units.  alpha: least natural risk, in (0, 1).  norm: "l2" or "linf".
+    confidence: of intervals.  regions: balls or boxes in a union.  seed: of the split.
+    """
+
+    epsilons: Sequence[float] = (1.0, 2.0, 3.0)
+    alpha: float = 0.015
+    norm: str = "l2"
+    confidence: float = 0.95
+    regions: int = 5
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What some bounds stand on; those without it are left out.
+
+    lipschitz: global constant of an unconditional generator, in image units for this norm; for Fawzi's bounds.
+    side: "upper" if it is certified, "lower" if it was sampled or maximised.
+    theorem: rows of upper ends by Theorem 4.4; those of the question are shown beside, under their method's name.
+    probabilities: f[n,K] over labels for each image, people's or a classifier's; for label uncertainty.
+    gamma: least mean uncertainty of a region.  A family without such a region is left out, and that is said.
+    density: largest density of a class in the cube, at least 1; for Shafahi's bound.
+    """
+
+    lipschitz: float | None = None
+    side: Side = "lower"
+    theorem: Sequence[Row] = ()
+    probabilities: Any = None
+    gamma: float = GAMMA
+    density: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two classes for transport.
+
+    classes: None leaves transport out, "auto" takes 3 and 7, or the first two that occur, if any.
+    count: images of each.  data: to take them from; those of the comparison by default.
+    """
+
+    classes: tuple[int, int] | Literal["auto"] | None = "auto"
+    count: int = 200
+    data: Dataset | None = None
+
+
+def comparison_rows(
+    data: Dataset, question: Question = Question(), given: Given = Given(), pair: Pair = Pair()
+) -> list[Row]:
+    """Rows of earlier bounds, one for each method and epsilon.
+
+    data: independent images with labels, all from the distribution that is spoken of.
 
     Raises:
         InputError: values out of range; too few images of the pair; images outside [0, 1].
     """
     check.images(data.x, data.y, num_classes=data.num_classes)
+    norm, gamma, shown = question.norm, given.gamma, pair.data or data
     if norm not in ("l2", "linf"):
         raise check.unknown("norm", norm, ("l2", "linf"))
-    radii = [check.number("epsilon", e, low=0.0) for e in np.atleast_1d(np.asarray(epsilons, dtype=object))]
-    alpha = check.number("alpha", alpha, low=0.0, high=1.0, open_low=True)
+    radii = [check.number("epsilon", e, low=0.0) for e in np.atleast_1d(np.asarray(question.epsilons, dtype=object))]
+    alpha = check.number("alpha", question.alpha, low=0.0, high=1.0, open_low=True)
     make = _Maker(data.name, norm, alpha)
-    rows = [*_theorem(make, theorem, radii)]
-    if lipschitz is not None:
-        rows += _fawzi(make, radii, lipschitz, data.num_classes, lipschitz_side)
+    rows = [*_theorem(make, given.theorem, radii)]
+    if given.lipschitz is not None:
+        rows += _fawzi(make, radii, given.lipschitz, data.num_classes, given.side)
     x = data.x.reshape(len(data), -1)
-    options: dict[str, Any] = {"norm": norm, "regions": regions, "confidence": confidence, "seed": seed}
+    options: dict[str, Any] = {
+        "norm": norm, "confidence": question.confidence,
+        "search": bounds.RegionSearch(regions=question.regions, seed=question.seed)}
     for family in (f for f, norms in FAMILIES.items() if norm in norms):
         regions_found = bounds.concentration(x, alpha, radii, family=family, **options)
         if len(regions_found) < len(radii):
             say(f"concentration: no {family} of measure {alpha:g} for some of the radii; left out")
         rows += [make.region(c, f"concentration, {family}") for c in regions_found]
-    if probabilities is not None:
-        uncertainty = bounds.label_uncertainty(probabilities, data.y)
+    if given.probabilities is not None:
+        uncertainty = bounds.label_uncertainty(given.probabilities, data.y)
         for family in ("half-spaces", "balls") if norm == "l2" else ("half-spaces",):
             found = bounds.constrained_concentration(x, uncertainty, alpha, radii, gamma, family=family, **options)
             if len(found) < len(radii):
                 say(f"label uncertainty: no {family} of measure {alpha:g} with mean {gamma:g} for some radii; left out")
             rows += [make.region(c, f"label uncertainty, {family}", gamma) for c in found]
-    pair = _usual_pair(pair_data or data) if isinstance(pair, str) else pair
-    if pair is not None:
-        rows += _transport(make, pair_data or data, radii, pair, pair_count, confidence)
-    if density is not None:
-        for e in radii:
-            rows.append(make.row("Shafahi et al., cube", e, bounds.shafahi_cube(e, density), "upper", False, {
-                "bounds": "images of a class right", "assumption": f"class density at most {density:g}",
-                "attained by": "half-cube, small ε", "density": density}, definition="label"))
+    classes = _usual_pair(shown) if isinstance(pair.classes, str) else pair.classes
+    if classes is not None:
+        rows += _transport(make, shown, radii, classes, pair.count, question.confidence)
+    if given.density is not None:
+        about = EarlierBound(
+            (("density", "estimate"),), alpha, bounds="images of a class right",
+            assumption=f"class density at most {given.density:g}", attained_by="half-cube, small ε",
+            density=given.density)
+        rows += [make.row("Shafahi et al., cube", e, Number(float(bounds.shafahi_cube(e, given.density))), about)
+                 for e in radii]
     return rows
 
 
@@ -114,33 +138,30 @@ class _Maker:
     norm: str
     alpha: float
 
-    def row(
-        self, method, epsilon, value, side, certified, detail, *, definition: Definition, low=None, high=None, n=None,
-    ) -> Row:
-        detail = {"section": "comparison", "method": method, "epsilon": float(epsilon), "alpha": self.alpha, **detail}
-        return Row(self.dataset, "any", f"{self.norm} {epsilon:g}", EARLIER, float(value), side, certified, method,
-                   low, high, n, detail, definition)
+    def row(self, method: str, epsilon: float, number: Number, about: EarlierBound, *, side: Side = "upper",
+            definition: Definition = "label") -> Row:
+        """A row of this section of the report."""
+        made = about.row(self.dataset, ANY, ThreatRecord.lp(self.norm, float(epsilon)), number, method, side=side,
+                         definition=definition)
+        return dataclasses.replace(made, section="comparison")
 
     def region(self, c: Concentration, method: str, gamma: float | None = None) -> Row:
         """A region's row.  Certified: the value is what is sure; otherwise it is the share measured."""
-        detail = {
-            "bounds": "images right, if one region is wrong",
-            "assumption": "the best region of a family",
-            "attained by": HALF_SPACE if c.family == "half-spaces" else "not known",
-            "risk": c.risk, "risk low": c.risk_low, "risk high": c.risk_high,
-            "adversarial risk": c.adversarial_risk, "adversarial risk low": c.adversarial_low,
-            "adversarial risk high": c.adversarial_high, "fit risk": c.fit_risk,
-            "fit adversarial risk": c.fit_adversarial_risk, "certified for alpha": c.risk_low,
-            "confidence": c.confidence, "family": c.family,
-        }
-        if gamma is not None:
-            detail |= {"assumption": f"region's label uncertainty at least {gamma:g}",
-                       "attained by": "not known", "gamma": gamma, "uncertainty": _finite(c.uncertainty)}
         # Uncertainty is what the probabilities say it is, so a region chosen by it certifies nothing about it.
         sure = c.certified and gamma is None
+        known = gamma is None and c.family == "half-spaces"
+        about = EarlierBound(
+            (("risk", "upper" if sure else "estimate"),), self.alpha, c.family, confidence=c.confidence,
+            bounds="images right, if one region is wrong", attained_by=HALF_SPACE if known else "not known",
+            assumption="the best region of a family" if gamma is None else
+            f"region's label uncertainty at least {gamma:g}",
+            risk=Number(c.risk, c.risk_low, c.risk_high), fit_risk=c.fit_risk,
+            adversarial_risk=Number(c.adversarial_risk, c.adversarial_low, c.adversarial_high),
+            fit_adversarial_risk=c.fit_adversarial_risk, gamma=gamma,
+            uncertainty=None if gamma is None else _finite(c.uncertainty))
         value = 1 - (c.adversarial_high if sure else c.adversarial_risk)
-        return self.row(method, c.epsilon, value, "lower", sure, detail, low=1 - c.adversarial_high,
-                        high=1 - c.adversarial_low, n=c.n, definition="error region")
+        return self.row(method, c.epsilon, Number(value, 1 - c.adversarial_high, 1 - c.adversarial_low, c.n), about,
+                        side="lower", definition="error region")
 
 
 def _finite(v: float | None) -> float | None:
@@ -150,13 +171,12 @@ def _finite(v: float | None) -> float | None:
 def _theorem(make: _Maker, theorem: Sequence[Row], radii: Sequence[float]) -> list[Row]:
     out = []
     for r in theorem:
-        d = r.detail
-        same = r.threat == f"{make.norm} {d.get('epsilon', -1):g}" and abs(d.get("alpha", -1) - make.alpha) < 1e-9
-        if r.quantity == BOUND and r.side == "upper" and d.get("epsilon") in radii and same:
-            out.append(make.row(r.method, d["epsilon"], r.value, "upper", r.certified, {
-                "bounds": "images right, risk at least α", "ours": True,
-                "assumption": "local constant, Gaussian codes",
-                "attained by": "isometry, half-space", "family": d.get("family")}, n=r.n, definition=r.definition))
+        same = r.threat in [ThreatRecord.lp(make.norm, e) for e in radii] and abs(r.detail.alpha - make.alpha) < 1e-9
+        if isinstance(r.detail, UpperEnd) and same:
+            about = EarlierBound(
+                r.detail.inputs, make.alpha, r.detail.family, bounds="images right, risk at least α", ours=True,
+                assumption="local constant, Gaussian codes", attained_by="isometry, half-space")
+            out.append(make.row(r.method, r.epsilon, Number(float(r.value), n=r.n), about, definition=r.definition))
     return out
 
 
@@ -164,13 +184,12 @@ def _fawzi(make: _Maker, radii, lipschitz: float, classes: int, side: Side) -> l
     forms = ("simplified", "classes", "exact")
     out = []
     for form in (f for f in forms if f != "classes" or classes >= 5):
-        for e in radii:
-            out.append(make.row(f"Fawzi et al., {form} form", e, bounds.fawzi(classes, e, lipschitz, form), "upper",
-                                side in ("upper", "exact"), {
-                "bounds": "predictions unchanged on the manifold", "lipschitz": float(lipschitz),
-                "assumption": f"global constant {lipschitz:.2f}, {classes} equal classes",
-                "attained by": "identity, half-space, K = 2" if form == "exact" else "never",
-                "lipschitz side": side}, definition="prediction"))
+        about = EarlierBound(
+            (("lipschitz", side),), make.alpha, bounds="predictions unchanged on the manifold",
+            assumption=f"global constant {lipschitz:.2f}, {classes} equal classes", lipschitz=float(lipschitz),
+            attained_by="identity, half-space, K = 2" if form == "exact" else "never")
+        out += [make.row(f"Fawzi et al., {form} form", e, Number(float(bounds.fawzi(classes, e, lipschitz, form))),
+                         about, definition="prediction") for e in radii]
     return out
 
 
@@ -192,13 +211,11 @@ def _transport(make: _Maker, data: Dataset, radii, pair, count: int, confidence:
     n = min(len(first), len(second))
     out = []
     for t in bounds.transport(data.x[first[:n]], data.x[second[:n]], radii, norm=make.norm, confidence=confidence):
-        detail = {
-            "bounds": f"images of {pair[0]} and {pair[1]} right",
-            "assumption": f"these {n} images of each",
-            "attained by": "two Gaussians",
-            "pair": [int(c) for c in pair], "matching": t.matching, "confidence": confidence,
-            "certified for the distribution": 1 - t.certified,
-        }
-        out.append(make.row(f"transport, {pair[0]} against {pair[1]}", t.epsilon, 1 - t.error, "exact", False, detail,
-                            high=1 - t.certified, n=2 * n, definition="label"))
+        about = EarlierBound(
+            (("the sample", "estimate"),), make.alpha, confidence=confidence,
+            bounds=f"images of {pair[0]} and {pair[1]} right", assumption=f"these {n} images of each",
+            attained_by="two Gaussians", pair=tuple(map(int, pair)), matching=t.matching,
+            for_distribution=1 - t.certified)
+        out.append(make.row(f"transport, {pair[0]} against {pair[1]}", t.epsilon,
+                            Number(float(1 - t.error), high=1 - t.certified, n=2 * n), about, side="exact"))
     return out

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from irob.core.check import InputError, number
-from irob.core.evidence import Row
+from irob.core.rows import Number, Quantity, Robust, Row
+from irob.core.threat import ThreatRecord
 from irob.core.types import AttackResult, value
 from irob.math.confidence import clopper_pearson
-from irob.report.tables import ROBUST
 
 
 @value("n", "attack", "norm", "confidence")
@@ -55,8 +55,9 @@ class Curve:
     def rows(self, dataset: str, model: str) -> list[Row]:
         """One row of a report for each epsilon."""
         return [
-            Row(dataset, model, f"{self.norm} {e:g}", ROBUST, float(r), "upper", False, self.attack, float(low),
-                float(high), self.n, {"epsilon": float(e), "norm": self.norm, "band": [float(under), float(over)]})
+            Robust(band=(float(under), float(over))).row(
+                dataset, model, ThreatRecord.lp(self.norm, float(e)),
+                Number(float(r), float(low), float(high), self.n), self.attack)
             for e, r, low, high, under, over in zip(
                 self.epsilons, self.robust, self.low, self.high, self.band_low, self.band_high)]
 
@@ -116,6 +117,5 @@ def from_result(result: AttackResult, attack, name: str, **options) -> Curve:
 
 def points(rows: Sequence[Row], model: str | None = None) -> list[tuple[str, float, float, float, float]]:
     """(attack, epsilon, value, low, high) of attacks of fixed epsilon, for the axes of a curve."""
-    return [(r.method, float(r.detail["epsilon"]), r.value, r.value if r.low is None else r.low,
-             r.value if r.high is None else r.high)
-            for r in rows if r.quantity == ROBUST and "epsilon" in r.detail and model in (None, r.model)]
+    return [(r.method, r.epsilon, r.value, r.value if r.low is None else r.low, r.value if r.high is None else r.high)
+            for r in rows if r.quantity == Quantity.ROBUST and model in (None, r.model)]

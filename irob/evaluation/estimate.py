@@ -27,15 +27,14 @@ import jax
 import numpy as np
 
 from irob import lipschitz
-from irob.core import batch, check, keys
-from irob.core.evidence import Row, Side
+from irob.core import batch, check, keys, published
 from irob.core.progress import say
+from irob.core.rows import Constant, Number, Row, Side
 from irob.core.types import Generator
 from irob.evaluation.pieces import Pieces, fingerprint, whole
 from irob.lipschitz.sampling import SMALLEST
 from irob.math.quantiles import coverage
-from irob.report import published
-from irob.report.tables import LIPSCHITZ, Cell, Line, Table
+from irob.report.tables import Cell, Line, Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,14 +157,16 @@ def estimate(
                     work = functools.partial(_piece, k, generator, c, plan, p.directions, chunk, part, s)
                     done.append(pieces.get("lipschitz", settings, work)["value"])
         values[word] = np.reshape(np.concatenate(done), (plan.trials, len(chosen), plan.samples)) * p.scale
-        detail = {"protocol": p.name, "directions": p.directions, "units": "[-1,1]" if p.scale == 2 else "[0,1]",
-                  "radius": plan.radius, "delta": plan.delta, "codes": plan.samples, "neighbours": plan.neighbours,
-                  "trials": plan.trials}
+        detail: dict[str, Any] = {
+            "protocol": p.name, "directions": p.directions, "units": "[-1,1]" if p.scale == 2 else "[0,1]",
+            "radius": plan.radius, "delta": plan.delta, "codes": plan.samples, "neighbours": plan.neighbours,
+            "trials": plan.trials}
         for i, c in enumerate(chosen):
             shown = c if generator.components > 1 else None
             found = _quantiles(values[word][:, i], p, plan.delta, plan.confidence)
-            rows.append(Row(dataset, name, "none", LIPSCHITZ, found.pop("value"), side(p), False,
-                            _method(p), n=plan.samples, detail={"class": shown, **detail, **found}))
+            number = Number(found.pop("value"), n=plan.samples)
+            rows.append(Constant(class_index=shown, **detail, **found).row(
+                dataset, name, None, number, _method(p), side=side(p)))
     return Estimate(tuple(rows), values)
 
 
@@ -250,35 +251,35 @@ def _quantiles(values: np.ndarray, protocol: Protocol, delta: float, confidence:
         "wanted_confidence": confidence, "supported_delta": lipschitz.supported_delta(n, confidence),
         "pooled": pooled, "pooled_confidence": pooled_confidence,
         "pooled_supported_delta": lipschitz.supported_delta(values.size, confidence),
-        "median": float(np.median(values)), "each": [float(v) for v in each],
+        "median": float(np.median(values)), "each": tuple(float(v) for v in each),
     }
 
 
 def table(rows: Sequence[Row]) -> Table:
     """One line for each class: constant and confidence by each protocol."""
-    by = {(r.detail["protocol"], r.detail["class"]): r for r in rows}
-    names = list(dict.fromkeys(r.detail["protocol"] for r in rows))
+    by = {(r.detail.protocol, r.detail.class_index): r for r in rows}
+    names = list(dict.fromkeys(r.detail.protocol for r in rows))
     lines = []
-    for c in dict.fromkeys(r.detail["class"] for r in rows):
+    for c in dict.fromkeys(r.detail.class_index for r in rows):
         lines.append(Line("all" if c is None else str(c), tuple(_cell(by[p, c]) for p in names)))
     if len(lines) > 1:
-        top = (max((r for r in rows if r.detail["protocol"] == p), key=lambda r: r.value) for p in names)
+        top = (max((r for r in rows if r.detail.protocol == p), key=lambda r: r.value) for p in names)
         lines.append(Line("largest", tuple(_cell(r) for r in top)))
     d, notes = rows[0].detail, []
     for p in names:
-        r = next(r for r in rows if r.detail["protocol"] == p)
-        notes.append(f"{_HEADS[p]}: {_WAYS[r.detail['directions']]}, images in {r.detail['units']}; one trial's "
-                     f"{r.detail['quantile']} covers the quantile at 1 - delta = {1 - d['delta']:g} with probability "
-                     f"{r.detail['confidence']:.3f}.")
-    notes.append(f"{d['codes']} codes support delta = {d['supported_delta']:.2g} at confidence "
-                 f"{d['wanted_confidence']:g}; all trials together {d['pooled_supported_delta']:.2g}.")
+        r = next(r for r in rows if r.detail.protocol == p)
+        notes.append(f"{_HEADS[p]}: {_WAYS[r.detail.directions]}, images in {r.detail.units}; one trial's "
+                     f"{r.detail.quantile} covers the quantile at 1 - delta = {1 - d.delta:g} with probability "
+                     f"{r.detail.confidence:.3f}.")
+    notes.append(f"{d.codes} codes support delta = {d.supported_delta:.2g} at confidence "
+                 f"{d.wanted_confidence:g}; all trials together {d.pooled_supported_delta:.2g}.")
     if below := [_HEADS[p] for p in names if p != "certified"]:
         notes.append(f"Constants of {', '.join(below)} are found from below: the true ones are at least as large.")
     if "certified" in names:
         notes.append("Constants of certified are upper bounds at the codes drawn: the true ones are at most as large.")
-    over = f"mean ± standard deviation over {d['trials']} trials" if d["trials"] > 1 else "1 trial"
-    title = (f"Local Lipschitz constants of {rows[0].model or 'the generator'}, r = {d['radius']:g}, "
-             f"{d['codes']} codes, {d['neighbours']} neighbours, {over}")
+    over = f"mean ± standard deviation over {d.trials} trials" if d.trials > 1 else "1 trial"
+    title = (f"Local Lipschitz constants of {rows[0].model or 'the generator'}, r = {d.radius:g}, "
+             f"{d.codes} codes, {d.neighbours} neighbours, {over}")
     return Table("estimate", title, ("class", *(_HEADS[p] for p in names)), tuple(lines), tuple(notes))
 
 
@@ -288,5 +289,5 @@ _HEADS = {p.name: word for word, p in PROTOCOLS.items()}
 
 
 def _cell(r: Row) -> Cell:
-    spread = r.detail.get("std")
+    spread = r.detail.std
     return Cell(f"{r.value:.2f}" + (f" ± {spread:.2f}" if spread is not None else ""), r.value, spread)

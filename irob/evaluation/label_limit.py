@@ -28,14 +28,14 @@ from irob.bounds.matching import largest_fractional_matchings
 from irob.core import keys
 from irob.core.check import InputError, integer
 from irob.core.compile import jit
-from irob.core.evidence import Row
 from irob.core.progress import progress
+from irob.core.rows import ANY, LabelLimit, Number, Row
+from irob.core.threat import ThreatRecord
 from irob.core.types import Classifier, Dataset, Generator, value
 from irob.evaluation import coupled
 from irob.evaluation.coupled import Coupling
-from irob.evaluation.pieces import Pieces, fingerprint, whole
+from irob.evaluation.pieces import Task, fingerprint, whole
 from irob.evaluation.witness import draw
-from irob.report.tables import LABEL
 
 METHOD = "label limit (fractional matching)"
 BLOCK = 10_000  # images of a generator that are one piece
@@ -73,6 +73,19 @@ class Job:
         return [max(self.epsilons) * (k + 1) / self.grid for k in range(self.grid)]
 
 
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """How the images of a generator are drawn.
+
+    priors: f[K] of the classes; equal by default.  judge: keeps only images that it gives the class they were made for.
+    coupling: classes that share codes; equally many images of every class, and neither judge nor priors.
+    """
+
+    priors: Any = None
+    judge: Classifier | None = None
+    coupling: Coupling | None = None
+
+
 @value()
 class Drawn:
     """An image and the class that a judge gives it, for `draw`; None as judge confirms nothing and sees nothing."""
@@ -85,84 +98,80 @@ class Drawn:
 
 
 def of_generator(
-    key: jax.Array, generator: Generator, job: Job, count: int, *, priors=None, judge: Classifier | None = None,
-    coupling: Coupling | None = None, dataset: str = "", pieces: Pieces | None = None, label: str = "", **detail: Any,
+    key: jax.Array, generator: Generator, job: Job, count: int, *, how: Drawing = Drawing(), task: Task = Task(),
+    seed: int | None = None,
 ) -> list[Row]:
     """Rows of the label limit of a generator's distribution.
 
     Args:
         key: typed; image i depends on it and on i alone.
         count: images, those that the judge confirms if there is one.
-        priors: f[K] of the components; equal by default.
-        judge: keeps only images that it gives the class they were made for.
-        coupling: classes that share codes; equally many images of every class, and neither judge nor priors.
-        dataset: its name in the rows.  label: for progress.  detail: more to stand in the rows.
+        how: they are drawn.  seed: of the images, to stand in the rows.
 
     Raises:
         InputError: see `irob.bounds.label_limit`; a generator whose latent law is not known; a judge that confirms
             fewer than one image in a hundred.
     """
     keys.require(key)
-    count, pieces = integer("samples", count, low=1), pieces or Pieces()
+    count, pieces, judge, coupling = integer("samples", count, low=1), task.pieces, how.judge, how.coupling
     job.check()
     if coupling is not None:
-        if judge is not None or priors is not None:
+        if judge is not None or how.priors is not None:
             raise InputError("coupling: got a judge or priors beside it, wanted neither")
         if count % len(coupling.leaders):
             raise InputError(f"samples: got {count}, wanted a multiple of the {len(coupling.leaders)} classes")
     identity = {
         "key": fingerprint(key), "generator": whole(generator), "count": count,
         "coupling": coupling and [fingerprint(coupling.matrices), *coupling.leaders],
-        "priors": None if priors is None else fingerprint(np.asarray(priors, np.float64)),
+        "priors": None if how.priors is None else fingerprint(np.asarray(how.priors, np.float64)),
         "judge": judge and [judge.name, fingerprint(judge.variables)], **dataclasses.asdict(job)}
 
     images = pieces.state("label-limit-images", identity)
 
     def compute() -> dict[str, Any]:
-        x, y, drawn, sums = _images(key, generator, judge, coupling, priors, count, pieces, identity, images, label)
-        return {**_sizes(x, y, job, pieces, {**identity, "images": sums}, label), "drawn": drawn}
+        x, y, drawn, sums = _images(key, generator, how, count, task, identity, images)
+        return {**_sizes(x, y, job, task, {**identity, "images": sums}), "drawn": drawn}
 
     found = pieces.get("label-limit", identity, compute)
     if images:
         images.unlink(missing_ok=True)
-    name = dataset or generator.name
+    name, about = task.dataset or generator.name, LabelLimit(seed=seed)
     if judge is not None:
-        detail |= {"judge": judge.name, "drawn": int(found["drawn"])}
+        about = dataclasses.replace(about, judge=judge.name, drawn=int(found["drawn"]))
         name += f" confirmed by {judge.name}"  # another distribution
     if coupling is not None:
-        detail |= {"coupling": coupling.name, "groups": coupling.sizes(), "assumptions": coupled.PRESERVED}
-    return _rows(job, found, count, name, **detail)
+        about = dataclasses.replace(about, coupling=coupling.name, groups=tuple(coupling.sizes()),
+                                    assumptions=coupled.PRESERVED)
+    return _rows(job, found, count, name, about)
 
 
-def of_dataset(
-    data: Dataset, job: Job, *, pieces: Pieces | None = None, label: str = "", **detail: Any
-) -> list[Row]:
+def of_dataset(data: Dataset, job: Job, *, task: Task = Task(), split: str = "") -> list[Row]:
     """Rows of the label limit of the distribution that a data set was drawn from, if its images are independent."""
-    pieces, _ = pieces or Pieces(), job.check()
+    pieces, _ = task.pieces, job.check()
     x, y, _ = examined(data.x, data.y, list(job.epsilons), job.norm)
     digest = [fingerprint(x[s:s + BLOCK]) for s in range(0, len(x), BLOCK)] if pieces.folder else ""
     identity = {"x": digest, "y": fingerprint(y), **dataclasses.asdict(job)}
-    found = pieces.get("label-limit", identity, lambda: _sizes(x, y, job, pieces, identity, label))
-    return _rows(job, found, len(y), data.name, assumptions=INDEPENDENT, **detail)
+    found = pieces.get("label-limit", identity, lambda: _sizes(x, y, job, task, identity))
+    return _rows(job, found, len(y), data.name, LabelLimit(assumptions=INDEPENDENT, split=split))
 
 
-def _images(key, generator, judge, coupling, priors, count: int, pieces: Pieces, identity, path, label: str):
+def _images(key, generator, how: Drawing, count: int, task: Task, identity, path):
     """(x f32[n,H,W,C], labels i[n], how many were drawn, check sums by which pieces of the search know the images)."""
-    shape = (count, *generator.image_shape)
+    shape, judge, coupling = (count, *generator.image_shape), how.judge, how.coupling
     x: np.ndarray = np.empty(shape, np.float32)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         x = np.memmap(path, np.float32, "r+" if path.exists() else "w+", shape=shape)
     labels, sums, have, drawn = [], [], 0, 0
     block = BLOCK // len(coupling.leaders) * len(coupling.leaders) if coupling else BLOCK
-    starts = progress(itertools.count(0, block), total=-(-count // block), label=f"{label} images" if label else "")
+    starts = progress(itertools.count(0, block), total=-(-count // block), label=task.says("images"))
     for start in starts:
         room = x[have:]
 
         def make(start=start, room=room) -> dict[str, Any]:
             size = block if judge else min(block, len(room))
             if coupling is None:
-                (images, seen), y = draw(key, generator, size, Drawn(judge), priors=priors, start=start)
+                (images, seen), y = draw(key, generator, size, Drawn(judge), priors=how.priors, start=start)
             else:
                 images, y = coupled.draw(key, generator, coupling, size, start=start)
                 seen = y
@@ -171,7 +180,7 @@ def _images(key, generator, judge, coupling, priors, count: int, pieces: Pieces,
             used = kept[-1] + 1 if len(kept) == len(room) else size
             return {"y": y[kept], "drawn": used, "sum": _sum(room[:len(kept)])}
 
-        found = pieces.get("label-limit-images", {**identity, "start": start}, make)
+        found = task.pieces.get("label-limit-images", {**identity, "start": start}, make)
         if _sum(room[:len(found["y"])]) != found["sum"]:  # the file has gone meanwhile
             found = make()
         labels.append(found["y"])
@@ -180,6 +189,7 @@ def _images(key, generator, judge, coupling, priors, count: int, pieces: Pieces,
         if have == count:
             break
         if have < drawn / 100:
+            assert judge is not None
             raise InputError(f"judge {judge.name}: confirms {have} of {drawn} images, wanted one in a hundred at least")
     return x, np.concatenate(labels), drawn, sums
 
@@ -209,36 +219,35 @@ def _sum(x: np.ndarray) -> int:
     return zlib.crc32(x.tobytes())
 
 
-def _sizes(x, y, job: Job, pieces: Pieces, identity: dict[str, Any], label: str) -> dict[str, Any]:
+def _sizes(x, y, job: Job, task: Task, identity: dict[str, Any]) -> dict[str, Any]:
     """The largest fractional matchings of the graph at every epsilon of the job, and whether it is all there."""
     epsilons = job.all()
     device = None if jax.default_backend() == "cpu" else within_device
     search = Search(x, y, epsilons, job.norm, most=job.most, within=device)
 
     def stripe(k: int) -> Edges:
-        found = pieces.get("label-limit-edges", {**identity, "stripe": k}, lambda: vars(search.edges(k)))
+        found = task.pieces.get("label-limit-edges", {**identity, "stripe": k}, lambda: vars(search.edges(k)))
         return Edges(found["i"], found["j"], found["level"], bool(found["all"]))
 
-    stripes = progress(range(search.stripes()), total=search.stripes(), label=f"{label} conflicts" if label else "")
+    stripes = progress(range(search.stripes()), total=search.stripes(), label=task.says("conflicts"))
     edges = search.all_edges(map(stripe, stripes))
     sizes = largest_fractional_matchings(edges.i, edges.j, edges.level, len(y), len(epsilons))
     return {"matching": sizes, "complete": edges.all, "edges": len(edges)}
 
 
-def _rows(job: Job, found: dict[str, Any], n: int, dataset: str, **detail: Any) -> list[Row]:
+def _rows(job: Job, found: dict[str, Any], n: int, dataset: str, about: LabelLimit) -> list[Row]:
     """A row for each epsilon of the list; the first carries the curve."""
     sizes = dict(zip(job.all(), found["matching"].tolist()))
-    level, rows = each(job.confidence, len(job.epsilons)), []
-    groups = detail.get("groups", (1,))
-    for e in map(float, job.epsilons):
-        rows.append(Row(
-            dataset, "any", f"{job.norm} {e:g}", LABEL, upper(sizes[e], n, level, groups), "upper", True, METHOD, n=n,
-            detail={"epsilon": e, "norm": job.norm, "sample limit": 1 - sizes[e] / n,
-                    "matching": sizes[e], "confidence": level, "joint confidence": job.confidence,
-                    "complete": bool(found["complete"]), "conflicts": int(found["edges"]), **detail}))
-    if fine := job.fine():
-        band = each(job.confidence, len(fine))
-        rows[0].detail["curve"] = {
-            "epsilon": fine, "sample": [1 - sizes[e] / n for e in fine],
-            "upper": [upper(sizes[e], n, band, groups) for e in fine], "joint confidence": job.confidence}
+    level, rows, fine = each(job.confidence, len(job.epsilons)), [], job.fine()
+    about = dataclasses.replace(about, confidence=level, joint_confidence=job.confidence,
+                                complete=bool(found["complete"]), conflicts=int(found["edges"]))
+    for k, e in enumerate(map(float, job.epsilons)):
+        curve = None
+        if fine and k == 0:
+            band = each(job.confidence, len(fine))
+            curve = {"epsilon": tuple(fine), "sample": tuple(1 - sizes[e] / n for e in fine),
+                     "upper": tuple(upper(sizes[e], n, band, about.groups) for e in fine)}
+        detail = dataclasses.replace(about, sample_limit=1 - sizes[e] / n, matching=sizes[e], curve=curve)
+        rows.append(detail.row(dataset, ANY, ThreatRecord.lp(job.norm, e),
+                               Number(upper(sizes[e], n, level, about.groups), n=n), METHOD))
     return rows

@@ -22,15 +22,14 @@ import numpy as np
 from irob import certify, classifiers
 from irob.certify import smoothing
 from irob.core import check, keys, registry, weights
-from irob.core.evidence import Row
 from irob.core.progress import say
-from irob.core.threat import LpBall
+from irob.core.rows import KeptLabels, Number, Row
+from irob.core.threat import LpBall, ThreatRecord
 from irob.core.types import Classifier, Generator
 from irob.evaluation.certified import recipe
-from irob.evaluation.pieces import fingerprint
+from irob.evaluation.pieces import Task, fingerprint
 from irob.evaluation.witness import Images, draw
 from irob.math.confidence import clopper_pearson
-from irob.report.tables import LABEL
 
 BLOCK = 5000  # images at a time
 FEW = 500  # images for a certifier that takes a second an image
@@ -114,8 +113,7 @@ def rows(
     samples: int = 20_000,
     choice: int = 5_000,
     candidates: Sequence[Candidate] | None = None,
-    dataset: str = "",
-    label: str = "",
+    task: Task = Task(),
 ) -> list[Row]:
     """Certified lower ends of label robustness, one row for each epsilon; all together hold with the confidence.
 
@@ -126,11 +124,9 @@ def rows(
         confidence: of all rows together, in (0, 1).
         samples, choice: images on which the chosen classifier is measured, and on which it is chosen.
         candidates: classifiers with their certifiers; None: those shipped for this very generator, which may be none.
-        dataset, label: for rows and progress; an empty label shows nothing.
 
     Returns:
-        Rows of quantity "label robustness", side "lower".  value: the certified lower end.  detail: epsilon, norm,
-        classifier, certifier, certified (how many), n, accuracy, confidence, joint.
+        Rows with `KeptLabels`.  value: the certified lower end.
 
     Raises:
         InputError: values out of range; what certifiers say of their input.
@@ -146,13 +142,13 @@ def rows(
     candidates = shipped(generator) if candidates is None else list(candidates)
     if not candidates:
         return []
-    tries = count(keys.named(key, "choice"), generator, candidates, radii, choice, label=label and f"{label}, choice")
+    tries = count(keys.named(key, "choice"), generator, candidates, radii, choice, label=task.says("choice"))
     shares = np.stack([hits / n for hits, n in tries])
     best = shares.argmax(0)
     level = (1 - confidence) / len(radii)
     used = np.unique(best)
     measured = dict(zip(used, count(keys.named(key, "measurement"), generator, [candidates[i] for i in used], radii,
-                                    samples, label=label)))
+                                    samples, label=task.label)))
     found = []
     for j, (e, i) in enumerate(zip(radii, best)):
         hits, n = measured[i]
@@ -160,13 +156,12 @@ def rows(
         low, high = (clopper_pearson(int(hits[j]), n, 1 - level, side) for side in ("lower", "upper"))
         low = max(0.0, low - chosen.miss - OUTWARD)
         kind = certify.method(chosen.certifier)
-        detail = {
-            "epsilon": e, "norm": "l2", "classifier": chosen.name, "certifier": kind,
-            "certified": int(hits[j]), "n": n, "accuracy": int(hits[j]) / n, "confidence": confidence,
-            "joint": f"over {len(radii)} epsilons", "choice": choice, "candidates": [c.name for c in candidates],
-            "assumptions": "the label of an image is the class that the generator was asked for"}
-        found.append(Row(dataset, chosen.name, f"l2 {e:g}", LABEL, low, "lower", True, f"{kind}: {chosen.name}",
-                         low, min(1.0, high + OUTWARD), n, detail))
+        detail = KeptLabels(
+            confidence=confidence, certifier=kind, kept=int(hits[j]), joint=f"over {len(radii)} epsilons",
+            choice=choice, candidates=tuple(c.name for c in candidates),
+            assumptions="the label of an image is the class that the generator was asked for")
+        found.append(detail.row(task.dataset, chosen.name, ThreatRecord.lp("l2", e),
+                                Number(low, low, min(1.0, high + OUTWARD), n), f"{kind}: {chosen.name}"))
     return found
 
 

@@ -9,20 +9,22 @@ Elsewhere an attack looks for the nearest image of E on the same class's manifol
 look better than it is, so these lower ends are optimistic and never certified.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from scipy.special import ndtr, ndtri
 
 from irob.core import batch, keys, mesh
 from irob.core.compile import jit
-from irob.core.evidence import Row
+from irob.core.rows import ANY, LowerEnd, Number, Row
+from irob.core.threat import ThreatRecord
 from irob.core.types import Generator
 from irob.generators import affine
 from irob.math.gaussian import expansion
-from irob.report.tables import BOUND
 
 KIND = "latent half-space"
 REACH = 1.5  # latent standard deviations beyond the half-space where codes are attacked; farther ones count as safe
@@ -30,9 +32,9 @@ CODES, ITERATIONS = 32, 12  # of the direction
 STEPS, RATE = 40, 0.1  # of the attack
 
 
-def latent_rows(key: jax.Array, generator: Generator, *, alpha: float, epsilons: Sequence[float], family: str, priors,
-                count: int, dataset: str = "", label: str = "") -> list[Row]:
-    """One row for each epsilon.
+def latent_rows(key: jax.Array, generator: Generator, end: LowerEnd, *, epsilons: Sequence[float], priors, count: int,
+                dataset: str = "", label: str = "") -> list[Row]:
+    """One row for each epsilon.  end: whose alpha and family the witnesses have.
 
     Each class has the direction that moves its images most on average, the top eigenvector of the mean of J'J.  The
     overall family errs in the class that it moves most and that can hold alpha; the per-class family in all.
@@ -40,7 +42,8 @@ def latent_rows(key: jax.Array, generator: Generator, *, alpha: float, epsilons:
     """
     linear = generator.module is affine.apply and not generator.stages and generator.latent.standard
     if linear and generator.components == 1:
-        return _affine(generator, alpha, epsilons, family, dataset)
+        return _affine(generator, end, epsilons, dataset)
+    alpha, family = end.alpha, end.family
     classes = np.flatnonzero(priors)
     directions, gains = _directions(keys.named(key, "direction"), generator, classes)
     if family == "overall":
@@ -65,30 +68,26 @@ def latent_rows(key: jax.Array, generator: Generator, *, alpha: float, epsilons:
         distance = batch.stream(
             lambda index, y, w, u: program(generator, keys.for_examples(key, index), y, w, u, jnp.float32(q)),
             y, w, u, chunk=50, label=label)
+    end = dataclasses.replace(
+        end, inputs=(("adversarial risk", "lower"),), witness=KIND,
+        region=f"errors in class {classes[0]}" if family == "overall" else "errors in every class",
+        assumptions=f"optimistic: only what an attack within {REACH:g} standard deviations finds")
     rows = []
     for e in epsilons:
         reached = np.asarray([np.mean(distance[y == c] <= e) for c in classes])
         growth = priors[classes] @ (share + strip * reached)
-        rows.append(_row(dataset, alpha, e, family, 1 - float(growth), "lower", False, f"attack of {STEPS} steps",
-                         f"errors in class {classes[0]}" if family == "overall" else "errors in every class",
-                         len(y)))
+        rows.append(end.row(dataset, ANY, ThreatRecord.lp("l2", e), Number(1 - float(growth), n=len(y)),
+                            f"witness: {KIND}, attack of {STEPS} steps"))
     return rows
 
 
-def _affine(generator: Generator, alpha: float, epsilons, family: str, dataset: str) -> list[Row]:
+def _affine(generator: Generator, end: LowerEnd, epsilons, dataset: str) -> list[Row]:
     matrix = np.asarray(generator.variables["matrix"], np.float64).reshape(-1, generator.latent_dim)
     top = float(np.linalg.norm(matrix, 2))
-    return [_row(dataset, alpha, e, family, float(1 - expansion(alpha, e / top)), "lower", True, "closed form",
-                 "top right singular vector", None) for e in epsilons]
-
-
-def _row(dataset, alpha, e, family, value, side, certified, how, name, n) -> Row:
-    detail = {"epsilon": float(e), "alpha": float(alpha), "family": family, "protocol": "default", "witness": KIND,
-              "region": name, "best": certified, "confidence": 1.0 if certified else None,
-              "assumptions": "exact for an affine generator" if certified else
-              f"optimistic: only what an attack within {REACH:g} standard deviations finds"}
-    return Row(dataset, "any", f"l2 {e:g}", BOUND, value, side, certified, f"witness: {KIND}, {how}", n=n,
-               detail=detail)
+    end = dataclasses.replace(end, inputs=(("adversarial risk", "exact"),), witness=KIND, best=True, confidence=1.0,
+                              region="top right singular vector", assumptions="exact for an affine generator")
+    return [end.row(dataset, ANY, ThreatRecord.lp("l2", e), Number(float(1 - expansion(end.alpha, e / top))),
+                    f"witness: {KIND}, closed form") for e in epsilons]
 
 
 def _directions(key, generator: Generator, classes) -> tuple[np.ndarray, np.ndarray]:
@@ -130,14 +129,17 @@ def _nearest(generator, key, y, w, u, q) -> jax.Array:
     def square(v):
         return jnp.sum((generator(moved(v), y) - centre) ** 2)
 
+    # Adam with one length for the whole vector, which leaves the direction of steepest descent alone.
+    mean, length, rate = optax.ema(0.9), optax.ema(0.99), optax.linear_schedule(RATE, 0.0, STEPS)
+
     def step(i, carry):
-        v, m, s, best = carry
+        v, first, second, best = carry
         value, g = jax.value_and_grad(square)(v)
-        m, s = 0.9 * m + 0.1 * g, 0.99 * s + 0.01 * jnp.sum(g**2)  # one length for the whole vector
-        rate = RATE * (1 - i / STEPS)
-        size = jnp.sqrt(s / (1 - 0.99 ** (i + 1))) + 1e-12
-        return v - rate * m / (1 - 0.9 ** (i + 1)) / size, m, s, jnp.minimum(best, value)
+        m, first = mean.update(g, first)
+        s, second = length.update(jnp.sum(g**2), second)
+        return v - rate(i) * m / (jnp.sqrt(s) + 1e-12), first, second, jnp.minimum(best, value)
 
     zero = jnp.zeros_like(w)
-    v, _, _, best = jax.lax.fori_loop(0, STEPS, step, (zero, zero, jnp.float32(0), jnp.float32(jnp.inf)))
+    start = (zero, mean.init(zero), length.init(jnp.float32(0)), jnp.float32(jnp.inf))
+    v, _, _, best = jax.lax.fori_loop(0, STEPS, step, start)
     return jnp.sqrt(jnp.minimum(best, square(v)))

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from irob import bounds
-from irob.core.evidence import Row
+from irob.core import published
+from irob.core.rows import ANY, Number, Quantity, Row, Stability, UpperEnd, largest, models
+from irob.core.threat import ThreatRecord
 from irob.math.confidence import clopper_pearson
-from irob.report import published, tables
 
 PAPER_ALPHA = 0.015  # Zhang et al. (2020), section 5.3
 FAMILIES = ("overall", "per_class")
@@ -39,9 +40,9 @@ def candidates(rows: Sequence[Row]) -> list[Row]:
 
     Checkpoints are left out; where no classifier was trained for robustness, all of them count.
     """
-    names = tables.models(rows)
+    names = models(rows)
     names = [m for m in names if published.method(m)] or names
-    return [r for m in names if (r := tables.largest(rows, tables.NATURAL, model=m))]
+    return [r for m in names if (r := largest(rows, Quantity.NATURAL, model=m))]
 
 
 def most_accurate(rows: Sequence[Row]) -> Row | None:
@@ -86,10 +87,11 @@ def measured_risk(rows: Sequence[Row]) -> Risk | None:
 def noted(rows: Sequence[Row], assumptions: Sequence[str]) -> list[Row]:
     """The rows, with these assumptions beside those of every bound, which then certifies nothing."""
     def note(r: Row) -> Row:
-        if r.quantity != tables.BOUND:
+        if r.quantity != Quantity.BOUND:
             return r
-        text = "; ".join([t for t in (r.detail.get("assumptions"),) if t] + list(assumptions))
-        return dataclasses.replace(r, certified=False, detail={**r.detail, "assumptions": text})
+        text = "; ".join([t for t in (r.detail.assumptions,) if t] + list(assumptions))
+        inputs = (*r.detail.inputs, ("assumptions", "estimate"))
+        return dataclasses.replace(r, detail=dataclasses.replace(r.detail, inputs=inputs, assumptions=text))
 
     return [note(r) for r in rows] if assumptions else list(rows)
 
@@ -100,20 +102,19 @@ def limit_rows(
     dataset: str,
     protocol: str,
     alphas: dict[float, tuple[bool, str]],
-    epsilons: Sequence[float],
+    threats: Sequence[ThreatRecord],
     radius: float,
-    delta: float,
-    confidence: float | None = None,
-    norm: str = "l2",
+    terms: bounds.Terms,
     label_of: Sequence[int] = (),
 ) -> list[Row]:
-    """Theorem 4.4: one row for each epsilon, alpha and family.
+    """Theorem 4.4: one row for each threat, alpha and family.
 
     Args:
         constants: component to sampled Lipschitz constant, in the units of the protocol.
         alphas: risk to (whether it was measured here, its source).
         label_of: the label of each component, for the per-class family; () where they are the labels.
-        radius, delta: of the local Lipschitz constants.  confidence: with which they cover their quantiles.
+        radius: of the local Lipschitz constants.  terms: their delta, and the confidence with which they cover their
+            quantiles.
 
     The theorem asks for radius * L >= epsilon, in image units.  Where that fails, error sets grow by the radius only,
     and that is what protocol "default" puts in.  The published protocol ignores it, divides epsilon in [0,1] units by
@@ -124,59 +125,36 @@ def limit_rows(
     units = published.settings(dataset).scale if as_published else 1.0
     reach = radius / units  # reach * L is radius times the constant in image units
     rows = []
-    for epsilon, (alpha, (measured, source)), family in itertools.product(epsilons, alphas.items(), FAMILIES):
+    for threat, (alpha, (measured, source)), family in itertools.product(threats, alphas.items(), FAMILIES):
+        epsilon = threat.strength
         taken = np.full_like(values, values.max()) if as_published and family == "per_class" else values
         groups = label_of if label_of and family == "per_class" else family
-        bound = bounds.evidence(
-            alpha, epsilon, taken, delta=delta, family=groups, radius=reach, side="lower", confidence=confidence,
-            violated="record" if as_published else "cap")
+        here = dataclasses.replace(terms, family=groups, violated="record" if as_published else "cap")
+        bound = bounds.evidence(alpha, epsilon, taken, here, radius=reach, side="lower")
         fails = [c for c in sorted(constants) if reach * constants[c] < epsilon]
-        detail = {
-            "epsilon": float(epsilon), "alpha": float(alpha), "measured": measured, "source": source,
-            "family": family, "protocol": protocol, "proviso": not fails, "proviso fails for": fails,
-            "radius": radius, "delta": delta, "lipschitz": float(taken.max()),
-            "assumptions": "; ".join(bound.assumptions),
-        }
+        curve = None
         if measured and not as_published:
             grown = bounds.intrinsic_robustness_upper_from_radius(
-                ALPHAS, np.minimum(radius, epsilon / taken), delta=delta, family=groups)
-            detail["curve"] = {"alpha": ALPHAS.tolist(), "value": np.asarray(grown).tolist()}
-        rows.append(Row(dataset, "any", f"{norm} {epsilon:g}", tables.BOUND, bound.value, bound.side, bound.certified,
-                        f"{bound.theorem}, {family}", detail=detail))
+                ALPHAS, np.minimum(radius, epsilon / taken), delta=terms.delta, family=groups)
+            curve = {"alpha": tuple(ALPHAS.tolist()), "value": tuple(np.asarray(grown).tolist())}
+        detail = UpperEnd(
+            bound.inputs, float(alpha), family, protocol, assumptions="; ".join(bound.assumptions), curve=curve,
+            measured=measured, source=source, proviso=not fails, fails_for=tuple(fails), radius=radius,
+            delta=terms.delta, lipschitz=float(taken.max()))
+        rows.append(detail.row(dataset, ANY, threat, Number(bound.value), f"{bound.theorem}, {family}"))
     return rows
 
 
-def discoveries(rows: Sequence[Row]) -> list[str]:
-    """Sentences about classifiers whose attacked accuracy surely exceeds the limit that speaks of them.
-
-    The theorem bounds in-distribution robustness too, since its moves are latent ones.  So either the constants are
-    too low, or the attack is too weak.  Accuracies whose 95 % interval reaches below the limit are no discovery; each
-    sentence has that confidence by itself, however many rows were looked at.
-    """
-    found = []
-    for r in (*tables.select(rows, tables.ROBUST), *tables.select(rows, tables.IN_DISTRIBUTION)):
-        at = {"threat": r.threat, "dataset": r.dataset, "protocol": "default", "measured": True, "family": "overall"}
-        for b in tables.select(rows, tables.BOUND, **at):
-            covered = "@" not in r.model and r.detail["risk"] >= b.detail["alpha"] - 1e-9
-            if covered and r.low is not None and r.low > b.value:
-                found.append(
-                    f"{r.model} at {r.threat}: {r.quantity} {100 * r.value:.1f} % (at least {100 * r.low:.1f} % with "
-                    f"95 % confidence) exceeds the limit {100 * b.value:.1f} %: the sampled constants are too low, or "
-                    f"the attack ({r.method}) is too weak")
-    return found
-
-
 def fawzi_rows(
-    constant: float, *, dataset: str, protocol: str, epsilons: Sequence[float], classes: int = 10, norm: str = "l2"
+    constant: float, *, dataset: str, protocol: str, threats: Sequence[ThreatRecord], classes: int = 10
 ) -> list[Row]:
     """Fawzi et al. (2018) for `classes` equally likely predictions: the share that no in-distribution move changes.
 
     constant: of the unconditional generator, sampled, in the units of the protocol; so these are estimates too.
     """
     rows = []
-    for e, form in itertools.product(epsilons, FORMS if classes >= 5 else ("simplified", "exact")):
-        value = float(bounds.fawzi(classes, e, constant, form))
-        detail = {"epsilon": float(e), "protocol": protocol, "lipschitz": constant, "classes": classes}
-        rows.append(Row(dataset, "any", f"{norm} {e:g}", tables.PREDICTIONS, value, "upper", False,
-                        f"Fawzi et al., {form} form", detail=detail))
+    for threat, form in itertools.product(threats, FORMS if classes >= 5 else ("simplified", "exact")):
+        value = float(bounds.fawzi(classes, threat.strength, constant, form))
+        detail = Stability(protocol=protocol, lipschitz=constant, classes=classes)
+        rows.append(detail.row(dataset, ANY, threat, Number(value), f"Fawzi et al., {form} form"))
     return rows

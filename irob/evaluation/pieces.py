@@ -91,6 +91,26 @@ class Pieces:
         return self.folder / f"{section}-{name}.npz" if self.folder else None
 
 
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What measurements are for.  dataset: its name in rows.  pieces: where finished work is kept.
+
+    label: of the progress; an empty one shows nothing.
+    """
+
+    dataset: str = ""
+    pieces: Pieces = dataclasses.field(default_factory=Pieces)
+    label: str = ""
+
+    def says(self, text: str) -> str:
+        """The label of a part of the work.
+
+        >>> Task(label="mnist").says("images"), Task().says("images")
+        ('mnist images', '')
+        """
+        return self.label and f"{self.label} {text}"
+
+
 def _read(path: pathlib.Path) -> dict[str, Any] | None:
     """A piece, or None if it is not there or not whole."""
     try:

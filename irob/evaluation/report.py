@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from irob import bounds
-from irob.core import weights
+from irob.core import laws, weights
 from irob.core.check import InputError
-from irob.core.evidence import Report, Row
+from irob.core.evidence import Report
 from irob.core.provenance import provenance
-from irob.evaluation import attack, limits, robustness
+from irob.core.rows import Row
+from irob.evaluation import attack, limits
 from irob.evaluation.pieces import Pieces
 from irob.evaluation.section import Clock, Context, Findings, ReportPlan
 from irob.report.model import Block
@@ -95,7 +96,7 @@ def _outcome(context: Context, sizes: Mapping[str, Any], found: Mapping[str, Fin
     report = Report(tuple(rows), record)
     report.check()
     warnings = (w for f in found.values() for w in f.warnings)
-    discovered = (*warnings, *robustness.discoveries(rows), *limits.discoveries(rows))
+    discovered = (*warnings, *laws.missed_by_attacks(rows), *laws.classifiers_above_measured_limits(rows))
     order = sorted((s for s in plan.sections if s.name in found), key=lambda s: s.place)
     blocks = tuple(b for s in order for b in s.blocks(rows, found[s.name].pictures))
     return Outcome(report, blocks, discovered, omitted)

@@ -15,15 +15,14 @@ import numpy as np
 from scipy import stats
 
 from irob import attacks
-from irob.core import batch, check, compile, keys, registry
+from irob.core import batch, check, compile, keys, laws, registry
 from irob.core.check import InputError, integer
-from irob.core.evidence import EvidenceError, Row
 from irob.core.promises import Ensemble
+from irob.core.rows import Accuracy, InDistribution, Natural, Number, Robust, Row
 from irob.core.threat import SLACK, LpBall, Threat
 from irob.core.types import Classifier, Dataset, Generator
 from irob.evaluation import curves
 from irob.evaluation.pieces import Pieces, fingerprint, whole
-from irob.report.tables import IN_DISTRIBUTION, NATURAL, ROBUST
 
 SHOWN = 8  # adversarial images kept for figures
 
@@ -250,29 +249,26 @@ def evaluate(
                 label=f"{label}, trial {t + 1}/{trials}:" if label and trials > 1 else label))
         outcomes.append(_joined(parts))
 
-    def row(quantity: str, kept: np.ndarray, method: str, epsilon: float | None = None, **detail: Any) -> Row:
+    def row(kind: type[Accuracy], kept: np.ndarray, method: str, epsilon: float | None = None, **detail: Any) -> Row:
         """kept: bool[trials, samples]."""
-        low, high = interval(int(kept.sum()), kept.size)
-        spread = {"std": float(np.std(kept.mean(axis=1), ddof=1))} if len(kept) > 1 else {}
-        where = None if epsilon is None else threat.at(epsilon)
-        return Row(
-            data.name, name, "none" if where is None else str(where), quantity, float(kept.mean()),
-            "exact" if epsilon is None else "upper", False, method, low, high, kept.size,
-            {**(where.record() if where else {}), "trials": len(kept), **spread, **detail})
+        spread = float(np.std(kept.mean(axis=1), ddof=1)) if len(kept) > 1 else None
+        where = None if epsilon is None else threat.at(epsilon).record()
+        number = Number(float(kept.mean()), *interval(int(kept.sum()), kept.size), kept.size)
+        return kind(trials=len(kept), std=spread, **detail).row(data.name, name, where, number, method)
 
     rows = []
     if len(data) > clean.size:
-        rows.append(row(NATURAL, right[None], "clean"))
-    rows += [row(NATURAL, clean[:, :n], "clean") for n in sorted({p.samples for p in plans}, reverse=True)]
+        rows.append(row(Natural, right[None], "clean"))
+    rows += [row(Natural, clean[:, :n], "clean") for n in sorted({p.samples for p in plans}, reverse=True)]
     for o in outcomes:
-        quantity = IN_DISTRIBUTION if latent(o.plan.attack) else ROBUST
+        kind = InDistribution if latent(o.plan.attack) else Robust
         for i, epsilon in enumerate(radii):
             more = _curve(o, radii[-1]) if i == 0 else {}
             more |= {"broken_by": o.broken_by[i]} if o.broken_by else {}
-            rows.append(row(
-                quantity, o.robust[:, i], o.plan.attack, epsilon, risk=1 - rows[0].value, **more, **o.plan.options))
+            rows.append(row(kind, o.robust[:, i], o.plan.attack, epsilon, risk=1 - rows[0].value,
+                            options=o.plan.options, **more))
     rows += _together(outcomes, radii, functools.partial(row, risk=1 - rows[0].value))
-    hold(rows)
+    laws.inside_is_above_outside(rows)
     return rows, outcomes
 
 
@@ -290,7 +286,7 @@ def _curve(outcome: Outcome, largest: float) -> dict[str, Any]:
         return {}
     curve = curves.from_distances(outcome.distance.ravel(), largest=largest)
     fields = ("epsilons", "robust", "low", "high", "band_low", "band_high")
-    return {"curve": {f: [round(float(v), 6) for v in vars(curve)[f]] for f in fields}}
+    return {"curve": {f: tuple(round(float(v), 6) for v in vars(curve)[f]) for f in fields}}
 
 
 def _together(outcomes: Sequence[Outcome], radii: Sequence[float], row) -> list[Row]:
@@ -304,13 +300,13 @@ def _together(outcomes: Sequence[Outcome], radii: Sequence[float], row) -> list[
     outside = [o for o in outcomes if not latent(o.plan.attack)]
     out = []
     for i, epsilon in enumerate(radii):
-        for quantity, group in ((IN_DISTRIBUTION, inside), (ROBUST, outside)):
+        for kind, group in ((InDistribution, inside), (Robust, outside)):
             if len(group) > 1:
-                out.append(row(quantity, _left(group, i), _named(group), epsilon))
+                out.append(row(kind, _left(group, i), _named(group), epsilon))
         if inside and outside:
             n = min(o.plan.samples for o in outcomes)
             free, caught = _left(outside, i)[:, :n], _left(inside, i)[:, :n]
-            out.append(row(ROBUST, free & caught, _named([*outside, *inside]), epsilon,
+            out.append(row(Robust, free & caught, _named([*outside, *inside]), epsilon,
                            missed=int(np.sum(free & ~caught))))
     return out
 
@@ -323,28 +319,3 @@ def _left(group: Sequence[Outcome], i: int) -> np.ndarray:
 
 def _named(group: Sequence[Outcome]) -> str:
     return " + ".join(o.plan.attack for o in group)
-
-
-def hold(rows: Sequence[Row]) -> None:
-    """The law of Remark 4.6: in-distribution robustness is at least the unconstrained one on the same examples.
-
-    Raises:
-        EvidenceError: names both rows.
-    """
-    for a in rows:
-        for b in rows:
-            same = (a.dataset, a.model, a.threat, a.n) == (b.dataset, b.model, b.threat, b.n)
-            both = same and a.quantity == IN_DISTRIBUTION and b.quantity == ROBUST and (
-                set(a.method.split(" + ")) <= set(b.method.split(" + ")))
-            if both and a.value < b.value - 1e-9:
-                raise EvidenceError(f"{a.model} at {a.threat}: in-distribution {a.value:g} is below unconstrained "
-                                    f"{b.value:g} on the same {a.n} images")
-
-
-def discoveries(rows: Sequence[Row]) -> list[str]:
-    """One sentence about examples on which the unconstrained attack missed what the in-distribution one found."""
-    missed = [f"{r.model} at {r.threat}: {r.detail['missed']} of {r.n}" for r in rows if r.detail.get("missed")]
-    if not missed:
-        return []
-    return ["the unconstrained attack is too weak on some images: the in-distribution attack, which may use fewer, "
-            f"fooled the classifier where it failed ({'; '.join(missed)}); the unconstrained accuracy counts both"]

@@ -9,18 +9,20 @@ to compute them again:
     value = intrinsic_robustness_upper_from_radius(alpha, growth, delta=delta, family=family).
 """
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from irob import bounds
-from irob.core.evidence import Bound, EvidenceError, Row, Side
+from irob.core.evidence import Bound
+from irob.core.laws import EvidenceError
+from irob.core.rows import ANY, RUNGS, CommonConstant, Number, Quantity, Ratio, Row, Side, UpperEnd
+from irob.core.threat import ThreatRecord
 from irob.evaluation.codes import Measured
 from irob.evaluation.limits import FAMILIES, Risk
 from irob.math.quantiles import quantile
-from irob.report import limits, tables
 
 DELTA = 0.001  # share of codes that an estimate leaves out, the paper's
 NOISE = 1e-4  # relative; float32 rounding of constants that agree
@@ -55,9 +57,10 @@ def constant_rows(m: Measured, *, dataset: str, model: str) -> list[Row]:
     for name, method, side in named:
         for c, values in enumerate(m.by_class(m.constants.get(name, np.empty(0)))):
             if len(values):
-                detail = {"class": c, "radius": m.plan.radius, "median": float(np.median(values))}
-                rows.append(Row(dataset, model, "none", limits.CONSTANT, float(values.max()), side, side == "upper",
-                                method, n=len(values), detail=detail))
+                detail = CommonConstant(((name, side),), class_index=c, radius=m.plan.radius,
+                                        median=float(np.median(values)))
+                number = Number(float(values.max()), n=len(values))
+                rows.append(detail.row(dataset, model, None, number, method, side=side))
     return rows
 
 
@@ -65,10 +68,10 @@ def ratio_rows(m: Measured, *, dataset: str, model: str) -> list[Row]:
     """How far above the steepest chord that was found the certified constant lies, radius by radius: medians."""
     rows = []
     for r, (low, high) in m.compared.items():
-        detail = {"radius": r, "maximised": float(np.median(low)), "certified": float(np.median(high))}
-        rows.append(Row(dataset, model, "none", limits.RATIO, float(np.median(high / low)), "upper", True,
-                        "certified over maximised, median", float(np.min(high / low)), float(np.max(high / low)),
-                        len(low), detail))
+        detail = Ratio(radius=r, maximised=float(np.median(low)), certified=float(np.median(high)))
+        share = high / low
+        number = Number(float(np.median(share)), float(np.min(share)), float(np.max(share)), len(low))
+        rows.append(detail.row(dataset, model, None, number, "certified over maximised, median"))
     return rows
 
 
@@ -86,65 +89,64 @@ def rung_rows(
     lawful(m)
     rows: list[Row] = []
     for risk, family, e in itertools.product(risks, FAMILIES, m.plan.epsilons):
-        common = {"section": "limits", "epsilon": float(e), "measured": isinstance(risk.alpha, tuple),
-                  "source": risk.source, "family": family}
+        common = UpperEnd(measured=isinstance(risk.alpha, tuple), source=risk.source, family=family)
         found, kept = m.found.get(e, np.empty(0)), m.kept.get(e, np.empty(0))
         if not isinstance(risk.alpha, tuple):
-            rows += paper_rows(m, risk.alpha, family, e, dataset=dataset, common=common)
+            rows += paper_rows(m, risk.alpha, e, dataset=dataset, common=common)
             searched = {rung: np.minimum(m.plan.radius, e / m.constants[name])
                         for rung, name in (("sampled", "ball"), ("maximised", "maximised")) if name in m.constants}
             for rung, growth in {**searched, "escape": found}.items():
                 if len(growth):
-                    rows.append(estimated(m, rung, growth, risk.alpha, family, e, dataset=dataset, common=common))
+                    rows.append(estimated(m, rung, growth, risk.alpha, e, dataset=dataset, common=common))
         counted: tuple[tuple[str, np.ndarray, Side], ...] = (
             ("supported", found, "lower"), ("certified", kept, "upper"))
         for rung, growth, side in counted:
             if len(growth):
                 s = bounds.with_confidence(
                     m.by_class(growth), risk.alpha, confidence=confidence, family=m.groups(family))
-                bound = s.bound(e, side)
-                detail = {**common, "alpha": s.alpha, "rung": rung, "growth": s.growth.tolist(), "delta": s.delta,
-                          "order": s.order, "codes": s.measured, "pilot": s.chose, "confidence": confidence,
-                          "assumptions": "; ".join(bound.assumptions)}
-                detail |= {"vacuous": s.vacuous} if s.vacuous else {}
-                rows.append(_row(bound, rung, family, dataset, detail, len(growth)))
+                detail = dataclasses.replace(
+                    common, alpha=s.alpha, rung=rung, growth=tuple(s.growth.tolist()), delta=s.delta, order=s.order,
+                    codes=s.measured, pilot=s.chose, confidence=confidence, vacuous=s.vacuous)
+                rows.append(_row(s.bound(e, side), dataset, detail, len(growth)))
         if everywhere is not None and not isinstance(risk.alpha, tuple):
             classes = int(m.y.max()) + 1
-            bound = bounds.evidence(
-                risk.alpha, e, everywhere, [1 / classes] * classes, family=m.groups(family), side="upper")
-            detail = {**common, "alpha": risk.alpha, "rung": "global", "growth": [e / everywhere] * classes,
-                      "delta": 0.0, "lipschitz": everywhere, "assumptions": "; ".join(bound.assumptions)}
-            rows.append(_row(bound, "global", family, dataset, detail, None))
+            terms = bounds.Terms([1 / classes] * classes, family=m.groups(family))
+            bound = bounds.evidence(risk.alpha, e, everywhere, terms, side="upper")
+            detail = dataclasses.replace(
+                common, alpha=risk.alpha, rung="global", growth=(e / everywhere,) * classes, delta=0.0,
+                lipschitz=everywhere)
+            rows.append(_row(bound, dataset, detail, None))
     return rows
 
 
-def _row(bound: Bound, rung: str, family: str, dataset: str, detail: dict[str, Any], n: int | None) -> Row:
-    return Row(dataset, "any", bound.threat, tables.BOUND, bound.value, "upper", bound.certified,
-               f"{bound.theorem}, {limits.RUNGS[rung]}, {family}", n=n, detail=detail)
+def _row(bound: Bound, dataset: str, detail: UpperEnd, n: int | None) -> Row:
+    detail = dataclasses.replace(detail, inputs=bound.inputs, assumptions="; ".join(bound.assumptions))
+    return detail.row(dataset, ANY, bound.threat, Number(bound.value, n=n),
+                      f"{bound.theorem}, {RUNGS[detail.rung]}, {detail.family}")
 
 
 def estimated(
-    m: Measured, rung: str, growth: np.ndarray, alpha: float, family: str, e: float, *, dataset: str, common
+    m: Measured, rung: str, growth: np.ndarray, alpha: float, e: float, *, dataset: str, common: UpperEnd
 ) -> Row:
     """A point estimate: the growth that all but DELTA of each class's codes reach, the least where they are few."""
     least = np.asarray([-quantile(-t, 1 - DELTA, 0.95)[0] for t in m.by_class(growth)])
-    value = float(bounds.intrinsic_robustness_upper_from_radius(alpha, least, delta=DELTA, family=m.groups(family)))
-    bound = Bound(value, "upper", tables.BOUND, f"l2 {e:g}", "Theorem 4.4", (("escape radius", "lower"),),
-                  ("the growth was found by search; the true bound may be larger",))
-    detail = {**common, "alpha": alpha, "rung": rung, "growth": least.tolist(), "delta": DELTA,
-              "assumptions": "; ".join(bound.assumptions)}
-    return _row(bound, rung, family, dataset, detail, len(growth))
+    value = float(bounds.intrinsic_robustness_upper_from_radius(
+        alpha, least, delta=DELTA, family=m.groups(common.family)))
+    bound = Bound(value, "upper", Quantity.BOUND, ThreatRecord.lp("l2", e), "Theorem 4.4",
+                  (("escape radius", "lower"),), ("the growth was found by search; the true bound may be larger",))
+    detail = dataclasses.replace(common, alpha=alpha, rung=rung, growth=tuple(least.tolist()), delta=DELTA)
+    return _row(bound, dataset, detail, len(growth))
 
 
-def paper_rows(m: Measured, alpha: float, family: str, e: float, *, dataset: str, common: dict[str, Any]) -> list[Row]:
+def paper_rows(m: Measured, alpha: float, e: float, *, dataset: str, common: UpperEnd) -> list[Row]:
     """The published protocol at the same codes: orthant, [-1,1] units, interpolated 99.9 % percentile, no proviso."""
     values = m.constants.get("orthant", np.empty(0))
     if not len(values):
         return []
     each = [float(np.percentile(2 * v, 99.9)) for v in m.by_class(values)]
-    taken = [max(each)] * len(each) if family == "per_class" else each
-    bound = bounds.evidence(alpha, e, taken, delta=DELTA, family=m.groups(family), radius=m.plan.radius / 2,
-                            side="lower", violated="record")
-    detail = {**common, "alpha": alpha, "rung": "paper", "protocol": "paper", "growth": [e / v for v in taken],
-              "delta": DELTA, "lipschitz": max(taken), "assumptions": "; ".join(bound.assumptions)}
-    return [_row(bound, "paper", family, dataset, detail, len(values))]
+    taken = [max(each)] * len(each) if common.family == "per_class" else each
+    terms = bounds.Terms(delta=DELTA, family=m.groups(common.family), violated="record")
+    bound = bounds.evidence(alpha, e, taken, terms, radius=m.plan.radius / 2, side="lower")
+    detail = dataclasses.replace(common, alpha=alpha, rung="paper", protocol="paper",
+                                 growth=tuple(e / v for v in taken), delta=DELTA, lipschitz=max(taken))
+    return [_row(bound, dataset, detail, len(values))]

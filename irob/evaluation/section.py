@@ -17,8 +17,8 @@ import jax
 from irob import classifiers
 from irob.core import keys, weights
 from irob.core.check import InputError, unknown
-from irob.core.evidence import Row
 from irob.core.progress import say
+from irob.core.rows import Row
 from irob.core.types import Classifier, Dataset, Generator
 from irob.evaluation.pieces import Pieces
 from irob.report.model import Block

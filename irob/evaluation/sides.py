@@ -11,14 +11,15 @@ from irob import lipschitz
 from irob.core import keys
 from irob.core.batch import Work
 from irob.core.check import InputError
-from irob.core.evidence import Row
+from irob.core.rows import Quantity, Row, select
 from irob.core.types import Classifier, Dataset, Generator
 from irob.evaluation import bracket, codes, robustness, rungs
 from irob.evaluation.codes import draw
-from irob.evaluation.comparison import comparison_rows
+from irob.evaluation.comparison import Given, Question, comparison_rows
 from irob.evaluation.limits import Risk
-from irob.evaluation.pieces import Pieces
+from irob.evaluation.pieces import Task
 
+CODES = 100  # of the unconditional generator
 SLACK = 1e3  # a constant of the whole space above this says nothing at any epsilon in use
 
 
@@ -29,11 +30,9 @@ def both(
     risks: Sequence[Risk],
     *,
     fresh: int,
-    dataset: str,
     name: str,
     confidence: float = 0.95,
-    pieces: Pieces | None = None,
-    label: str = "",
+    task: Task = Task(),
 ) -> list[Row]:
     """Upper and lower ends of the limit of one generator.
 
@@ -41,50 +40,46 @@ def both(
         fresh: samples that measure witnesses; as many set their thresholds.
         name: of the generator, in rows of constants and in words of progress.
     """
-    measured = codes.measure(keys.named(key, "codes"), generator, plan, pieces=pieces, label=label)
+    measured = codes.measure(keys.named(key, "codes"), generator, plan, pieces=task.pieces, label=task.label)
     everywhere = whole(generator)
-    rows = rungs.constant_rows(measured, dataset=dataset, model=name)
-    rows += rungs.ratio_rows(measured, dataset=dataset, model=name)
-    upper = rungs.rung_rows(measured, risks, dataset=dataset, confidence=confidence, everywhere=everywhere)
-    rows += upper
-    alphas = [r.alpha for r in risks if not isinstance(r.alpha, tuple)]
-    found = bracket.bracket(
-        keys.named(key, "witnesses"), generator, alphas=alphas, epsilons=plan.epsilons, upper=upper, samples=fresh,
-        calibration=fresh, confidence=confidence, dataset=dataset, label=f"{label} witnesses" if label else "")
-    return rows + [dataclasses.replace(r, detail={**r.detail, "section": "limits"}) for r in found]
+    rows = rungs.constant_rows(measured, dataset=task.dataset, model=name)
+    rows += rungs.ratio_rows(measured, dataset=task.dataset, model=name)
+    upper = rungs.rung_rows(measured, risks, dataset=task.dataset, confidence=confidence, everywhere=everywhere)
+    sizes = bracket.BracketPlan(
+        tuple(r.alpha for r in risks if not isinstance(r.alpha, tuple)), plan.epsilons, confidence=confidence,
+        samples=fresh, calibration=fresh)
+    found = bracket.bracket(keys.named(key, "witnesses"), generator, sizes, upper=upper,
+                            task=dataclasses.replace(task, label=task.says("witnesses")))
+    return rows + [dataclasses.replace(r, section="limits") for r in (*upper, *found)]
 
 
 def earlier(
     key: jax.Array,
     data: Dataset,
     upper: Sequence[Row],
+    question: Question,
     *,
-    alpha: float,
-    epsilons: Sequence[float],
     unconditional: Generator | None = None,
     judge: Classifier | None = None,
-    codes: int = 100,
     radius: float = 0.5,
-    confidence: float = 0.95,
     label: str = "",
 ) -> list[Row]:
     """Earlier bounds on independent images of the same distribution, beside Theorem 4.4's.
 
     Args:
         upper: rows of ladders; those of this data set and the overall family that count their sample are shown beside.
-        unconditional: generator whose steepest chord over so many `codes` enters Fawzi's bounds, an estimate.
+        unconditional: generator whose steepest chord over CODES codes enters Fawzi's bounds, an estimate.
         judge: classifier whose probabilities stand for people's, in label uncertainty.
     """
-    shown = [r for r in upper if r.dataset == data.name and r.detail.get("rung") in ("supported", "certified")
-             and r.detail["family"] == "overall"]
+    shown = [r for r in select(upper, Quantity.BOUND, dataset=data.name, side="upper", family="overall")
+             if r.detail.rung in ("supported", "certified")]
     constant = None
     if unconditional is not None:
-        z, y = draw(keys.named(key, "unconditional"), unconditional, codes)
+        z, y = draw(keys.named(key, "unconditional"), unconditional, CODES)
         constant = float(np.max(lipschitz.maximised(
             key, unconditional, z, y, radius=radius, work=Work(label=f"{label} unconditional" if label else "")).value))
     probabilities = None if judge is None else special.softmax(robustness.logits(judge, data.x), axis=-1)
-    return comparison_rows(data, epsilons=epsilons, alpha=alpha, theorem=shown, lipschitz=constant,
-                           probabilities=probabilities, confidence=confidence)
+    return comparison_rows(data, question, Given(constant, theorem=shown, probabilities=probabilities))
 
 
 def whole(generator: Generator) -> float | None:

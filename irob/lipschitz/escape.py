@@ -22,7 +22,7 @@ import numpy as np
 
 from irob.core import batch, check, compile, keys, memory, mesh
 from irob.core.batch import Work
-from irob.core.evidence import EvidenceError
+from irob.core.laws import EvidenceError
 from irob.core.types import Generator, value
 from irob.lipschitz.sampling import SMALLEST, codes
 from irob.math.norms import norm, unit

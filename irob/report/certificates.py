@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.special import log_ndtr
 
-from irob.core.evidence import Row
+from irob.core.rows import Quantity, Row, largest, select
 from irob.report import figures, rounding, tables
 from irob.report.model import Block, tabled
 from irob.report.tables import Cell, Line, Table
@@ -20,13 +20,13 @@ from irob.report.tables import Cell, Line, Table
 
 def models(rows: Sequence[Row]) -> list[str]:
     """The classifiers that something was certified of, in the order of their rows."""
-    return list(dict.fromkeys(r.model for r in rows if r.quantity == tables.CERTIFIED))
+    return list(dict.fromkeys(r.model for r in rows if r.quantity == Quantity.CERTIFIED))
 
 
 def pairs(rows: Sequence[Row], model: str) -> Iterator[tuple[Row, Row | None]]:
     """Each certified row of a classifier with the strongest attack at the same radius on the same examples."""
-    for low in tables.select(rows, tables.CERTIFIED, model=model):
-        same = tables.select(rows, tables.ROBUST, model=model, dataset=low.dataset, threat=low.threat, n=low.n)
+    for low in select(rows, Quantity.CERTIFIED, model=model):
+        same = select(rows, Quantity.ROBUST, model=model, dataset=low.dataset, threat=low.threat, n=low.n)
         yield low, min(same, key=lambda r: r.value, default=None)
 
 
@@ -34,7 +34,7 @@ def table(rows: Sequence[Row]) -> Table:
     """One line for each certifier and radius: certified from below, attacked from above, and what is open."""
     lines = []
     for model in models(rows):
-        clean = tables.largest(rows, tables.NATURAL, model=model)
+        clean = largest(rows, Quantity.NATURAL, model=model)
         natural = f": natural accuracy {rounding.percent(clean.value, clean.side)} %" if clean else ""
         lines.append(Line(f"{model}{natural}", kind="group"))
         for low, high in pairs(rows, model):
@@ -42,7 +42,7 @@ def table(rows: Sequence[Row]) -> Table:
             ends = _percent(low.low, "lower"), _percent(high.high if high else None, "upper")
             lines.append(Line(f"{low.threat}, {_certifier(low)}",
                               (tables.percent(low), ends[0], tables.percent(high), ends[1], open_)))
-    first = next((r for r in rows if r.quantity == tables.CERTIFIED), None)
+    first = next((r for r in rows if r.quantity == Quantity.CERTIFIED), None)
     title = f"certified and attacked accuracy on {first.n:,} images of {first.dataset}, %" if first else ""
     head = ("ball, certifier", "certified", "95 % from", "attacked", "95 % to", "open")
     return Table("certify", title, head, tuple(lines), tuple(notes(rows)))
@@ -56,18 +56,18 @@ def notes(rows: Sequence[Row]) -> list[str]:
     """How to read the table, and what its certificates are of."""
     out = ["Certified <= true <= attacked: an image in between resists this attack and has no proof."]
     done = set()
-    for r in tables.select(rows, tables.CERTIFIED):
-        confidence, sigma, largest = (r.detail.get(k) for k in ("confidence", "sigma", "largest"))
-        if confidence is None or sigma is None or largest is None:
+    for r in select(rows, Quantity.CERTIFIED):
+        confidence, sigma, farthest = r.detail.confidence, r.detail.sigma, r.detail.largest
+        if confidence is None or sigma is None or farthest is None:
             continue
         if r.model not in done:
             done.add(r.model)
             out.append(
                 f"{r.model} is a classifier of its own: the vote under noise of σ = {sigma:g}. Each of its "
                 f"certificates holds with confidence {confidence:g}; the attack is on the vote too.")
-        if r.detail["epsilon"] >= largest and r.detail["norm"] == "l2":
-            n = int(np.log1p(-confidence) / log_ndtr(r.detail["epsilon"] / sigma)) + 1
-            out.append(f"{r.threat}: so many copies certify up to {largest:.2f} at most; {r.detail['epsilon']:g} wants "
+        if r.epsilon >= farthest and r.norm == "l2":
+            n = int(np.log1p(-confidence) / log_ndtr(r.epsilon / sigma)) + 1
+            out.append(f"{r.threat}: so many copies certify up to {farthest:.2f} at most; {r.epsilon:g} wants "
                        f"{n:,} or more (--copies), or a larger σ in training.")
     return out
 
@@ -91,11 +91,11 @@ def figure(rows: Sequence[Row]) -> Any:
 def _panel(axes: Any, rows: Sequence[Row], model: str) -> None:
     """What holds at one radius holds on one side of it: a certificate for smaller balls, an attack for larger ones."""
     found = list(pairs(rows, model))
-    clean = tables.largest(rows, tables.NATURAL, model=model)
+    clean = largest(rows, Quantity.NATURAL, model=model)
     by_method = {method: [low for low, _ in found if _certifier(low) == method] for method in _certifiers(rows)}
-    steps = [e for low, _ in found for e in (low.detail["epsilon"], *low.detail.get("curve", {}).get("epsilon", ()))]
+    steps = [e for low, _ in found for e in (low.epsilon, *(low.detail.curve or {}).get("epsilon", ()))]
     grid = np.union1d(np.linspace(0, 1.03 * max(steps), 800), steps)
-    attacked = {high.detail["epsilon"]: high for _, high in found if high}
+    attacked = {high.epsilon: high for _, high in found if high}
     upper = np.full(len(grid), 1.0 if clean is None else clean.value)
     for e, row in attacked.items():
         upper = np.where(grid >= e, np.minimum(upper, row.value), upper)
@@ -108,9 +108,9 @@ def _panel(axes: Any, rows: Sequence[Row], model: str) -> None:
         if of:
             colour = figures.COLOURS[i % len(figures.COLOURS)]
             axes.plot(grid, curves[method], color=colour, linewidth=1.6, label=f"certified, {method}", zorder=4)
-            _bars(axes, {r.detail["epsilon"]: r for r in of}, colour, "^")
+            _bars(axes, {r.epsilon: r for r in of}, colour, "^")
     axes.set_title(model, fontsize=11, color=figures.INK)
-    axes.set_xlabel(f"ε ({found[0][0].detail['norm']}, images in [0, 1])", color=figures.INK)
+    axes.set_xlabel(f"ε ({found[0][0].norm}, images in [0, 1])", color=figures.INK)
     axes.set_xlim(0, grid[-1])
     axes.set_ylim(-0.02, 1.04)
     axes.tick_params(colors=figures.INK, labelsize=9)
@@ -120,20 +120,20 @@ def _panel(axes: Any, rows: Sequence[Row], model: str) -> None:
 
 
 def _certifier(row: Row) -> str:
-    return row.detail.get("certifier", row.method)
+    return row.detail.certifier or row.method
 
 
 def _certifiers(rows: Sequence[Row]) -> list[str]:
     """All of them, so that each has one colour in every panel."""
-    return list(dict.fromkeys(_certifier(r) for r in tables.select(rows, tables.CERTIFIED)))
+    return list(dict.fromkeys(_certifier(r) for r in select(rows, Quantity.CERTIFIED)))
 
 
 def _lower(of: Sequence[Row], grid: np.ndarray) -> np.ndarray:
     """Certified accuracy on a grid of radii: from radii of single examples where there are some, or from the rows."""
     value = np.zeros(len(grid))
     for row in of:
-        value = np.where(grid <= row.detail["epsilon"], np.maximum(value, row.value), value)
-        curve = row.detail.get("curve")
+        value = np.where(grid <= row.epsilon, np.maximum(value, row.value), value)
+        curve = row.detail.curve
         if curve:
             falls, left = np.asarray(curve["epsilon"]), np.asarray(curve["value"])
             value = np.maximum(value, left[np.searchsorted(falls, grid, side="right") - 1])

@@ -1,24 +1,23 @@
 """Earlier bounds side by side: one line a method, one column an epsilon, with what each assumes and bounds.
 
-Rows have quantity EARLIER; their values are shares of images that stay right (or unchanged) under any move within
+Values are shares of images that stay right (or unchanged) under any move within
 epsilon.  Upper bounds limit classifiers; lower ends are explicit regions, what one classifier attains; side "exact"
-is the least error on the very sample.  detail: "method", "epsilon", "bounds", "assumption", "attained by".
+is the least error on the very sample.
 """
 
 from collections.abc import Sequence
 
-from irob.core.evidence import Row
+from irob.core.rows import Quantity, Row
 from irob.report import rounding
 from irob.report.tables import Cell, Line, Table
 
-EARLIER = "robustness by an earlier bound"
 SENSES = {"label": "label sense", "error region": "error-region sense", "both": "either sense"}
 SIGNS = {"upper": "≤", "lower": "≥", "exact": "=", "estimate": "≈"}
 
 
 def rows_of(rows: Sequence[Row], dataset: str | None = None) -> list[Row]:
     """Rows of the comparison, of one data set if it is named."""
-    return [r for r in rows if r.quantity == EARLIER and dataset in (None, r.dataset)]
+    return [r for r in rows if r.quantity == Quantity.EARLIER and dataset in (None, r.dataset)]
 
 
 def methods(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -27,8 +26,8 @@ def methods(rows: Sequence[Row]) -> dict[str, list[Row]]:
     several = len({r.dataset for r in found}) > 1
     out: dict[str, list[Row]] = {}
     for r in found:
-        out.setdefault(f"{r.dataset}: {r.detail['method']}" if several else r.detail["method"], []).append(r)
-    return {m: sorted(of, key=lambda r: r.detail["epsilon"]) for m, of in out.items()}
+        out.setdefault(f"{r.dataset}: {r.method}" if several else r.method, []).append(r)
+    return {m: sorted(of, key=lambda r: r.epsilon) for m, of in out.items()}
 
 
 def comparison_table(rows: Sequence[Row], dataset: str | None = None) -> Table | None:
@@ -44,25 +43,25 @@ def comparison_table(rows: Sequence[Row], dataset: str | None = None) -> Table |
     found = rows_of(rows, dataset)
     if not found:
         return None
-    radii = sorted({r.detail["epsilon"] for r in found})
+    radii = sorted({r.epsilon for r in found})
     lines = []
     for method, of in methods(found).items():
-        at = {r.detail["epsilon"]: r for r in of}
+        at = {r.epsilon: r for r in of}
         first = of[0].detail
         cells = tuple(_cell(at.get(e)) for e in radii)
         sense = SENSES.get(of[0].definition)
-        what = f"{first['bounds']} ({sense})" if sense else first["bounds"]
-        words = (Cell(what), Cell(first["assumption"]), Cell(first["attained by"]))
-        kind = "ours" if first.get("ours") else "bound"
+        what = f"{first['bounds']} ({sense})" if sense else first.bounds
+        words = (Cell(what), Cell(first.assumption), Cell(first.attained_by))
+        kind = "ours" if first.ours else "bound"
         lines.append(Line(method, (*cells, *words), kind, _standing(of)))
     names = ", ".join(dict.fromkeys(r.dataset for r in found))
-    risks = " and ".join(f"{100 * a:g}" for a in sorted({r.detail["alpha"] for r in found}))
+    risks = " and ".join(f"{100 * a:g}" for a in sorted({r.detail.alpha for r in found}))
     notes = [
         "≤ limits any classifier; ≥ is what one classifier would reach, which errs on one explicit region, and limits "
         "no other; = is the best that any classifier can do on the very sample. Vacuous: it says nothing.",
         "The lines bound different quantities, so a smaller number is not a better bound.",
     ]
-    if any(r.detail.get("certified for alpha") is not None for r in found):
+    if any(r.detail.risk is not None for r in found):
         notes.append("Regions are fitted on one half of the images and measured on the other; exact intervals stand in "
                      "report.json. A region is certified only if its measure surely reaches α.")
     head = ("share, %", *(f"ε = {e:g}" for e in radii), "of what", "assumes", "attained by")

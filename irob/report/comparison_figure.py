@@ -8,7 +8,7 @@ that has no other is left out, unless all are so.
 from collections.abc import Sequence
 from typing import Any
 
-from irob.core.evidence import Row
+from irob.core.rows import Row
 from irob.report.comparison import methods, rows_of
 from irob.report.figures import COLOURS, INK, _figure
 
@@ -25,8 +25,8 @@ def comparison_figure(rows: Sequence[Row], dataset: str | None = None) -> Any:
     axes = figure.subplots()
     for i, (method, of) in enumerate(lines.items()):
         style, mark = STYLES[of[0].side]
-        x, y = [r.detail["epsilon"] for r in of], [min(r.value, 1.0) for r in of]
-        colour = INK if of[0].detail.get("ours") else COLOURS[i % len(COLOURS)]
+        x, y = [r.epsilon for r in of], [min(r.value, 1.0) for r in of]
+        colour = INK if of[0].detail.ours else COLOURS[i % len(COLOURS)]
         hollow = {"markerfacecolor": "white"} if i >= len(COLOURS) else {}  # colours come round again
         axes.plot(x, y, linestyle=style, marker=mark, color=colour, linewidth=1.5, markersize=5, label=method, zorder=3,
                   **hollow)

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from irob.core import published
 from irob.core.check import InputError
-from irob.core.evidence import Row
-from irob.report import attacks, published, tables
+from irob.core.rows import Quantity, Row, largest, models, select
+from irob.report import attacks, tables
 from irob.report.figures import COLOURS, INK, _figure
 
 
@@ -69,14 +70,14 @@ def _marks(axes: Any, points: Sequence[tuple[str, float, float, float, float]], 
 
 def figure(rows: Sequence[Row]) -> Any | None:
     """The curves that the rows carry, with the strongest attack on any image beside them; None where there is none."""
-    carrying = [r for q in (tables.ROBUST, tables.IN_DISTRIBUTION) for r in tables.select(rows, q)
-                if r.detail.get("curve") and "@" not in r.model]
+    carrying = [r for q in (Quantity.ROBUST, Quantity.IN_DISTRIBUTION) for r in select(rows, q)
+                if r.detail.curve and "@" not in r.model]
     if not carrying:
         return None
-    curves = {f"{published.short(r.model)}, {attacks.named(r)}": types.SimpleNamespace(**r.detail["curve"])
+    curves = {f"{published.short(r.model)}, {attacks.named(r)}": types.SimpleNamespace(**r.detail.curve)
               for r in carrying}
-    strongest = [(name, e, tables.largest(rows, tables.ROBUST, model=name, epsilon=e))
-                 for name in tables.models(rows) for e in tables.epsilons(rows)]
+    strongest = [(name, e, largest(rows, Quantity.ROBUST, model=name, epsilon=e))
+                 for name in models(rows) for e in tables.epsilons(rows)]
     points = [(f"{published.short(name)}, any image", e, r.value, r.low or 0.0, 1.0 if r.high is None else r.high)
               for name, e, r in strongest if r]
     # A colour for each classifier, a line style for each attack.

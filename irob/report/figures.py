@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from irob.core import published
 from irob.core.check import InputError
-from irob.core.evidence import Row
-from irob.report import published, tables
+from irob.core.rows import Quantity, Row, largest, select
+from irob.report import tables
 
 INK = "#010101"  # nothing else has this colour, so that a page can let the ink follow its theme
 LIMIT = "#c4441f"  # of what no classifier passes
 COLOURS = ("#d9642b", "#2f8fd0", "#8a6fc4", "#3aa17e", "#c2528b", "#9a8a2e")
-MARKS = {tables.ROBUST: ("o", "unconstrained"), tables.IN_DISTRIBUTION: ("D", "in-distribution")}
+MARKS = {Quantity.ROBUST: ("o", "unconstrained"), Quantity.IN_DISTRIBUTION: ("D", "in-distribution")}
 
 
 def _figure(width: float, height: float) -> Any:
@@ -124,34 +125,34 @@ def _pairs(figure: Any, place: Any, pairs: "dict[str, np.ndarray]") -> None:
 def drawn(rows: Sequence[Row]) -> list[Row]:
     """The points of Figure 2: each classifier at each epsilon, in and out of distribution, on the same images."""
     points = []
-    attacked = (r for r in rows if r.quantity in MARKS and "risk" in r.detail)
-    for key in dict.fromkeys((r.model, r.detail["epsilon"]) for r in attacked):
+    attacked = (r for r in rows if r.quantity in MARKS and r.detail.risk is not None)
+    for key in dict.fromkeys((r.model, r.epsilon) for r in attacked):
         at = {"model": key[0], "epsilon": key[1]}
-        inside = tables.largest(rows, tables.IN_DISTRIBUTION, **at)
-        same = {"n": inside.n} if inside and tables.select(rows, tables.ROBUST, n=inside.n, **at) else {}
-        points += [r for r in (tables.largest(rows, tables.ROBUST, **at, **same), inside) if r and "risk" in r.detail]
+        inside = largest(rows, Quantity.IN_DISTRIBUTION, **at)
+        same = {"n": inside.n} if inside and select(rows, Quantity.ROBUST, n=inside.n, **at) else {}
+        points += [r for r in (largest(rows, Quantity.ROBUST, **at, **same), inside) if r and r.detail.risk is not None]
     return points
 
 
 def weaker(rows: Sequence[Row], point: Row) -> list[Row]:
     """What single attacks leave of the same classifier on the same images, where it is more than the point shows."""
-    same = tables.select(
-        rows, point.quantity, model=point.model, epsilon=point.detail["epsilon"], n=point.n)
+    same = select(
+        rows, point.quantity, model=point.model, epsilon=point.epsilon, n=point.n)
     return [r for r in same if " + " not in r.method and r.value > point.value]
 
 
 def panel(rows: Sequence[Row], epsilon: float, axes: Any) -> None:
     """Robustness over natural risk at one epsilon, with 95 % intervals; curves are bounds, dashes weaker attacks."""
-    points = [r for r in drawn(rows) if r.detail["epsilon"] == epsilon]
-    right = max([0.05, *(1.15 * r.detail["risk"] for r in points)])
-    for r in tables.select(rows, tables.BOUND, epsilon=epsilon):
-        curve = r.detail.get("curve")
+    points = [r for r in drawn(rows) if r.epsilon == epsilon]
+    right = max([0.05, *(1.15 * r.detail.risk for r in points)])
+    for r in select(rows, Quantity.BOUND, epsilon=epsilon):
+        curve = r.detail.curve
         if curve:
             inside = [(a, v) for a, v in zip(curve["alpha"], curve["value"]) if a <= right]
-            style = ":" if r.detail["family"] == "overall" else (0, (1, 4))
-            label = f"bound, {tables.FAMILIES[r.detail['family']]}"
+            style = ":" if r.detail.family == "overall" else (0, (1, 4))
+            label = f"bound, {tables.FAMILIES[r.detail.family]}"
             axes.plot(*zip(*inside), linestyle=style, color=INK, linewidth=1.8, label=label, zorder=2)
-    proved = tables.select(rows, tables.LABEL, epsilon=epsilon, side="upper", certified=True)
+    proved = select(rows, Quantity.LABEL, epsilon=epsilon, side="upper", certified=True)
     if proved:
         axes.axhline(min(r.value for r in proved), color=LIMIT, linewidth=1.4, label="label limit (proved)", zorder=2)
     methods = list(dict.fromkeys(r.model.partition("@")[0] for r in points))
@@ -159,14 +160,14 @@ def panel(rows: Sequence[Row], epsilon: float, axes: Any) -> None:
         base = r.model.partition("@")[0]
         colour = COLOURS[methods.index(base) % len(COLOURS)]
         mark, label = MARKS[r.quantity]
-        filled = r.quantity == tables.ROBUST
+        filled = r.quantity == Quantity.ROBUST
         name = f"{published.short(base)}, {label}"
         for w in weaker(rows, r):
-            axes.plot([r.detail["risk"]] * 2, [r.value, w.value], color=colour, linewidth=0.7, alpha=0.5, zorder=2)
-            axes.plot(r.detail["risk"], w.value, "_", color=colour, markersize=9, zorder=2)
+            axes.plot([r.detail.risk] * 2, [r.value, w.value], color=colour, linewidth=0.7, alpha=0.5, zorder=2)
+            axes.plot(r.detail.risk, w.value, "_", color=colour, markersize=9, zorder=2)
         spread = None if r.low is None or r.high is None else [[r.value - r.low], [r.high - r.value]]
         axes.errorbar(
-            r.detail["risk"], r.value, yerr=spread, fmt=mark, color=colour, markersize=7 if filled else 6, alpha=0.95,
+            r.detail.risk, r.value, yerr=spread, fmt=mark, color=colour, markersize=7 if filled else 6, alpha=0.95,
             markerfacecolor=colour if filled else "none", markeredgewidth=1.5, elinewidth=0.8, label=name, zorder=3,
         )
     axes.set_xlim(0, right)
@@ -189,9 +190,9 @@ def legend(rows: Sequence[Row]) -> list[dict[str, str]]:
         for i, m in enumerate(methods) for q, (mark, name) in MARKS.items()
         if any(r.quantity == q and r.model.partition("@")[0] == m for r in points)
     ]
-    if tables.select(rows, tables.LABEL, side="upper", certified=True):
+    if select(rows, Quantity.LABEL, side="upper", certified=True):
         entries.append({"colour": LIMIT, "shape": "solid", "label": "label limit (proved)"})
-    for family in dict.fromkeys(r.detail["family"] for r in tables.select(rows, tables.BOUND) if r.detail.get("curve")):
+    for family in dict.fromkeys(r.detail.family for r in select(rows, Quantity.BOUND) if r.detail.curve):
         shape = "dotted" if family == "overall" else "sparse"
         label = f"bound, {tables.FAMILIES[family]} (estimate)"
         entries.append({"colour": "currentColor", "shape": shape, "label": label})

@@ -9,21 +9,23 @@ ends.  Only proved ends are taken; estimates from sampled constants are shown el
 from collections.abc import Sequence
 from typing import Any
 
-from irob.core.evidence import Row, comparable
-from irob.report import figures, limits, published, rounding, tables
-from irob.report.tables import LABEL, Cell, Line, Table
+from irob.core import published
+from irob.core.laws import comparable
+from irob.core.rows import Quantity, Row, largest, models
+from irob.report import figures, limits, rounding, tables
+from irob.report.tables import Cell, Line, Table
 
 TRIVIAL = 1e-9
 
 
 def datasets(rows: Sequence[Row]) -> list[str]:
     """The distributions whose label robustness is limited or reached by some row."""
-    return list(dict.fromkeys(r.dataset for r in rows if r.quantity == LABEL))
+    return list(dict.fromkeys(r.dataset for r in rows if r.quantity == Quantity.LABEL))
 
 
 def radii(rows: Sequence[Row], dataset: str) -> list[float]:
     """The radii of its rows."""
-    return sorted({r.detail["epsilon"] for r in rows if r.quantity == LABEL and r.dataset == dataset})
+    return sorted({r.epsilon for r in rows if r.quantity == Quantity.LABEL and r.dataset == dataset})
 
 
 def kept(rows: Sequence[Row], dataset: str, epsilon: float) -> Row | None:
@@ -52,13 +54,13 @@ def smallest(rows: Sequence[Row], dataset: str, epsilon: float) -> Row | None:
 
 
 def _at(rows: Sequence[Row], dataset: str, epsilon: float) -> list[Row]:
-    return [r for r in rows if r.quantity == LABEL and r.dataset == dataset and r.detail["epsilon"] == epsilon]
+    return [r for r in rows if r.quantity == Quantity.LABEL and r.dataset == dataset and r.epsilon == epsilon]
 
 
 def attacked(rows: Sequence[Row], dataset: str, epsilon: float) -> Row | None:
     """The trained classifier that attacks leave most of; an upper end of its own robustness only."""
-    found = [tables.largest(rows, tables.ROBUST, model=m, epsilon=epsilon, dataset=dataset)
-             for m in tables.models(rows)]
+    found = [largest(rows, Quantity.ROBUST, model=m, epsilon=epsilon, dataset=dataset)
+             for m in models(rows)]
     return max((r for r in found if r), key=lambda r: r.value, default=None)
 
 
@@ -72,11 +74,11 @@ def table(rows: Sequence[Row], dataset: str) -> Table | None:
     if any(limited):
         lines.append(Line("label limit: any classifier", _cells(limited), "bound", _words(limited)))
     if any(proved):
-        alpha = next(r.detail["alpha"] for r in proved if r)
+        alpha = next(r.detail.alpha for r in proved if r)
         lines.append(Line(f"Theorem 4.4: natural risk ≥ {tables.number(alpha)}", _cells(proved), "bound",
                           _words(proved)))
-    trained = [(m, [tables.largest(rows, tables.ROBUST, model=m, epsilon=e, dataset=dataset) for e in at])
-               for m in tables.models(rows)]
+    trained = [(m, [largest(rows, Quantity.ROBUST, model=m, epsilon=e, dataset=dataset) for e in at])
+               for m in models(rows)]
     if any(r for _, found in trained for r in found):
         lines.append(Line("Left by attacks of one trained classifier, at most", kind="group"))
         lines += [Line(published.short(m), _cells(found, 1)) for m, found in trained if any(found)]
@@ -129,7 +131,7 @@ def words(rows: Sequence[Row], dataset: str) -> str:
     for e in radii(rows, dataset)[-1:]:
         low, high = kept(rows, dataset, e), smallest(rows, dataset, e)
         if high:
-            alpha = high.detail["alpha"] if _of_theorem(high) else 0.0
+            alpha = high.detail.alpha if _of_theorem(high) else 0.0
             whom = f" that errs on at least {100 * alpha:.3g} % of the images" if alpha else ""
             out.append(f"Proved{limits.confidently(high)}: no classifier{whom} keeps the labels of more than "
                        f"{rounding.percent(high.value, 'upper', 2)} % of the images of {dataset} when each may move by "
@@ -144,14 +146,14 @@ def words(rows: Sequence[Row], dataset: str) -> str:
 
 
 def _of_theorem(row: Row) -> bool:
-    return row.quantity == tables.BOUND
+    return row.quantity == Quantity.BOUND
 
 
 def _source(row: Row) -> str:
     """The limit by name; where Theorem 4.4 adds nothing to the natural risk, that is said."""
     if not _of_theorem(row):
         return "images that cannot both be kept (label limit)"
-    if row.value >= 1 - row.detail["alpha"] - TRIVIAL:
+    if row.value >= 1 - row.detail.alpha - TRIVIAL:
         return "only the natural risk that is asked for"
     return "isoperimetry (Theorem 4.4)"
 
@@ -174,9 +176,9 @@ def figure(rows: Sequence[Row], dataset: str) -> Any:
         found = [(e, r.value) for e in at if (r := end(rows, dataset, e))]
         if found:
             axes.plot(*zip(*found), color=colour, marker=mark, markersize=6, linewidth=1.5, label=label, zorder=3)
-    for i, m in enumerate(tables.models(rows)):
+    for i, m in enumerate(models(rows)):
         found = [(e, r.value) for e in at
-                 if (r := tables.largest(rows, tables.ROBUST, model=m, epsilon=e, dataset=dataset))]
+                 if (r := largest(rows, Quantity.ROBUST, model=m, epsilon=e, dataset=dataset))]
         if found:
             axes.plot(*zip(*found), color=figures.COLOURS[i % len(figures.COLOURS)], marker="o", markersize=5,
                       linewidth=1, linestyle=":", label=f"{published.short(m)}, left by attacks", zorder=2)

@@ -6,9 +6,9 @@ case.  `text.render` and `latex.tabular` write the table as they write every oth
 
 from collections.abc import Sequence
 
-from irob.core.evidence import Row
+from irob.core.rows import Quantity, Row, select
 from irob.report import rounding, tables
-from irob.report.tables import IN_DISTRIBUTION, NATURAL, ROBUST, Cell, Line, Table
+from irob.report.tables import Cell, Line, Table
 
 WORST = " + "  # joins the attacks of a row that counts them together
 
@@ -18,16 +18,15 @@ def table(rows: Sequence[Row]) -> Table:
 
     In-distribution attacks have a column of their own; as they stay within epsilon they count in the worst case.
     """
-    attacked = [r for r in rows if r.quantity in (ROBUST, IN_DISTRIBUTION)]
+    attacked = [r for r in rows if r.quantity in (Quantity.ROBUST, Quantity.IN_DISTRIBUTION)]
     attacks = list(dict.fromkeys(r.method for r in attacked if WORST not in r.method))
     lines = []
-    for threat in dict.fromkeys(r.threat for r in attacked):
-        norm, _, epsilon = threat.partition(" ")
-        lines.append(Line(f"{norm}, ε = {epsilon}", kind="group"))
+    for threat in dict.fromkeys(r.threat for r in attacked if r.threat):
+        lines.append(Line(f"{threat.name}, ε = {threat.strength:g}", kind="group"))
         for model in dict.fromkeys(r.model for r in attacked):
             here = [r for r in attacked if (r.model, r.threat) == (model, threat)]
             worst = _worst(here)
-            same = [r for r in rows if r.quantity == NATURAL and r.model == model]
+            same = [r for r in rows if r.quantity == Quantity.NATURAL and r.model == model]
             natural = next((r for r in same if worst and r.n == worst.n), same[0] if same else None)
             cells = [tables.percent(natural)]
             cells += [tables.percent(next((r for r in here if r.method == a), None)) for a in attacks]
@@ -42,7 +41,7 @@ def table(rows: Sequence[Row]) -> Table:
 def _worst(rows: Sequence[Row]) -> Row | None:
     """The row of all attacks together, or that of the one attack."""
     together = [r for r in rows if WORST in r.method]
-    return min(together or [r for r in rows if r.quantity == ROBUST] or rows, key=lambda r: r.value, default=None)
+    return min(together or select(rows, Quantity.ROBUST) or rows, key=lambda r: r.value, default=None)
 
 
 def _interval(row: Row | None) -> Cell:

@@ -1,37 +1,25 @@
 """Error-region robustness from both sides: what each method says, the constants behind it, and the bracket as a figure.
 
-Rows of this section carry detail["section"] = "limits".  Upper ends name their method in detail["rung"]; lower ends
+Rows here are of the section "limits".  Upper ends name their method in `UpperEnd.rung`; lower ends
 are witnesses, explicit classifiers whose error region was measured on fresh samples; they say nothing about labels.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from irob.core.evidence import Row
+from irob.core.rows import RUNGS, Quantity, Row
 from irob.math.confidence import together
 from irob.report import figures, rounding, tables
-from irob.report.tables import BOUND, Cell, Line, Table
+from irob.report.tables import Cell, Line, Table
 
-CONSTANT = "local Lipschitz constant at common codes"
-RATIO = "certified over maximised constant"
-WIDTH = "bracket width"
 EMPTY = "‡"  # marks a limit that is no more than the trivial one
-RUNGS = {
-    "paper": "published protocol",
-    "sampled": "sampled constants",
-    "maximised": "maximised constants",
-    "escape": "escape radii",
-    "supported": "escape radii, with confidence",
-    "certified": "certified escape radii",
-    "global": "certified constant of the whole space",
-}
 COLOURS = dict(zip(RUNGS, ("#9a8a2e", "#d9642b", "#8a6fc4", "#7db8e0", "#2f8fd0", "#2c7a55", "#2c7a55")))
 MARKS = dict(zip(RUNGS, ("x", "^", "v", "d", "D", "s", "s")))
 
 
 def rows_of(rows: Sequence[Row]) -> list[Row]:
     """The ends of brackets."""
-    return [r for r in rows if r.quantity == BOUND and r.detail.get("section") == "limits"]
+    return [r for r in rows if r.quantity == Quantity.BOUND and r.section == "limits"]
 
 
 def datasets(rows: Sequence[Row]) -> list[str]:
@@ -42,13 +30,14 @@ def datasets(rows: Sequence[Row]) -> list[str]:
 def alphas(rows: Sequence[Row], dataset: str) -> list[float]:
     """The risks that its limits were computed for, one that was given before one that was measured."""
     found = [r for r in rows_of(rows) if r.dataset == dataset]
-    return list(dict.fromkeys(r.detail["alpha"] for r in sorted(found, key=lambda r: bool(r.detail.get("measured")))))
+    found.sort(key=lambda r: r.side == "upper" and r.detail.measured)
+    return list(dict.fromkeys(r.detail.alpha for r in found))
 
 
 def ends(rows: Sequence[Row], dataset: str, alpha: float, family: str, epsilon: float) -> tuple[list[Row], list[Row]]:
     """(lower ends, upper ends) of one bracket."""
-    at = [r for r in rows_of(rows) if r.dataset == dataset and r.detail["epsilon"] == epsilon
-          and (r.detail["alpha"], r.detail["family"]) == (alpha, family)]
+    at = [r for r in rows_of(rows) if r.dataset == dataset and r.epsilon == epsilon
+          and (r.detail.alpha, r.detail.family) == (alpha, family)]
     return [r for r in at if r.side == "lower"], [r for r in at if r.side == "upper"]
 
 
@@ -58,25 +47,25 @@ def best(found: Sequence[Row], certified: bool = False) -> Row | None:
     Of upper ends that are estimates the last of the ladder counts, since it leaves least to chance; if its codes are
     too few for it to say anything, the one before; a certified end where that is lower still.
     """
-    found = [r for r in found if (r.certified or not certified) and r.detail.get("rung") != "paper"]
+    found = [r for r in found if (r.certified or not certified) and r.detail.protocol != "paper"]
     if not found:
         return None
     if found[0].side == "lower":
         # Whichever the first sample chose; to take the largest of what the second measured would flatter it.
-        return max(found, key=lambda r: (r.certified, bool(r.detail.get("best")), r.value))
+        return max(found, key=lambda r: (r.certified, r.detail.best, r.value))
     if certified:
         return min(found, key=lambda r: r.value)
     order = list(RUNGS)
     estimates = [r for r in found if not r.certified]
-    estimates = [r for r in estimates if r.value < 1 - r.detail["alpha"] - 1e-12] or estimates
+    estimates = [r for r in estimates if r.value < 1 - r.detail.alpha - 1e-12] or estimates
     proved = best(found, True)
-    last = max(estimates, key=lambda r: order.index(r.detail["rung"]), default=proved)
+    last = max(estimates, key=lambda r: order.index(r.detail.rung), default=proved)
     return proved if proved and last and proved.value < last.value else last
 
 
 def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
     """One line for each method and family: the limit at every epsilon, then witnesses, then the width."""
-    radii = sorted({r.detail["epsilon"] for r in rows_of(rows) if r.dataset == dataset})
+    radii = sorted({r.epsilon for r in rows_of(rows) if r.dataset == dataset})
     lines = []
     for alpha in alphas(rows, dataset):
         for family, words in tables.FAMILIES.items():
@@ -85,16 +74,16 @@ def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
                 continue
             lines.append(Line(f"α = {tables.number(alpha)}, {words}", kind="group"))
             for rung, label in RUNGS.items():
-                hits = {e: next((r for r in high if r.detail["rung"] == rung), None)
+                hits = {e: next((r for r in high if r.detail.rung == rung), None)
                         for e, (_, high) in brackets.items()}
                 first = next((r for r in hits.values() if r), None)
                 if first:
                     kind = "paper" if rung == "paper" else "bound"
                     lines.append(Line(f"no classifier passes: {label}", tuple(_percent(hits[e]) for e in radii), kind,
                                       grade(first)))
-            kinds = dict.fromkeys(r.detail["witness"] for low, _ in brackets.values() for r in low)
+            kinds = dict.fromkeys(r.detail.witness for low, _ in brackets.values() for r in low)
             for witness in kinds:
-                hits = {e: next((r for r in low if r.detail["witness"] == witness), None)
+                hits = {e: next((r for r in low if r.detail.witness == witness), None)
                         for e, (low, _) in brackets.items()}
                 first = next(r for r in hits.values() if r)
                 lines.append(Line(f"a witness reaches: {witness}", tuple(_percent(hits[e]) for e in radii),
@@ -110,7 +99,7 @@ def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
     if not lines:
         return None
     codes = sorted({r.n for r in rows_of(rows) if r.side == "upper" and r.n})
-    empty = list(dict.fromkeys(r.detail["vacuous"] for r in rows_of(rows) if r.detail.get("vacuous")))
+    empty = list(dict.fromkeys(r.detail.vacuous for r in rows_of(rows) if r.side == "upper" and r.detail.vacuous))
     notes = (
         "Percent. Upper ends hold for every classifier of the family, for label robustness too. A witness errs on a "
         "region of probability α and nowhere else; how much of the distribution lies within ε of that region is "
@@ -136,7 +125,7 @@ def grade(row: Row) -> str:
 
 def confidence(row: Row) -> float:
     """With which a row holds, together with those that it was given with; 1 where nothing is left to chance."""
-    return row.detail.get("joint confidence") or row.detail.get("confidence") or 1.0
+    return row.detail.joint_confidence or row.detail.confidence or 1.0
 
 
 def both(*brackets: tuple[Row | None, Row | None]) -> str:
@@ -149,7 +138,7 @@ def _percent(row: Row | None) -> Cell:
     """Two decimals: the ends of a bracket lie close together."""
     if row is None:
         return Cell()
-    sign = EMPTY if row.detail.get("vacuous") else ""
+    sign = EMPTY if row.side == "upper" and row.detail.vacuous else ""
     return Cell(rounding.percent(row.value, row.side, 2), row.value, None, row.low, row.high, sign)
 
 
@@ -161,25 +150,25 @@ def _width(low: Row | None, high: Row | None) -> Cell:
 
 def constants(rows: Sequence[Row], dataset: str) -> Table | None:
     """Sampled, maximised and certified constants of each class at common codes: median and largest."""
-    found = [r for r in rows if r.quantity == CONSTANT and r.dataset == dataset]
+    found = [r for r in rows if r.quantity == Quantity.CONSTANT and r.dataset == dataset]
     if not found:
         return None
-    classes = sorted({r.detail["class"] for r in found})
+    classes = sorted({r.detail.class_index for r in found})
     lines = []
 
     def shown(row: Row, value: float) -> str:
         return rounding.outward(value, row.side, 1)
 
     for method in dict.fromkeys(r.method for r in found):
-        by = {r.detail["class"]: r for r in found if r.method == method}
+        by = {r.detail.class_index: r for r in found if r.method == method}
         top = max(by.values(), key=lambda r: r.value)
         cells = [Cell() if c not in by else
-                 Cell(f"{shown(by[c], by[c].detail['median'])} / {shown(by[c], by[c].value)}", by[c].value)
+                 Cell(f"{shown(by[c], by[c].detail.median)} / {shown(by[c], by[c].value)}", by[c].value)
                  for c in classes]
         lines.append(Line(method, (*cells, Cell(shown(top, top.value), top.value)), "ours",
                           {"lower": "from below", "upper": "from above"}.get(top.side, "")))
     d = found[0].detail
-    notes = (f"Median / largest over the codes of a class, within r = {d['radius']:g} latent standard deviations; "
+    notes = (f"Median / largest over the codes of a class, within r = {d.radius:g} latent standard deviations; "
              "image units per latent unit, images in [0,1].",)
     return Table("constants", f"How fast images move: {dataset}", ("class", *map(str, classes), "largest"),
                  tuple(lines), notes)
@@ -187,25 +176,25 @@ def constants(rows: Sequence[Row], dataset: str) -> Table | None:
 
 def ratios(rows: Sequence[Row], dataset: str) -> Table | None:
     """Certified against maximised constants, radius by radius."""
-    found = [r for r in rows if r.quantity == RATIO and r.dataset == dataset]
+    found = [r for r in rows if r.quantity == Quantity.RATIO and r.dataset == dataset]
     if not found:
         return None
     lines = [
         *(Line(f"{name}, {words}", tuple(
-            Cell(rounding.outward(r.detail[name], side, 1), r.detail[name]) for r in found), "ours")
+            Cell(rounding.outward(v, side, 1), v) for r in found for v in [getattr(r.detail, name)]), "ours")
           for name, side, words in (("maximised", "lower", "from below"), ("certified", "upper", "from above"))),
         Line("ratio", tuple(
             Cell(f"{r.value:.2f}", r.value, None, r.low, r.high) for r in found), "same")]
     notes = (f"Medians over {found[0].n} codes; the truth lies between the two.",)
     return Table("ratios", f"What certificates cost: {dataset}",
-                 ("constant", *(f"r = {r.detail['radius']:g}" for r in found)), tuple(lines), notes)
+                 ("constant", *(f"r = {r.detail.radius:g}" for r in found)), tuple(lines), notes)
 
 
 def figure(rows: Sequence[Row], dataset: str, alpha: float) -> Any:
     """The bracket over epsilon, a panel for each family: a band between the ends, a mark for every method."""
     families = [f for f in tables.FAMILIES if any(
-        r.dataset == dataset and (r.detail["alpha"], r.detail["family"]) == (alpha, f) for r in rows_of(rows))]
-    radii = sorted({r.detail["epsilon"] for r in rows_of(rows) if r.dataset == dataset})
+        r.dataset == dataset and (r.detail.alpha, r.detail.family) == (alpha, f) for r in rows_of(rows))]
+    radii = sorted({r.epsilon for r in rows_of(rows) if r.dataset == dataset})
     drawing = figures._figure(4.6 * max(1, len(families)), 4.4)
     panels = drawing.subplots(1, max(1, len(families)), squeeze=False)[0]
     for axes, family in zip(panels, families):
@@ -217,16 +206,16 @@ def figure(rows: Sequence[Row], dataset: str, alpha: float) -> Any:
             axes.fill_between(x, low, high, color="#2f8fd0", alpha=0.18, linewidth=0, label="bracket")
         for rung, label in RUNGS.items():
             hits = [(e, r.value, r.certified) for e, (_, up) in zip(radii, brackets) for r in up
-                    if r.detail["rung"] == rung]
+                    if r.detail.rung == rung]
             if hits:
                 sure = "certified" if hits[0][2] else "estimate"
                 axes.plot([h[0] for h in hits], [h[1] for h in hits], color=COLOURS[rung], marker=MARKS[rung],
                           markersize=6, linewidth=1.2, linestyle="-" if hits[0][2] else ":",
                           label=label if rung == "paper" else f"{label} ({sure})")
         found = sorted((r for low, _ in brackets for r in low), key=lambda r: (not r.certified, -r.value))
-        for i, witness in enumerate(dict.fromkeys(r.detail["witness"] for r in found)):  # the best in the darkest ink
+        for i, witness in enumerate(dict.fromkeys(r.detail.witness for r in found)):  # the best in the darkest ink
             hits = [(e, r.value, r.certified) for e, (lo, _) in zip(radii, brackets) for r in lo
-                    if r.detail["witness"] == witness]
+                    if r.detail.witness == witness]
             axes.plot([h[0] for h in hits], [h[1] for h in hits], color=figures.INK, alpha=max(0.25, 0.9 - 0.17 * i),
                       marker="o", markersize=5, markerfacecolor=figures.INK if hits[0][2] else "none", linewidth=1,
                       linestyle="-" if hits[0][2] else ":", label=f"witness: {witness}")
@@ -255,7 +244,7 @@ def words(rows: Sequence[Row], dataset: str) -> str:
     """What may be claimed about error-region robustness, in plain language."""
     out = []
     for alpha in alphas(rows, dataset)[:1]:
-        radii = sorted({r.detail["epsilon"] for r in rows_of(rows) if r.dataset == dataset})
+        radii = sorted({r.epsilon for r in rows_of(rows) if r.dataset == dataset})
         for e in radii[-1:]:
             low, high = ends(rows, dataset, alpha, "overall", e)
             proved, reached, searched = best(high, True), best(low), best(high)
@@ -268,13 +257,13 @@ def words(rows: Sequence[Row], dataset: str) -> str:
                            f"{rounding.percent(proved.value, 'upper', 2)} % of its answers right when an image may "
                            f"move by ε = {e:g}.")
             elif proved:
-                why = proved.detail.get("vacuous", ": the certified radii, or the number of codes, are too small")
+                why = proved.detail.vacuous or ": the certified radii, or the number of codes, are too small"
                 out.append(f"Nothing beyond the trivial limit of {rounding.percent(1 - alpha, 'upper', 2)} % is proved "
                            f"about {dataset} at ε = {e:g}: {why.partition(': ')[2]}.")
             if reached and reached.certified:
                 out.append(f"Proved{confidently(reached)}, in the error-region sense only: errors can be placed on "
                            f"{share} of the images so that {rounding.percent(reached.value, 'lower', 2)} % stay out of "
-                           f"their reach ({reached.detail['witness']}). It does not say that so many labels can be "
+                           f"their reach ({reached.detail.witness}). It does not say that so many labels can be "
                            "kept.")
             if searched and not searched.certified:
                 out.append("Not proved, but as far as search can tell: the limit is "

@@ -3,8 +3,10 @@
 import dataclasses
 from collections.abc import Sequence
 
-from irob.core.evidence import Row, comparable
-from irob.report import label, limits, published, rounding, tables
+from irob.core import published
+from irob.core.laws import comparable
+from irob.core.rows import Quantity, Row, largest, models, select
+from irob.report import label, limits, rounding, tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Gap:
     source: str
 
 
-def best(rows: Sequence[Row], quantity: str, epsilon: float) -> Row | None:
+def best(rows: Sequence[Row], quantity: Quantity, epsilon: float) -> Row | None:
     """The classifier (not a checkpoint) with the highest accuracy of that kind."""
-    found = [tables.largest(rows, quantity, model=m, epsilon=epsilon) for m in tables.models(rows)]
+    found = [largest(rows, quantity, model=m, epsilon=epsilon) for m in models(rows)]
     return max((r for r in found if r), key=lambda r: r.value, default=None)
 
 
@@ -47,7 +49,7 @@ def gaps(rows: Sequence[Row]) -> list[Gap]:
     for d in label.datasets(rows)[:1]:
         for e in label.radii(rows, d):
             high, low = label.smallest(rows, d, e), label.kept(rows, d, e)
-            top, inside = best(rows, tables.ROBUST, e), best(rows, tables.IN_DISTRIBUTION, e)
+            top, inside = best(rows, Quantity.ROBUST, e), best(rows, Quantity.IN_DISTRIBUTION, e)
             if high and top:
                 comparable(top, high)
                 out.append(Gap(e, high.value, top.value, top.model, inside.value if inside else None,
@@ -60,7 +62,7 @@ def cards(rows: Sequence[Row]) -> list[Card]:
     out = [c for c in [_labels(rows)] if c]
     radii = [e for d in label.datasets(rows)[:1] for e in label.radii(rows, d)] or tables.epsilons(rows)
     for e in radii[-1:]:
-        top, inside = best(rows, tables.ROBUST, e), best(rows, tables.IN_DISTRIBUTION, e)
+        top, inside = best(rows, Quantity.ROBUST, e), best(rows, Quantity.IN_DISTRIBUTION, e)
         if top:
             out.append(Card(
                 f"best trained classifier under attack at ε = {e:g}", f"≤ {rounding.percent(top.value, top.side)} %",
@@ -70,11 +72,11 @@ def cards(rows: Sequence[Row]) -> list[Card]:
                 f"best in-distribution at ε = {e:g}", f"≤ {rounding.percent(inside.value, inside.side)} %", "attack",
                 f"{published.short(inside.model)}: images that the generator draws; {_at_most(inside)}", inside.value))
     out += [c for c in [_bracket(rows)] if c]
-    constants = tables.select(rows, tables.LIPSCHITZ, protocol="default")
-    top = max((r for r in constants if r.detail["class"] is not None), key=lambda r: r.value, default=None)
+    constants = select(rows, Quantity.LIPSCHITZ, protocol="default")
+    top = max((r for r in constants if r.detail.class_index is not None), key=lambda r: r.value, default=None)
     if top and len(out) < 4:
         out.append(Card("generator's constant L", f"≥ {rounding.outward(top.value, 'lower', 1)}", "sampled",
-                        f"{top.model}, class {top.detail['class']}, image units per latent unit"))
+                        f"{top.model}, class {top.detail.class_index}, image units per latent unit"))
     return out
 
 
@@ -97,7 +99,7 @@ def _bracket(rows: Sequence[Row]) -> Card | None:
     """The error-region limit at the largest epsilon from both sides, of the first distribution that has both."""
     for d in limits.datasets(rows):
         for alpha in limits.alphas(rows, d)[:1]:
-            e = max(r.detail["epsilon"] for r in limits.rows_of(rows) if r.dataset == d)
+            e = max(r.epsilon for r in limits.rows_of(rows) if r.dataset == d)
             low, high = (limits.best(found) for found in limits.ends(rows, d, alpha, "overall", e))
             if low and high:
                 ends = rounding.percent(low.value, low.side), rounding.percent(high.value, high.side)
@@ -140,17 +142,17 @@ def lede(rows: Sequence[Row]) -> str:
 def claims(rows: Sequence[Row]) -> list[str]:
     """What may be claimed about images of this data set, each claim by itself with 95 % confidence."""
     out = []
-    for name in tables.models(rows):
-        natural = tables.largest(rows, tables.NATURAL, model=name)
+    for name in models(rows):
+        natural = largest(rows, Quantity.NATURAL, model=name)
         if natural and natural.low is not None and natural.high is not None:
             out.append(f"{published.short(name)} is right on {rounding.percent(natural.low, 'lower')} to "
                        f"{rounding.percent(natural.high, 'upper')} % of clean images (measured "
                        f"{rounding.percent(natural.value, natural.side)} % of {natural.n:,}).")
-    found = [(name, tables.largest(rows, tables.ROBUST, model=name, epsilon=e))
-             for name in tables.models(rows) for e in tables.epsilons(rows)[-1:]]
+    found = [(name, largest(rows, Quantity.ROBUST, model=name, epsilon=e))
+             for name in models(rows) for e in tables.epsilons(rows)[-1:]]
     for name, row in found:
         if row and row.high is not None:
-            out.append(f"The robust accuracy of {published.short(name)} at ε = {row.detail['epsilon']:g} is at most "
+            out.append(f"The robust accuracy of {published.short(name)} at ε = {row.epsilon:g} is at most "
                        f"{rounding.percent(row.high, 'upper')} %: the attack left "
                        f"{rounding.percent(row.value, row.side)} % of {row.n:,} images standing.")
     return out
@@ -159,17 +161,17 @@ def claims(rows: Sequence[Row]) -> list[str]:
 def estimates(rows: Sequence[Row]) -> list[str]:
     """What is only an estimate, and which way it errs."""
     out = []
-    if tables.select(rows, tables.BOUND):
+    if select(rows, Quantity.BOUND):
         out.append("Every bound by Theorem 4.4 that is not marked certified. It stands on Lipschitz constants or "
                    "escape radii found by sampling or search, which may miss the steepest directions: true constants "
                    "are at least as large, so the true limit lies as high as printed or higher.")
-    if tables.select(rows, tables.IN_DISTRIBUTION):
+    if select(rows, Quantity.IN_DISTRIBUTION):
         out.append("In-distribution robustness. Its attack searches the generator's codes and may miss: "
                    "true values are lower or equal. It can still not be above the true limit.")
-    if tables.select(rows, tables.ROBUST):
+    if select(rows, Quantity.ROBUST):
         out.append("How close attacked accuracies come to the truth. A stronger attack can only lower them.")
-    published = tables.select(rows, tables.BOUND, protocol="paper", proviso=False)
-    failing = sorted({r.detail["epsilon"] for r in published})
+    published = select(rows, Quantity.BOUND, protocol="paper", proviso=False)
+    failing = sorted({r.epsilon for r in published})
     if failing:
         radii = ", ".join(f"{e:g}" for e in failing)
         out.append(f"The published protocol's bounds at ε = {radii}, even as consequences of its own constants: the "

@@ -6,9 +6,11 @@ bounds from sampled constants and the published protocol's follow as comparisons
 
 from collections.abc import Sequence
 
-from irob.core.evidence import Row, comparable
-from irob.report import label, limits, published, tables
-from irob.report.tables import BOUND, CERTIFIED, IN_DISTRIBUTION, NATURAL, ROBUST, Cell, Line, Table, percent
+from irob.core import published
+from irob.core.laws import comparable
+from irob.core.rows import Quantity, Row, largest, models, select
+from irob.report import label, limits, tables
+from irob.report.tables import Cell, Line, Table, percent
 
 Counts = dict[str, set[int]]  # kind of accuracy to the numbers of images behind it
 
@@ -20,7 +22,7 @@ def table3(rows: Sequence[Row]) -> Table | None:
     compared, fails = _compared(rows, radii)
     lines = [*_attacked(rows, radii, counts), *_inside(rows, radii, counts), *_certified(rows, radii, counts),
              *_proved(rows, radii), *compared]
-    if not tables.models(rows) and not [line for line in lines if line.kind == "bound"]:
+    if not models(rows) and not [line for line in lines if line.kind == "bound"]:
         return None
     if known and compared:
         cells = (Cell(), *(tables.printed(known.bound.get(e)) for e in radii))
@@ -32,9 +34,9 @@ def table3(rows: Sequence[Row]) -> Table | None:
 
 def _notes(rows: Sequence[Row], counts: Counts, compared: bool, fails: bool) -> list[str]:
     sizes = "; ".join(f"{k}: {', '.join(f'{n:,}' for n in sorted(v))} images" for k, v in counts.items() if v)
-    trials = max((r.detail.get("trials", 1) for r in tables.select(rows, ROBUST)), default=1)
+    trials = max((r.detail.trials or 1 for r in select(rows, Quantity.ROBUST)), default=1)
     over = f"mean ± standard deviation over {trials} trials on images of their own" if trials > 1 else "one trial"
-    together = any("+" in r.method for r in tables.select(rows, ROBUST))
+    together = any("+" in r.method for r in select(rows, Quantity.ROBUST))
     notes = [
         f"Percent of test images; {over}; {sizes}. Exact 95 % intervals stand in report.json and report.csv.",
         "An attack that fails proves nothing: attacked accuracies bound the true robust accuracy from above."
@@ -53,11 +55,11 @@ def _notes(rows: Sequence[Row], counts: Counts, compared: bool, fails: bool) -> 
 
 
 def _attacked(rows: Sequence[Row], radii: Sequence[float], counts: Counts) -> list[Line]:
-    names, known = tables.models(rows), tables.paper(rows)
+    names, known = models(rows), tables.paper(rows)
     lines = [Line("Under attack: any image within ε", kind="group")] if names or known else []
     for name in names:
-        attacked = [tables.largest(rows, ROBUST, model=name, epsilon=e) for e in radii]
-        natural = tables.largest(rows, NATURAL, model=name)
+        attacked = [largest(rows, Quantity.ROBUST, model=name, epsilon=e) for e in radii]
+        natural = largest(rows, Quantity.NATURAL, model=name)
         _count(counts, "unconstrained", attacked)
         _count(counts, "natural", [natural])
         lines.append(_named(name, (percent(natural), *(percent(r) for r in attacked))))
@@ -69,14 +71,14 @@ def _attacked(rows: Sequence[Row], radii: Sequence[float], counts: Counts) -> li
 
 def _inside(rows: Sequence[Row], radii: Sequence[float], counts: Counts) -> list[Line]:
     lines = []
-    for name in [n for n in tables.models(rows) if tables.select(rows, IN_DISTRIBUTION, model=n)]:
-        found = [tables.largest(rows, IN_DISTRIBUTION, model=name, epsilon=e) for e in radii]
+    for name in [n for n in models(rows) if select(rows, Quantity.IN_DISTRIBUTION, model=n)]:
+        found = [largest(rows, Quantity.IN_DISTRIBUTION, model=name, epsilon=e) for e in radii]
         _count(counts, "in-distribution", found)
         n = next(r.n for r in found if r)
-        natural = next(iter(tables.select(rows, NATURAL, model=name, n=n)), None)
+        natural = next(iter(select(rows, Quantity.NATURAL, model=name, n=n)), None)
         lines.append(_named(name, (percent(natural), *(percent(r) for r in found))))
-        free = [tables.largest(rows, ROBUST, model=name, epsilon=e, n=n) for e in radii]
-        most = tables.largest(rows, ROBUST, model=name)
+        free = [largest(rows, Quantity.ROBUST, model=name, epsilon=e, n=n) for e in radii]
+        most = largest(rows, Quantity.ROBUST, model=name)
         if any(free) and most and most.n != n:
             cells = (Cell(), *(percent(r) for r in free))
             lines.append(Line(f"{published.short(name)}, any image", cells, "same", "the same clean images"))
@@ -86,10 +88,10 @@ def _inside(rows: Sequence[Row], radii: Sequence[float], counts: Counts) -> list
 
 def _certified(rows: Sequence[Row], radii: Sequence[float], counts: Counts) -> list[Line]:
     lines = []
-    for name in [n for n in tables.models(rows) if tables.select(rows, CERTIFIED, model=n)]:
-        found = [tables.largest(rows, CERTIFIED, model=name, epsilon=e) for e in radii]
+    for name in [n for n in models(rows) if select(rows, Quantity.CERTIFIED, model=n)]:
+        found = [largest(rows, Quantity.CERTIFIED, model=name, epsilon=e) for e in radii]
         _count(counts, "certified", found)
-        by = ", ".join(dict.fromkeys(r.detail.get("certifier", r.method) for r in found if r))
+        by = ", ".join(dict.fromkeys(r.detail.certifier or r.method for r in found if r))
         lines.append(_named(name, (Cell(), *(percent(r) for r in found)), f"by {by}"))
     return [Line("Certified: no image within ε, at least", kind="group"), *lines] if lines else []
 
@@ -111,7 +113,7 @@ def _proved(rows: Sequence[Row], radii: Sequence[float]) -> list[Line]:
         ends = {"label limit": label.limit, "Theorem 4.4": label.theorem}
         found = {name: [end(rows, d, e) for e in radii] for name, end in ends.items()}
         for r in (r for of in found.values() for r in of if r):
-            for a in tables.select(rows, ROBUST, epsilon=r.detail["epsilon"])[:1]:
+            for a in select(rows, Quantity.ROBUST, epsilon=r.epsilon)[:1]:
                 comparable(a, r)
         if any(r for of in found.values() for r in of):
             least = [label.smallest(rows, d, e) for e in radii]
@@ -120,7 +122,7 @@ def _proved(rows: Sequence[Row], radii: Sequence[float]) -> list[Line]:
         for name, of in found.items():
             one = next((r for r in of if r), None)
             if one:
-                alpha = one.detail.get("alpha")
+                alpha = one.detail.alpha
                 whom = "any classifier" if alpha is None else f"natural risk ≥ {tables.number(alpha)}"
                 lines.append(Line(name, (Cell(), *(percent(r) for r in of)), "bound", f"{whom}, {limits.grade(one)}"))
     return lines
@@ -128,19 +130,19 @@ def _proved(rows: Sequence[Row], radii: Sequence[float]) -> list[Line]:
 
 def _compared(rows: Sequence[Row], radii: Sequence[float]) -> tuple[list[Line], bool]:
     """A group for each protocol, a line for each alpha and family; and whether the theorem's proviso fails."""
-    found = [r for r in tables.select(rows, BOUND) if r.detail.get("section") != "limits"]
+    found = [r for r in select(rows, Quantity.BOUND) if r.section != "limits"]
     lines, fails = [], False
-    for protocol in [p for p in tables.PROTOCOLS if tables.select(found, BOUND, protocol=p)]:
+    for protocol in [p for p in tables.PROTOCOLS if select(found, Quantity.BOUND, protocol=p)]:
         what = {"default": "For comparison, an estimate: Theorem 4.4 with sampled constants",
                 "paper": "For comparison: the same by the published protocol"}
         lines.append(Line(f"{what[protocol]} ({tables.meaning(protocol, rows)})", kind="group"))
-        order = sorted(tables.select(found, BOUND, protocol=protocol), key=lambda r: not r.detail["measured"])
-        for alpha, family in dict.fromkeys((r.detail["alpha"], r.detail["family"]) for r in order):
-            own = [r for r in order if (r.detail["alpha"], r.detail["family"]) == (alpha, family)]
-            hits = {e: next((r for r in own if r.detail["epsilon"] == e), None) for e in radii}
-            signs = {e: "†" if r and not r.detail["proviso"] else "" for e, r in hits.items()}
+        order = sorted(select(found, Quantity.BOUND, protocol=protocol), key=lambda r: not r.detail.measured)
+        for alpha, family in dict.fromkeys((r.detail.alpha, r.detail.family) for r in order):
+            own = [r for r in order if (r.detail.alpha, r.detail.family) == (alpha, family)]
+            hits = {e: next((r for r in own if r.epsilon == e), None) for e in radii}
+            signs = {e: "†" if r and not r.detail.proviso else "" for e, r in hits.items()}
             fails |= any(signs.values())
-            measured = any(r and r.detail["measured"] for r in hits.values())
+            measured = any(r and r.detail.measured for r in hits.values())
             source = "measured" if measured else "as in the paper"
             cells = (Cell(), *(percent(r, signs[e]) for e, r in hits.items()))
             lines.append(Line(f"α = {tables.number(alpha)} {source}", cells, "bound", tables.FAMILIES[family]))

@@ -7,18 +7,10 @@ Rows are recognised by their quantity and by what stands in `detail`.
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from irob.core.evidence import Row
-from irob.report import published, rounding
+from irob.core import published
+from irob.core.rows import Quantity, Row, select
+from irob.report import rounding
 
-LIPSCHITZ = "local Lipschitz constant"
-NATURAL = "natural accuracy"
-ROBUST = "robust accuracy"
-IN_DISTRIBUTION = "in-distribution robust accuracy"
-CERTIFIED = "certified robust accuracy"
-BOUND = "intrinsic robustness"
-LABEL = "label robustness"
-INTENDED = "intended-label share"
-PREDICTIONS = "in-distribution stability of predictions"
 PROTOCOLS = {"default": "measured here", "paper": "published protocol, here"}
 FAMILIES = {"overall": "risk ≥ α overall", "per_class": "risk ≥ α in each class"}
 
@@ -64,7 +56,7 @@ def percent(row: Row | None, sign: str = "") -> Cell:
     """
     if row is None:
         return Cell()
-    spread = row.detail.get("std")
+    spread = row.detail.std
     text = rounding.percent(row.value, row.side) + (f" ± {100 * spread:.1f}" if spread is not None else "")
     return Cell(text, row.value, spread, row.low, row.high, sign)
 
@@ -76,32 +68,15 @@ def printed(value: float | None, spread: float | None = None) -> Cell:
     return Cell(f"{100 * value:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else ""), value, spread)
 
 
-def select(rows: Iterable[Row], quantity: str, **wanted) -> list[Row]:
-    """The rows of a quantity whose fields or details have the wanted values."""
-    def fits(row: Row) -> bool:
-        return all((getattr(row, k) if hasattr(row, k) else row.detail.get(k)) == v for k, v in wanted.items())
-
-    return [r for r in rows if r.quantity == quantity and fits(r)]
-
-
-def largest(rows: Iterable[Row], quantity: str, **wanted) -> Row | None:
-    """Of the rows that fit, the one that rests on most examples; of several, the strongest attack's."""
-    return max(select(rows, quantity, **wanted), key=lambda r: (r.n or 0, -r.value), default=None)
-
-
-def models(rows: Iterable[Row]) -> list[str]:
-    """The classifiers in the order of their rows; checkpoints along training ("name@epoch") are left out."""
-    return list(dict.fromkeys(r.model for r in rows if r.quantity == NATURAL and "@" not in r.model))
-
-
 def epsilons(rows: Iterable[Row]) -> list[float]:
     """The radii that the rows of robustness speak of."""
-    return sorted({r.detail["epsilon"] for r in rows if r.quantity in (ROBUST, IN_DISTRIBUTION, BOUND)})
+    robustness = (Quantity.ROBUST, Quantity.IN_DISTRIBUTION, Quantity.BOUND)
+    return sorted({r.epsilon for r in rows if r.quantity in robustness})
 
 
 def paper(rows: Sequence[Row]) -> published.Benchmark | None:
     """The paper's numbers that may stand beside these: generated MNIST or ImageNet10, under l2."""
-    if any(r.threat.startswith("linf") for r in rows):
+    if any(r.threat and r.threat.name == "linf" for r in rows):
         return None
     return next((b for r in rows if (b := published.of(r.dataset))), None)
 
@@ -123,11 +98,12 @@ def class_names(count: int, rows: Sequence[Row]) -> tuple[str, ...]:
 def table1(rows: Sequence[Row], model: str) -> Table | None:
     """Table 1: local Lipschitz constants of a generator, class by class; both protocols, and the paper's print."""
     lines = []
-    classes = sorted({r.detail["class"] for r in select(rows, LIPSCHITZ, model=model) if r.detail["class"] is not None})
+    measured = select(rows, Quantity.LIPSCHITZ, model=model)
+    classes = sorted({r.detail.class_index for r in measured if r.detail.class_index is not None})
     if not classes:
         return None
     for protocol, label in PROTOCOLS.items():
-        found = {r.detail["class"]: r for r in select(rows, LIPSCHITZ, model=model, protocol=protocol)}
+        found = {r.detail.class_index: r for r in select(rows, Quantity.LIPSCHITZ, model=model, protocol=protocol)}
         if found:
             top = max(found.values(), key=lambda r: r.value)
             cells = tuple(_constant(found.get(c)) for c in classes)
@@ -136,12 +112,12 @@ def table1(rows: Sequence[Row], model: str) -> Table | None:
     if known and len(classes) == len(known.lipschitz):
         numbers = (*known.lipschitz, max(known.lipschitz))
         lines.append(Line(f"paper, {known.table}", tuple(Cell(f"{v:.1f}", v) for v in numbers), "paper"))
-    first = select(rows, LIPSCHITZ, model=model)[0].detail
+    first = measured[0].detail
     notes = [
-        f"Quantile at 1 − δ = {1 - first['delta']:g} over {first['codes']} codes a class, {first['neighbours']} "
-        f"neighbours a code within r = {first['radius']:g}, {first['trials']} trial"
-        + ("s: mean ± standard deviation." if first["trials"] > 1 else ".")
-        + f" {first['codes']} codes cover that quantile with a probability of {first['confidence']:.2g} only.",
+        f"Quantile at 1 − δ = {1 - first.delta:g} over {first.codes} codes a class, {first.neighbours} "
+        f"neighbours a code within r = {first.radius:g}, {first.trials} trial"
+        + ("s: mean ± standard deviation." if first.trials > 1 else ".")
+        + f" {first.codes} codes cover that quantile with a probability of {first.confidence:.2g} only.",
         "Sampling finds constants from below: the true ones are at least as large.",
         "The published protocol draws directions from the positive orthant only"
         + (" and measures outputs in [−1,1], which doubles every figure; ε, data and classifiers live in [0,1]."
@@ -156,7 +132,7 @@ def table1(rows: Sequence[Row], model: str) -> Table | None:
 def _constant(row: Row | None) -> Cell:
     if row is None:
         return Cell()
-    spread = row.detail.get("std")
+    spread = row.detail.std
     text = rounding.outward(row.value, row.side, 1) + (f" ± {spread:.1f}" if spread is not None else "")
     return Cell(text, row.value, spread, row.low, row.high)
 
@@ -165,8 +141,8 @@ def comparison(rows: Sequence[Row], conditional: str) -> Table | None:
     """The unconditional generator against the conditional one, measured by the same sampler."""
     lines, name = [], ""
     for protocol, label in PROTOCOLS.items():
-        whole = select(rows, LIPSCHITZ, protocol=protocol, **{"class": None})
-        classes = select(rows, LIPSCHITZ, protocol=protocol, model=conditional)
+        whole = select(rows, Quantity.LIPSCHITZ, protocol=protocol, class_index=None)
+        classes = select(rows, Quantity.LIPSCHITZ, protocol=protocol, model=conditional)
         if whole and classes:
             name = whole[0].model
             a, b = whole[0], max(classes, key=lambda r: r.value)
@@ -189,18 +165,18 @@ def comparison(rows: Sequence[Row], conditional: str) -> Table | None:
 
 def fawzi(rows: Sequence[Row]) -> Table | None:
     """Earlier bounds for unconditional generators, at the same radii."""
-    found = select(rows, PREDICTIONS)
-    radii = sorted({r.detail["epsilon"] for r in found})
+    found = select(rows, Quantity.PREDICTIONS)
+    radii = sorted({r.epsilon for r in found})
     if not found:
         return None
     lines = []
     for protocol, label in PROTOCOLS.items():
-        of = select(found, PREDICTIONS, protocol=protocol)
+        of = select(found, Quantity.PREDICTIONS, protocol=protocol)
         if of:
             said = meaning(protocol, rows)
-            lines.append(Line(f"{label}, L = {of[0].detail['lipschitz']:.2f} ({said})", kind="group"))
+            lines.append(Line(f"{label}, L = {of[0].detail.lipschitz:.2f} ({said})", kind="group"))
         for method in dict.fromkeys(r.method for r in of):
-            hits = [next(iter(select(of, PREDICTIONS, method=method, epsilon=e)), None) for e in radii]
+            hits = [next(iter(select(of, Quantity.PREDICTIONS, method=method, epsilon=e)), None) for e in radii]
             shown = ["" if r is None else rounding.percent(r.value, r.side) if r.value < 1 else "vacuous" for r in hits]
             cells = tuple(Cell() if r is None else Cell(text, r.value) for r, text in zip(hits, shown))
             lines.append(Line(method, cells, "bound"))
@@ -229,7 +205,7 @@ def attacked(rows: Sequence[Row]) -> Table:
         if r.low is not None and r.high is not None:
             low, high = (Cell(rounding.percent(v, end), v) for v, end in ((r.low, "lower"), (r.high, "upper")))
             bounds = {"upper": "at most", "lower": "at least"}.get(r.side, "")
-            where = "clean" if r.threat == "none" else f"{r.threat}, {r.method}"
+            where = f"{r.threat}, {r.method}" if r.threat else "clean"
             cells = (Cell(bounds), percent(r), low, high, Cell(f"{r.n:,}", r.n))
             lines.append(Line(f"{r.quantity}, {where}", cells))
     title = ", ".join(dict.fromkeys(f"{r.model} on {r.dataset}" for r in rows))

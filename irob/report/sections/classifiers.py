@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from irob import classifiers
-from irob.core import registry, weights
+from irob.core import published, registry, weights
 from irob.core.check import InputError
-from irob.core.evidence import Row
+from irob.core.rows import Row
 from irob.core.types import Classifier
 from irob.evaluation import certified, certify, doubts, robustness, trained, users
 from irob.evaluation.section import Context, Findings, ReportPlan, Section, present
-from irob.report import attacks, curves, figures, published, table3, tables
+from irob.report import attacks, curves, figures, table3, tables
 from irob.report.model import Block, tabled
 
 T = TypeVar("T")
@@ -231,8 +231,8 @@ def spread(values: Sequence[T], count: int) -> list[T]:
 
 def _radii(rows: Sequence[Row]) -> list[float]:
     """The radii at which Figure 2 has something to draw."""
-    drawn = [r for r in rows if r.detail.get("curve") or "risk" in r.detail]
-    return [e for e in tables.epsilons(rows) if any(r.detail.get("epsilon") == e for r in drawn)]
+    drawn = [r for r in rows if r.detail.curve or vars(r.detail).get("risk") is not None]
+    return [e for e in tables.epsilons(rows) if any(r.epsilon == e for r in drawn)]
 
 
 def build() -> Classifiers:

@@ -8,13 +8,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from irob import generators
-from irob.core import weights
-from irob.core.evidence import Row
+from irob import bounds, generators
+from irob.core import published, weights
+from irob.core.rows import Quantity, Row, select
+from irob.core.threat import ThreatRecord
 from irob.core.types import Generator
 from irob.evaluation import estimate, limits
 from irob.evaluation.section import UNCONDITIONAL, Context, Findings, ReportPlan, Section, present
-from irob.report import published, tables
+from irob.report import tables
 from irob.report.model import Block, tabled
 
 
@@ -80,7 +81,7 @@ class Constants(Section):
 
     def blocks(self, rows: Sequence[Row], pictures: Mapping[str, Any]) -> list[Block]:
         """Table 1, the comparison of both generators, Fawzi's bounds."""
-        found = tables.select(rows, tables.LIPSCHITZ)
+        found = select(rows, Quantity.LIPSCHITZ)
         generator = found[0].model if found else ""
         return [*tabled(tables.table1(rows, generator)), *tabled(tables.comparison(rows, generator)),
                 *tabled(tables.fawzi(rows))]
@@ -100,13 +101,15 @@ def _bounds(rows: Sequence[Row], sizes: Sizes, of: Mapping[str, Generator], data
     out: list[Row] = []
     for protocol in limits.PROTOCOLS:
         common: dict[str, Any] = {
-            "dataset": dataset, "protocol": protocol, "epsilons": sizes.epsilons, "norm": sizes.norm}
-        found = tables.select(rows, tables.LIPSCHITZ, model=name, protocol=protocol)
-        values = {r.detail["class"] or 0: r.value for r in found}
+            "dataset": dataset, "protocol": protocol,
+            "threats": [ThreatRecord.lp(sizes.norm, e) for e in sizes.epsilons]}
+        found = select(rows, Quantity.LIPSCHITZ, model=name, protocol=protocol)
+        terms = bounds.Terms(delta=sizes.delta, confidence=math.prod(
+            r.detail.confidence ** r.detail.trials for r in found))
+        values = {r.detail.class_index or 0: r.value for r in found}
         out += limits.limit_rows(
-            values, alphas=alphas, radius=sizes.radius, delta=sizes.delta,
-            confidence=math.prod(r.detail["confidence"] ** r.detail["trials"] for r in found), **common)
-        for r in (r for other in others for r in tables.select(rows, tables.LIPSCHITZ, model=other, protocol=protocol)):
+            values, alphas=alphas, radius=sizes.radius, label_of=of[name].label_of, terms=terms, **common)
+        for r in (r for other in others for r in select(rows, Quantity.LIPSCHITZ, model=other, protocol=protocol)):
             out += limits.fawzi_rows(r.value, classes=max(2, of[name].num_classes), **common)
     return out
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from irob.core import keys
-from irob.core.evidence import Row
+from irob.core.rows import Row
 from irob.evaluation import label_limit, label_lower
+from irob.evaluation.pieces import Task
 from irob.evaluation.section import Context, Findings, Section
 from irob.report import label, summary
 from irob.report.model import Block, tabled
@@ -63,14 +64,14 @@ class Label(Section):
 def _rows(context: Context, sizes: Sizes) -> list[Row]:
     key, plan = context.key("label limit"), context.plan
     job = label_limit.Job(sizes.epsilons, sizes.norm, plan.confidence, grid=0)
-    rows = label_limit.of_generator(
-        key, context.source, job, sizes.images, dataset=plan.dataset, pieces=context.pieces, label=plan.dataset)
+    task = Task(plan.dataset, context.pieces, plan.dataset)
+    rows = label_limit.of_generator(key, context.source, job, sizes.images, task=task)
     if sizes.norm == "l2":
         rows += label_lower.rows(
             keys.named(key, "certified"), context.source, epsilons=sizes.epsilons, confidence=plan.confidence,
-            samples=sizes.kept, choice=max(1, sizes.kept // 4), dataset=plan.dataset,
-            label=f"{plan.dataset}, certified classifiers")
-    return [dataclasses.replace(r, detail={**r.detail, "section": "limits"}) for r in rows]
+            samples=sizes.kept, choice=max(1, sizes.kept // 4),
+            task=dataclasses.replace(task, label=task.says("certified classifiers")))
+    return rows
 
 
 def build() -> Label:

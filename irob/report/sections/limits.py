@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from irob import generators
-from irob.core import weights
+from irob.core import published, weights
 from irob.core.check import InputError
-from irob.core.evidence import Row
+from irob.core.rows import Row
 from irob.evaluation import codes, limits, sides
+from irob.evaluation.comparison import Question
+from irob.evaluation.pieces import Task
 from irob.evaluation.section import CERTIFIED, Context, Findings, ReportPlan, Section, present
-from irob.report import comparison, comparison_figure, published
+from irob.report import comparison, comparison_figure
 from irob.report import limits as shown
 from irob.report.model import Block, tabled
 
@@ -87,14 +89,15 @@ class Limits(Section):
                                  *((name, generators.load(name), name) for name in second)):
             rows += clock.run(
                 f"limit of {name}, from both sides", sides.both, context.key("limits"), g, sizes.codes,
-                risks + measured if g is context.source else risks, fresh=sizes.fresh, dataset=dataset, name=name,
-                confidence=plan.confidence, pieces=context.pieces, label=name)
+                risks + measured if g is context.source else risks, fresh=sizes.fresh, name=name,
+                confidence=plan.confidence, task=Task(dataset, context.pieces, name))
         other = present([plan.unconditional] if plan.unconditional else [], "unconditional generator")[0]
         try:
             rows += clock.run(
-                "earlier bounds", sides.earlier, context.key("earlier"), context.test, rows, alpha=plan.alpha,
-                epsilons=sizes.codes.epsilons, unconditional=generators.load(other[0]) if other else None,
-                judge=context.judge, radius=sizes.radius, confidence=plan.confidence, label="earlier bounds")
+                "earlier bounds", sides.earlier, context.key("earlier"), context.test, rows,
+                Question(sizes.codes.epsilons, plan.alpha, confidence=plan.confidence),
+                unconditional=generators.load(other[0]) if other else None, judge=context.judge, radius=sizes.radius,
+                label="earlier bounds")
         except InputError as e:  # too few images
             notes.append(f"earlier bounds: left out ({e})")
         return Findings(tuple(rows), notes=tuple(notes),

@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from irob.core.evidence import Row
+from irob.core.rows import IntendedShare, Number, Quantity, Row, select
 from irob.core.types import Classifier, Dataset, Generator
 from irob.data import generated
 from irob.evaluation import robustness
 from irob.evaluation.section import JUDGE, Context, Findings, Section
-from irob.report import figures, tables
+from irob.report import figures
 from irob.report.model import Block
 
 
@@ -57,7 +57,7 @@ class Samples(Section):
         """The grid with its sentence."""
         images = pictures["samples"]
         said = "".join(f" Of {r.n:,} images, {100 * r.value:.1f} % show what they were drawn for, by the judgement of "
-                       f"{r.method}, which was trained on real images." for r in tables.select(rows, tables.INTENDED))
+                       f"{r.method}, which was trained on real images." for r in select(rows, Quantity.INTENDED))
         return [Block(
             "Figure 1. What the generator draws", "A column for each class; every image is a fresh draw." + said,
             "figure1", grid=images, figure=figures.samples(images, [str(c) for c in range(images.shape[1])]))]
@@ -73,9 +73,8 @@ def grid(key: jax.Array, generator: Generator, rows: int) -> np.ndarray:
 def intended(judge: Classifier, data: Dataset, name: str) -> Row:
     """The share of generated images that a classifier trained on real ones gives the label they were drawn for."""
     right = robustness.predictions(judge, data.x) == data.y
-    low, high = robustness.interval(int(right.sum()), len(right))
-    return Row(
-        data.name, name, "none", tables.INTENDED, float(right.mean()), "exact", False, JUDGE, low, high, len(right))
+    number = Number(float(right.mean()), *robustness.interval(int(right.sum()), len(right)), len(right))
+    return IntendedShare().row(data.name, name, None, number, JUDGE)
 
 
 def build() -> Samples:

@@ -79,8 +79,8 @@ def test_ones_own_images_and_classifier(tmp_path, monkeypatch, capsys):
     assert end.value.code == 0
     rows = Report.from_json((tmp_path / "out/certify/certify.json").read_text()).rows
     want = pytest.approx(np.mean(abs(gap) > 0.1))
-    for quantity in (tables.CERTIFIED, tables.ROBUST):
-        assert [r.value for r in tables.select(rows, quantity, epsilon=0.1)] == [want]
+    for quantity in (Quantity.CERTIFIED, Quantity.ROBUST):
+        assert [r.value for r in select(rows, quantity, epsilon=0.1)] == [want]
     for name, said in (("wave", "operation sin"), ("line", "branches")):
         with pytest.raises(SystemExit) as end:
             run(name, "--certifier", "interval")

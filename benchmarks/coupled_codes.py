@@ -45,7 +45,7 @@ from irob import bounds, generators
 from irob.core import check, keys
 from irob.core.config import option, run
 from irob.core.provenance import provenance
-from irob.evaluation import coupled
+from irob.evaluation.limits import coupled
 
 
 @dataclasses.dataclass(frozen=True)

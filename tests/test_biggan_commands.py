@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from irob import data, generators
-from irob.core import keys, memory, published
+from irob.core import keys, memory, published, store
 from irob.core.check import InputError
-from irob.evaluation import estimate, pieces, trained
+from irob.evaluation import trained
+from irob.evaluation.verbs import estimate
 from irob.generators import biggan
 from irob.report import sections
 from irob.training import settings
@@ -133,13 +134,13 @@ def test_table_2_goes_on_after_a_kill(little):
 def run_in_blocks(little):
     """One trial of two classes, one code to a piece, as of a large generator."""
     g = data.narrowed("imagenet10_gen", generators.load(little))
-    plan = estimate.Plan(3, 9, trials=1, protocol="paper", classes=[0, 1])
+    plan = estimate.EstimatePlan(3, 9, trials=1, protocol="paper", classes=[0, 1])
     key = keys.named(keys.from_seed(0), "lipschitz")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(estimate, "LARGE", 1)
         patch.setattr(estimate, "EVALUATIONS", 9)
         assert estimate.at_once(g, plan) == 1
-        kept = pieces.Pieces()
+        kept = store.Pieces()
         found = estimate.estimate(key, g, plan, dataset="imagenet10_gen", pieces=kept)
     assert kept.computed == 6
     return found.values["paper"]
@@ -177,8 +178,8 @@ def test_a_generator_tells_its_data(little):
     assert data.drawn_by(biggan.build(key=jax.random.key(0), width=1)) == "cifar10_gen"
     assert data.drawn_by(generators.load("acgan_mnist")) == "mnist_gen"
     # Equal weights and another composition: another constant, so no piece of the one may serve the other.
-    assert len({pieces.whole(g) for g in (whole, ten, near, biggan.remake(ten, truncation=0.5))}) == 4
-    assert pieces.whole(near) == pieces.whole(data.narrowed("imagenet10_gen", whole, "nearest"))
+    assert len({store.whole(g) for g in (whole, ten, near, biggan.remake(ten, truncation=0.5))}) == 4
+    assert store.whole(near) == store.whole(data.narrowed("imagenet10_gen", whole, "nearest"))
 
 
 def test_the_papers_settings():

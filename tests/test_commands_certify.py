@@ -41,7 +41,7 @@ def test_it_writes_rows_examples_figure_and_page(done):
 def test_a_second_run_takes_the_pieces_and_ends_in_the_same_rows(done, capsys, monkeypatch):
     before = json.loads((done / "certify.json").read_text())["rows"]
     monkeypatch.setattr("irob.certify.run", None)
-    monkeypatch.setattr("irob.evaluation.certify.examine", lambda *_: None)
+    monkeypatch.setattr("irob.evaluation.accuracy.certified.examine", lambda *_: None)
     certify.main(certify.Config(**TINY, out=str(done)))
     assert json.loads((done / "certify.json").read_text())["rows"] == before
     out = capsys.readouterr().out

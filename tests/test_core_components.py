@@ -12,8 +12,9 @@ from irob import attacks, bounds, generators, lipschitz
 from irob.core.check import InputError
 from irob.core.threat import LpBall, ManifoldBall
 from irob.data import generated
-from irob.evaluation import bracket, codes, estimate, label_limit, limits, rungs
-from irob.evaluation.witness import Images, draw
+from irob.evaluation.limits import constants, label_upper, lower, sampled, upper
+from irob.evaluation.limits.regions import Images, draw
+from irob.evaluation.verbs import estimate
 
 LABEL_OF = (0, 1, 0)
 
@@ -72,7 +73,7 @@ def test_samplers_draw_components_and_data_have_labels(fonts, key):
     np.testing.assert_array_equal(data.y, np.asarray(LABEL_OF)[cloud])
     x, y = draw(key, fonts, 300, Images())
     np.testing.assert_array_equal(y, np.asarray(LABEL_OF)[np.round((x[:, 0, 0, 0] - 0.1) / 0.4).astype(int)])
-    z, c = codes.draw(key, fonts, 6)
+    z, c = constants.draw(key, fonts, 6)
     assert c.tolist() == [0, 1, 2, 0, 1, 2] and fonts.labels(c).tolist() == [0, 1, 0, 0, 1, 0]
     assert lipschitz.sampled(key, fonts, z, c, radius=0.1, neighbours=3).value.shape == (6,)
     with pytest.raises(InputError, match=r"wanted \[0, 2\]"):
@@ -81,20 +82,20 @@ def test_samplers_draw_components_and_data_have_labels(fonts, key):
 
 def test_limits_run_over_labels(fonts, key):
     """Images of the two components of a label conflict with no one of their own."""
-    job = label_limit.Job((0.15, 0.25), grid=0)
-    rows = label_limit.of_generator(key, fonts, job, 300)
+    job = label_upper.Job((0.15, 0.25), grid=0)
+    rows = label_upper.of_generator(key, fonts, job, 300)
     assert rows[0].detail.matching == 0 and 90 <= rows[1].detail.matching <= 110  # neighbours are 0.4 apart
-    plan = codes.Plan(sampled=6, ascent=60, certified=0, compared=0, neighbours=3, epsilons=(0.02,))
-    found = codes.measure(key, fonts, plan)
+    plan = constants.ConstantsPlan(sampled=6, ascent=60, certified=0, compared=0, neighbours=3, epsilons=(0.02,))
+    found = constants.measure(key, fonts, plan)
     assert found.groups("per_class") == LABEL_OF and len(found.by_class(found.y)) == 3
-    rows = rungs.rung_rows(found, [limits.Risk(0.3, "test")], dataset="fonts")
+    rows = upper.rung_rows(found, [sampled.Risk(0.3, "test")], dataset="fonts")
     value = {(r.detail.rung, r.detail.family): r.value for r in rows}
     assert value["escape", "per_class"] <= value["escape", "overall"]
-    sizes = estimate.Plan(2, 3, trials=1, protocol="corrected")
+    sizes = estimate.EstimatePlan(2, 3, trials=1, protocol="corrected")
     assert [r.detail.class_index for r in estimate.estimate(key, fonts, sizes).rows] == [0, 1, 2]
-    wanted = bracket.BracketPlan(alphas=(0.2,), epsilons=(0.02,), choice=200, calibration=400, samples=400, latent=0)
-    lower = bracket.bracket(key, fonts, wanted, witnesses=())
-    assert all(len(r.detail.class_risks) == 2 for r in lower if r.detail.family == "per_class")
+    wanted = lower.BracketPlan(alphas=(0.2,), epsilons=(0.02,), choice=200, calibration=400, samples=400, latent=0)
+    found = lower.bracket(key, fonts, wanted, witnesses=())
+    assert all(len(r.detail.class_risks) == 2 for r in found if r.detail.family == "per_class")
 
 
 def test_a_move_of_codes_wants_the_component(fonts, key):

@@ -15,8 +15,8 @@ from irob.core.evidence import Report
 from irob.core.rows import LowerEnd, Number, Quantity, Row, UpperEnd
 from irob.core.threat import LpBall
 from irob.core.types import Generator
-from irob.evaluation import bracket as brackets
-from irob.evaluation import latent_witness, witness
+from irob.evaluation.limits import latent_regions, regions
+from irob.evaluation.limits import lower as brackets
 from irob.generators import affine
 from irob.math.gaussian import expansion
 
@@ -81,9 +81,9 @@ def test_a_width_has_the_confidence_of_both_ends(isometric):
 
 def test_only_epsilons_of_one_region_are_said_to_hold_at_once(key):
     """Two scores: one grows less at small epsilons, the other at large ones; each row names what it holds with."""
-    wide = witness.half_spaces([[1.0, 0.0]], ("wide",), kind="half-space")
-    steep = witness.half_spaces([[0.0, 1.0]], ("steep",), kind="half-space")
-    both = witness.Scores((wide, steep), lambda v, x: jnp.concatenate([s(x) for s in v]), "half-space",
+    wide = regions.half_spaces([[1.0, 0.0]], ("wide",), kind="half-space")
+    steep = regions.half_spaces([[0.0, 1.0]], ("steep",), kind="half-space")
+    both = regions.Scores((wide, steep), lambda v, x: jnp.concatenate([s(x) for s in v]), "half-space",
                           ("wide", "steep"))
 
     def draw(_, z, y):  # wide: a tenth of the images is far out; steep: a normal of scale 0.5
@@ -155,7 +155,7 @@ def test_margins_hold_what_brute_force_finds():
 def test_no_attack_leaves_the_certified_region(key):
     """Gradient ascent on h from outside {h >= t - epsilon} does not reach {h >= t}."""
     net = one_lipschitz.export(one_lipschitz.init(key, 16, (16, 8)))
-    s = witness.networks([net], ("h",))
+    s = regions.networks([net], ("h",))
     x = jax.random.normal(key, (400, 4, 4, 1))
     h = jit(jax.vmap(lambda v: s(v)[0]))
     t = float(np.quantile(h(x), 0.9))
@@ -173,16 +173,16 @@ def test_no_attack_leaves_the_certified_region(key):
     start, end = np.asarray(h(x)), np.asarray(h(attack(x)))
     reached = end >= t
     assert reached.sum() > (start >= t).sum()  # the attack works
-    assert (start[reached] >= t - EPSILON - witness.SLACK).all()
+    assert (start[reached] >= t - EPSILON - regions.SLACK).all()
 
 
 def test_latent_attack_agrees_with_the_closed_form(key, monkeypatch):
     """The attack on an anisotropic affine generator, wrapped so that it is not recognised."""
     g = affine.build(key=key, latent_dim=4, image_shape=(3, 3, 1), singular_values=[0.6, 0.3, 0.2, 0.1])
     end, options = LowerEnd(alpha=ALPHA, family="overall"), {"epsilons": (EPSILON,), "priors": np.ones(1), "count": 200}
-    exact = latent_witness.latent_rows(key, g, end, **options)[0]
+    exact = latent_regions.latent_rows(key, g, end, **options)[0]
     hidden = dataclasses.replace(g, module=lambda v, z, y: affine.apply(v, z, y))
-    found = latent_witness.latent_rows(key, hidden, end, **options)[0]
+    found = latent_regions.latent_rows(key, hidden, end, **options)[0]
     assert exact.certified
     assert not found.certified
     assert found.value == pytest.approx(exact.value, abs=0.01)

@@ -15,18 +15,20 @@ from irob.core.check import InputError
 from irob.core.evidence import Report
 from irob.core.laws import EvidenceError
 from irob.core.rows import Quantity, select
+from irob.core.store import Pieces
+from irob.core.threat import LpBall
 from irob.core.types import Dataset
-from irob.evaluation import certified, robustness
-from irob.evaluation.certify import Plan, evaluate
-from irob.evaluation.pieces import Pieces
+from irob.evaluation.accuracy import attacked
+from irob.evaluation.accuracy.certified import CertifierPlan, evaluate
+from irob.evaluation.verbs import certify as certify_verb
 from irob.report import certificates, figures, html
 
 W = np.array([1.0, 2.0, -1.0, 0.5]) / 2.5  # |w| = 1
 KERNEL = jnp.asarray(np.stack([-W, W], axis=1), jnp.float32)
 LINE = classifiers.from_layers((layers.Flatten(), layers.Dense(KERNEL, jnp.asarray([0.5, -0.5]) * W.sum())), 2)
 RADII = [0.05, 0.1, 0.2]
-SMOOTH = Plan("smoothing", {"sigma": 0.2, "samples": 2000})
-PGD = robustness.Plan("pgd", 0, {"steps": 20, "start": "zero"})
+SMOOTH = CertifierPlan("smoothing", {"sigma": 0.2, "samples": 2000})
+PGD = attacked.AttackPlan("pgd", 0, {"steps": 20, "start": "zero"})
 
 
 def dataset(n=40):
@@ -43,8 +45,9 @@ def signed(data):
 
 
 def rows_of(data, plans, **keywords):
-    keywords = {"epsilons": RADII, "attack": PGD, "name": "line"} | keywords
-    return evaluate(jax.random.key(1), LINE, data, plans, **keywords)
+    run = {k: keywords.pop(k) for k in ("attack", "beside") if k in keywords}
+    on = attacked.Evaluation(data, **{"epsilons": RADII, "name": "line", "section": "certify"} | keywords)
+    return evaluate(jax.random.key(1), LINE, plans, on, **{"attack": PGD} | run)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +97,7 @@ WALKERS = [name for name in certify.names() if hasattr(certify.build(name), "mar
 @pytest.mark.parametrize("name", WALKERS)
 def test_a_certifier_that_walks_layers_stands_beside_the_attack_on_the_classifier_itself(name):
     data = dataset()
-    rows, (outcome,) = rows_of(data, [Plan(name)])
+    rows, (outcome,) = rows_of(data, [CertifierPlan(name)])
     for i, e in enumerate(RADII):
         exact = signed(data) > e
         clear = np.abs(signed(data) - e) > 1e-4
@@ -111,7 +114,7 @@ def test_a_certifier_that_walks_layers_stands_beside_the_attack_on_the_classifie
 
 def test_radii_of_a_walker_are_found_by_bisection():
     data = dataset()
-    rows, (outcome,) = rows_of(data, [Plan("dual", curve=True)])
+    rows, (outcome,) = rows_of(data, [CertifierPlan("dual", curve=True)])
     reach = 1.25 * RADII[-1]
     wanted = np.clip(signed(data), 0, reach)
     np.testing.assert_allclose(outcome.radius, wanted, atol=reach / 2**12 + 2e-4)
@@ -122,7 +125,7 @@ def test_radii_of_a_walker_are_found_by_bisection():
 
 def test_both_kinds_of_certificate_keep_their_classifiers_apart():
     data = dataset(16)
-    rows, outcomes = rows_of(data, [Plan("dual"), SMOOTH], epsilons=[0.1])
+    rows, outcomes = rows_of(data, [CertifierPlan("dual"), SMOOTH], epsilons=[0.1])
     assert [o.model for o in outcomes] == ["line", "line smoothed σ=0.2"]
     assert certificates.models(rows) == ["line", "line smoothed σ=0.2"]
     for model in certificates.models(rows):
@@ -136,15 +139,15 @@ def test_a_wrong_certifier_is_caught(monkeypatch):
     real = dual.Dual.margin
     monkeypatch.setattr(dual.Dual, "margin", lambda self, given, x, y, threat: real(self, given, x, y, threat) + 0.05)
     with pytest.raises(EvidenceError, match="line: dual certifies images"):
-        rows_of(dataset(), [Plan("dual", chunk=13)])
+        rows_of(dataset(), [CertifierPlan("dual", chunk=13)])
 
 
 def test_the_default_certifier_is_the_best_that_the_layers_allow():
     data = dataset(2)
-    assert certified.best(LINE, data, "l2", None) == next(n for n in certified.BEST if n in WALKERS)
-    assert certified.best(LINE, data, "l2", 0.5) == "smoothing"
+    assert certify_verb.best(LINE, data, "l2", None) == next(n for n in certify_verb.BEST if n in WALKERS)
+    assert certify_verb.best(LINE, data, "l2", 0.5) == "smoothing"
     with pytest.raises(InputError, match="opaque function.*--certifier smoothing"):
-        certified.best(classifiers.from_function(lambda w, x: x.ravel()[:2], (), 2), data, "l2", None)
+        certify_verb.best(classifiers.from_function(lambda w, x: x.ravel()[:2], (), 2), data, "l2", None)
 
 
 def test_a_forged_certificate_raises(monkeypatch):
@@ -215,12 +218,12 @@ def test_bad_input_is_one_line():
         ([], {}, "no certifier"),
         ([SMOOTH], {"epsilons": []}, "no epsilon"),
         ([SMOOTH], {"epsilons": [0.0]}, "numbers above 0"),
-        ([SMOOTH], {"norm": "linf"}, "norm linf, wanted l2"),
-        ([Plan("smothing")], {}, "did you mean 'smoothing'"),
-        ([Plan("smoothing", {"sigma": -1.0})], {}, "sigma"),
-        ([Plan("smoothing", {"samples": 3})], {}, "at least 10"),
+        ([SMOOTH], {"threat": LpBall("linf", 0.0)}, "norm linf, wanted l2"),
+        ([CertifierPlan("smothing")], {}, "did you mean 'smoothing'"),
+        ([CertifierPlan("smoothing", {"sigma": -1.0})], {}, "sigma"),
+        ([CertifierPlan("smoothing", {"samples": 3})], {}, "at least 10"),
     ]:
         with pytest.raises(InputError, match=says):
             rows_of(data, plans, **keywords)
     with pytest.raises(InputError, match="option of smoothing 'sgma'"):
-        certified.plans(["smoothing"], {"sgma": 1.0})
+        certify_verb.plans(["smoothing"], {"sgma": 1.0})

@@ -9,7 +9,7 @@ from irob.core.evidence import Report
 from irob.core.rows import LowerEnd, Number, UpperEnd
 from irob.core.threat import LpBall
 from irob.core.types import Dataset
-from irob.evaluation.comparison import Given, Pair, Question, comparison_rows
+from irob.evaluation.limits.earlier import Given, Pair, Question, comparison_rows
 
 RADII = (0.1, 0.3)
 

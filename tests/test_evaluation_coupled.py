@@ -14,9 +14,9 @@ from irob.core import weights
 from irob.core.check import InputError
 from irob.core.config import run
 from irob.core.evidence import Report
-from irob.evaluation import coupled, label_limit
-from irob.evaluation.coupled import Coupling, coupling
-from irob.evaluation.label_limit import Drawing
+from irob.evaluation.limits import coupled, label_upper
+from irob.evaluation.limits.coupled import Coupling, coupling
+from irob.evaluation.limits.label_upper import Drawing
 from irob.generators import affine
 from irob.math.orthogonal import cayley
 from irob.training.models import coupling as training
@@ -67,9 +67,9 @@ def test_two_gaussians(key):
     shift = jnp.zeros(20).at[0].set(1.0)
     g = generators.from_function(lambda v, z, y: (z + v * (1 - 2 * y)).reshape(4, 5, 1), shift, 20, 2, (4, 5, 1))
     mirror = Coupling(jnp.stack([jnp.eye(20), jnp.eye(20).at[0, 0].set(-1.0)]), (0, 0))
-    job = label_limit.Job([0.25, 0.5, 0.75], grid=0)
-    rows = label_limit.of_generator(key, g, job, 2000, how=Drawing(coupling=mirror))
-    alone = label_limit.of_generator(key, g, job, 2000)
+    job = label_upper.Job([0.25, 0.5, 0.75], grid=0)
+    rows = label_upper.of_generator(key, g, job, 2000, how=Drawing(coupling=mirror))
+    alone = label_upper.of_generator(key, g, job, 2000)
     x, y = coupled.draw(key, g, mirror, 2000)
     found = bounds.label_limit(x, y, job.epsilons, groups=np.arange(2000) // 2, joint=True)
     best = 1 - bounds.transport_gaussian(1.0, np.asarray(job.epsilons))
@@ -120,9 +120,9 @@ def test_the_shipped_coupling(key):
 
 def test_what_does_not_fit_is_refused(bare, turned, key, tmp_path):
     with pytest.raises(InputError, match="a multiple of the 4"):
-        label_limit.of_generator(key, bare, label_limit.Job([0.1]), 10, how=Drawing(coupling=turned))
+        label_upper.of_generator(key, bare, label_upper.Job([0.1]), 10, how=Drawing(coupling=turned))
     with pytest.raises(InputError, match="wanted neither"):
-        label_limit.of_generator(key, bare, label_limit.Job([0.1]), 8, how=Drawing([0.25] * 4, coupling=turned))
+        label_upper.of_generator(key, bare, label_upper.Job([0.1]), 8, how=Drawing([0.25] * 4, coupling=turned))
     for skew, leaders in [({1: np.zeros((3, 3))}, {1: 1}), ({1: np.zeros((3, 3))}, {1: 7}),
                           ({1: np.zeros((2, 2))}, {1: 0}), ({1: np.full((3, 3), np.nan)}, {1: 0}), ({}, {1: 0})]:
         with pytest.raises(InputError, match="coupling: got"):

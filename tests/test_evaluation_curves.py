@@ -11,7 +11,7 @@ from irob import attacks
 from irob.core.check import InputError
 from irob.core.threat import LpBall
 from irob.core.types import AttackResult
-from irob.evaluation import curves
+from irob.evaluation.accuracy import curves
 from irob.report import curves as drawing
 from irob.report import figures
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irob.core.types import Classifier, Dataset
-from irob.evaluation import doubts, robustness
+from irob.evaluation.accuracy import attacked, doubts
 
 KEY = jax.random.key(0)
 X = np.asarray(jax.random.uniform(KEY, (40, 2, 2, 1)))
@@ -18,7 +18,7 @@ SOUND = Classifier(jnp.eye(4)[:2], lambda w, x: w @ x.ravel(), 2, (2, 2, 1))
 def outcome(attack, broken, black_boxes=(), **options):
     robust = np.ones((1, 2, 40), bool)
     robust[0, :, :broken] = False
-    return robustness.Outcome(robustness.Plan(attack, 40, **options), robust, np.zeros(0), black_boxes=black_boxes)
+    return attacked.Outcome(attacked.AttackPlan(attack, 40, **options), robust, np.zeros(0), black_boxes=black_boxes)
 
 
 def codes(outcomes=(), classifier=SOUND):

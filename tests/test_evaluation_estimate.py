@@ -12,14 +12,14 @@ import pytest
 from irob import generators
 from irob.core.check import InputError
 from irob.core.evidence import Report
-from irob.evaluation import estimate as door
-from irob.evaluation.estimate import Plan, estimate
-from irob.evaluation.pieces import Pieces
+from irob.core.store import Pieces
+from irob.evaluation.verbs import estimate as door
+from irob.evaluation.verbs.estimate import EstimatePlan, estimate
 from irob.generators import affine
 from irob.math.quantiles import coverage
 from irob.report import text
 
-PLAN = Plan(samples=12, neighbours=5, delta=0.1, trials=3)
+PLAN = EstimatePlan(samples=12, neighbours=5, delta=0.1, trials=3)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_constants_of_an_isometry(found):
 def test_quantiles_of_a_curved_toy():
     """Mean and deviation over trials of the quantiles that NumPy finds in the values."""
     g = generators.build("sphere", key=jax.random.key(1), latent_dim=3)
-    plan = Plan(samples=40, neighbours=5, delta=0.2, trials=3, confidence=0.9)
+    plan = EstimatePlan(samples=40, neighbours=5, delta=0.2, trials=3, confidence=0.9)
     got = estimate(jax.random.key(0), g, plan)
     corrected, paper = got.rows
     assert corrected.detail.class_index is None  # one class: an unconditional generator
@@ -87,14 +87,14 @@ def test_an_interrupted_run_ends_in_the_same_result(toy, found, tmp_path):
 
 
 def test_a_single_class_is_that_of_the_whole(toy, found):
-    one = estimate(jax.random.key(0), toy, Plan(samples=12, neighbours=5, delta=0.1, trials=3, classes=(1,)))
+    one = estimate(jax.random.key(0), toy, EstimatePlan(samples=12, neighbours=5, delta=0.1, trials=3, classes=(1,)))
     np.testing.assert_array_equal(one.values["paper"][:, 0], found.values["paper"][:, 1])
 
 
 def test_maximised_finds_more():
     """On a curved toy the ascent finds at least what draws find, on the same codes."""
     g = generators.build("sphere", key=jax.random.key(1), latent_dim=3)
-    plan = Plan(samples=12, neighbours=5, delta=0.2, trials=1, protocol="all")
+    plan = EstimatePlan(samples=12, neighbours=5, delta=0.2, trials=1, protocol="all")
     got = estimate(jax.random.key(0), g, plan)
     assert [r.detail.protocol for r in got.rows] == ["default", "paper", "maximised"]
     assert np.all(got.values["maximised"] >= got.values["corrected"] * (1 - 1e-4))
@@ -102,7 +102,7 @@ def test_maximised_finds_more():
 
 
 def test_certified_bounds_what_the_others_find(toy):
-    plan = Plan(samples=5, neighbours=5, delta=0.3, trials=1, protocol="certified")
+    plan = EstimatePlan(samples=5, neighbours=5, delta=0.3, trials=1, protocol="certified")
     got = estimate(jax.random.key(0), toy, plan)
     assert {r.side for r in got.rows} == {"upper"} and not any(r.certified for r in got.rows)
     below = estimate(jax.random.key(0), toy, dataclasses.replace(plan, protocol="maximised"))
@@ -114,7 +114,7 @@ def test_certified_bounds_what_the_others_find(toy):
 @pytest.mark.parametrize("protocol", ["corrected", "maximised", "certified"])
 def test_the_automatic_radius_satisfies_the_proviso(toy, protocol):
     """Affine: r L = epsilon in the class that moves least."""
-    plan = Plan(samples=6, neighbours=5, delta=0.3, trials=1, protocol=protocol)
+    plan = EstimatePlan(samples=6, neighbours=5, delta=0.3, trials=1, protocol=protocol)
     chosen = door.auto(jax.random.key(0), toy, plan, 0.7)
     slopes = estimate(jax.random.key(1), toy, chosen).values[protocol].reshape(2, -1).max(1)
     assert np.all(chosen.radius * slopes >= 0.7 * (1 - 0.01)) and chosen.radius * slopes.min() <= 0.7 * 1.02
@@ -131,7 +131,7 @@ def test_table(found):
 ], ids=str)
 def test_bad_plan(toy, bad):
     with pytest.raises(InputError):
-        Plan(**bad).chosen(toy)
+        EstimatePlan(**bad).chosen(toy)
 
 
 def test_command_line(toy, tmp_path):

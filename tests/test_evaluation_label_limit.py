@@ -14,12 +14,12 @@ from irob.commands import limit
 from irob.core.check import InputError
 from irob.core.config import run
 from irob.core.evidence import Report
+from irob.core.store import Pieces, Task
 from irob.core.types import Dataset
 from irob.data import npz
-from irob.evaluation import label_limit
-from irob.evaluation.label_limit import Drawing, Job
-from irob.evaluation.pieces import Pieces, Task
-from irob.evaluation.witness import Images, draw
+from irob.evaluation.limits import label_upper
+from irob.evaluation.limits.label_upper import Drawing, Job
+from irob.evaluation.limits.regions import Images, draw
 from irob.report import label_limit as shown
 
 SHIPPED = sorted((pathlib.Path(__file__).parents[1] / "docs").glob("label_limit*.json"))
@@ -38,12 +38,12 @@ def generator():
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Several pieces of images and stripes."""
-    monkeypatch.setattr(label_limit, "BLOCK", 100)
+    monkeypatch.setattr(label_upper, "BLOCK", 100)
     monkeypatch.setattr("irob.bounds.conflicts.ROWS", 64)
 
 
 def test_the_rows_are_the_librarys_numbers_on_the_drawn_images(generator, key):
-    rows = label_limit.of_generator(key, generator, JOB, 250, task=Task("toy"), seed=0)
+    rows = label_upper.of_generator(key, generator, JOB, 250, task=Task("toy"), seed=0)
     x, y = draw(key, generator, 250, Images())
     found = bounds.label_limit(x, y, [0.1, 0.3], joint=True)
     assert [(r.value, r.detail.sample_limit, r.detail.matching, r.detail.confidence, r.n) for r in rows] == [
@@ -59,8 +59,8 @@ def test_the_rows_are_the_librarys_numbers_on_the_drawn_images(generator, key):
 
 
 def test_a_killed_run_goes_on_where_it_was(generator, key, tmp_path, monkeypatch):
-    wanted = label_limit.of_generator(key, generator, JOB, 250)
-    edges, seen = label_limit.Search.edges, []
+    wanted = label_upper.of_generator(key, generator, JOB, 250)
+    edges, seen = label_upper.Search.edges, []
 
     def dies(self, k):
         seen.append(k)
@@ -68,32 +68,32 @@ def test_a_killed_run_goes_on_where_it_was(generator, key, tmp_path, monkeypatch
             raise KeyboardInterrupt
         return edges(self, k)
 
-    monkeypatch.setattr(label_limit.Search, "edges", dies)
+    monkeypatch.setattr(label_upper.Search, "edges", dies)
     with pytest.raises(KeyboardInterrupt):
-        label_limit.of_generator(key, generator, JOB, 250, task=Task(pieces=Pieces(tmp_path)))
+        label_upper.of_generator(key, generator, JOB, 250, task=Task(pieces=Pieces(tmp_path)))
     images, = tmp_path.glob("*.state")
     again = Pieces(tmp_path)
     with monkeypatch.context() as m:
-        m.setattr(label_limit, "draw", None)  # no image is drawn again
-        assert label_limit.of_generator(key, generator, JOB, 250, task=Task(pieces=again)) == wanted
+        m.setattr(label_upper, "draw", None)  # no image is drawn again
+        assert label_upper.of_generator(key, generator, JOB, 250, task=Task(pieces=again)) == wanted
     assert seen == [0, 1, 2, 2, 3] and again.reused == 3 + 2 and not images.exists()
-    monkeypatch.setattr(label_limit, "_images", None)
-    assert label_limit.of_generator(key, generator, JOB, 250, task=Task(pieces=Pieces(tmp_path))) == wanted
+    monkeypatch.setattr(label_upper, "_images", None)
+    assert label_upper.of_generator(key, generator, JOB, 250, task=Task(pieces=Pieces(tmp_path))) == wanted
 
 
 def test_images_that_went_missing_are_drawn_again(generator, key, tmp_path, monkeypatch):
-    wanted = label_limit.of_generator(key, generator, JOB, 250)
+    wanted = label_upper.of_generator(key, generator, JOB, 250)
     with monkeypatch.context() as m:
-        m.setattr(label_limit, "Search", None)
+        m.setattr(label_upper, "Search", None)
         with pytest.raises(TypeError):
-            label_limit.of_generator(key, generator, JOB, 250, task=Task(pieces=Pieces(tmp_path)))
+            label_upper.of_generator(key, generator, JOB, 250, task=Task(pieces=Pieces(tmp_path)))
     next(tmp_path.glob("*.state")).unlink()
-    assert label_limit.of_generator(key, generator, JOB, 250, task=Task(pieces=Pieces(tmp_path))) == wanted
+    assert label_upper.of_generator(key, generator, JOB, 250, task=Task(pieces=Pieces(tmp_path))) == wanted
 
 
 def test_a_judge_keeps_what_it_confirms(generator, key):
     judge = classifiers.from_function(lambda v, x: jnp.stack([0.5 - x[0, 0, 0], x[0, 0, 0] - 0.5, v]), -9.0, 3)
-    rows = label_limit.of_generator(key, generator, JOB, 120, how=Drawing(judge=judge))
+    rows = label_upper.of_generator(key, generator, JOB, 120, how=Drawing(judge=judge))
     drawn = rows[0].detail.drawn
     assert rows[0].dataset.endswith(f"confirmed by {judge.name}")
     x, y = draw(key, generator, drawn, Images())
@@ -103,11 +103,11 @@ def test_a_judge_keeps_what_it_confirms(generator, key):
     assert [r.value for r in rows] == [v.upper for v in found]
     never = classifiers.from_function(lambda v, x: v * jnp.ones(5), jnp.arange(5.0), 5)
     with pytest.raises(InputError, match="confirms 0 of 100 images"):
-        label_limit.of_generator(key, generator, JOB, 50, how=Drawing(judge=never))
+        label_upper.of_generator(key, generator, JOB, 50, how=Drawing(judge=never))
 
 
 def test_priors_are_those_of_the_classes(generator, key):
-    one = label_limit.of_generator(key, generator, JOB, 100, how=Drawing(priors=[0.0, 1.0, 0.0]))
+    one = label_upper.of_generator(key, generator, JOB, 100, how=Drawing(priors=[0.0, 1.0, 0.0]))
     assert [r.value for r in one] == [1.0, 1.0]  # a single class has no conflicts
 
 
@@ -116,26 +116,26 @@ def test_a_data_set_states_what_it_assumes(tmp_path):
     data = Dataset(rng.random((90, 2, 2, 1), np.float32), rng.integers(4, size=90), None, 4, (2, 2, 1), "mine")
     job = Job([0.05, 0.1], "linf", 0.9, grid=0)
     pieces = Pieces(tmp_path)
-    rows = label_limit.of_dataset(data, job, task=Task(pieces=pieces))
+    rows = label_upper.of_dataset(data, job, task=Task(pieces=pieces))
     assert [r.value for r in rows] == [
         v.upper for v in bounds.label_limit(data.x, data.y, [0.05, 0.1], norm="linf", confidence=0.9, joint=True)]
     assert "independent draws" in rows[0].detail.assumptions and rows[0].detail.curve is None
-    assert label_limit.of_dataset(data, job, task=Task(pieces=Pieces(tmp_path))) == rows
+    assert label_upper.of_dataset(data, job, task=Task(pieces=Pieces(tmp_path))) == rows
     assert "independent" in shown.table(rows).notes[1] and shown.figure(rows) is None
 
 
 def test_an_accelerators_blocks_are_those_of_the_host(monkeypatch):
     rng = np.random.default_rng(0)
     for name, size in (("ROWS", 32), ("COLUMNS", 40)):
-        monkeypatch.setattr(label_limit, name, size)
+        monkeypatch.setattr(label_upper, name, size)
     left, right = rng.normal(size=(32, 5)).astype(np.float32), rng.normal(size=(40, 5)).astype(np.float32)
     for a, b, least in ((32, 40, -1.0), (20, 40, 0.0), (32, 7, 1.0), (3, 4, -99.0)):
         reach = np.linspace(least, 1, a, dtype=np.float32)
-        place, entry = label_limit.within_device(left[:a], right[:b], reach)
-        wanted, entries = label_limit.within_host(left[:a], right[:b], reach)
+        place, entry = label_upper.within_device(left[:a], right[:b], reach)
+        wanted, entries = label_upper.within_host(left[:a], right[:b], reach)
         assert np.array_equal(place, wanted) and entry == pytest.approx(entries, abs=1e-6)
-    monkeypatch.setattr(label_limit, "LEAST", 3)  # what does not fit is the host's
-    assert len(label_limit.within_device(left, right, np.ones(32, np.float32))[0]) > 3
+    monkeypatch.setattr(label_upper, "LEAST", 3)  # what does not fit is the host's
+    assert len(label_upper.within_device(left, right, np.ones(32, np.float32))[0]) > 3
 
 
 def call(*argv: str) -> int:

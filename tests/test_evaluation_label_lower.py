@@ -12,7 +12,7 @@ from scipy.stats import norm
 from irob import certify, classifiers, generators
 from irob.core import layers, weights
 from irob.core.check import InputError
-from irob.evaluation import label_lower
+from irob.evaluation.limits import label_lower
 from irob.generators import from_function
 
 

@@ -8,15 +8,16 @@ import pytest
 
 from irob import generators
 from irob.bounds import intrinsic_robustness_upper_from_radius
+from irob.core import store
 from irob.core.check import InputError
 from irob.core.evidence import Report
 from irob.core.laws import EvidenceError
 from irob.core.rows import RUNGS, Natural, Number, Quantity, select
-from irob.evaluation import codes, limits, pieces, rungs, sides
+from irob.evaluation.limits import both_sides, constants, sampled, upper
 from irob.math.confidence import clopper_pearson
 from irob.report import limits as shown
 
-PLAN = codes.Plan(sampled=30, ascent=400, certified=400, compared=6, pilot=3, neighbours=20, radius=4.0,
+PLAN = constants.ConstantsPlan(sampled=30, ascent=400, certified=400, compared=6, pilot=3, neighbours=20, radius=4.0,
                   radii=(0.1, 1.0), epsilons=(0.3, 0.6))
 ALPHA = 0.05
 
@@ -30,13 +31,13 @@ def isometry():
 
 @pytest.fixture(scope="module")
 def measured(isometry):
-    return codes.measure(jax.random.key(0), isometry, PLAN)
+    return constants.measure(jax.random.key(0), isometry, PLAN)
 
 
 @pytest.fixture(scope="module")
 def rows(isometry):
-    risks = [limits.Risk(ALPHA, "as asked for"), limits.Risk((200, 2000), "errors")]
-    return sides.both(jax.random.key(0), isometry, PLAN, risks, fresh=4000, name="g", task=pieces.Task("d"))
+    risks = [sampled.Risk(ALPHA, "as asked for"), sampled.Risk((200, 2000), "errors")]
+    return both_sides.both(jax.random.key(0), isometry, PLAN, risks, fresh=4000, name="g", task=store.Task("d"))
 
 
 def test_every_method_finds_the_slope_of_an_isometry(measured):
@@ -46,22 +47,22 @@ def test_every_method_finds_the_slope_of_an_isometry(measured):
     for e in PLAN.epsilons:
         np.testing.assert_allclose(measured.found[e], e / 0.5, rtol=1e-3)
         # One certificate at a share of the pilot's radius, which is exact here.
-        np.testing.assert_allclose(measured.kept[e], codes.PILOT * e / 0.5, rtol=1e-2)
+        np.testing.assert_allclose(measured.kept[e], constants.PILOT * e / 0.5, rtol=1e-2)
     assert [len(v) for v in measured.by_class(measured.found[0.3])] == [200, 200]
-    rungs.lawful(measured)
+    upper.lawful(measured)
 
 
 def test_more_codes_begin_with_the_same(isometry):
-    few, many = (codes.draw(jax.random.key(3), isometry, n) for n in (5, 450))
+    few, many = (constants.draw(jax.random.key(3), isometry, n) for n in (5, 450))
     np.testing.assert_array_equal(few[0], many[0][:5])
     assert many[0].shape == (450, 4) and np.unique(many[0][:, 0]).size == 450
 
 
 def test_pieces_give_the_same_again(isometry, measured, tmp_path):
-    first = codes.measure(jax.random.key(0), isometry, PLAN, pieces=pieces.Pieces(tmp_path))
+    first = constants.measure(jax.random.key(0), isometry, PLAN, pieces=store.Pieces(tmp_path))
     sorted(tmp_path.rglob("*.npz"))[0].unlink()
-    kept = pieces.Pieces(tmp_path)
-    again = codes.measure(jax.random.key(0), isometry, PLAN, pieces=kept)
+    kept = store.Pieces(tmp_path)
+    again = constants.measure(jax.random.key(0), isometry, PLAN, pieces=kept)
     assert kept.reused > 10 and kept.computed == 1
     for e in PLAN.epsilons:
         np.testing.assert_array_equal(first.found[e], again.found[e])
@@ -76,7 +77,7 @@ def test_the_ladder_closes_in_on_the_closed_form(rows):
         by = {r.detail.rung: r for r in high}
         assert set(by) == set(RUNGS)
         for name in ("sampled", "maximised", "escape"):
-            assert by[name].value == pytest.approx(truth + rungs.DELTA, abs=2e-4) and not by[name].certified
+            assert by[name].value == pytest.approx(truth + upper.DELTA, abs=2e-4) and not by[name].certified
         assert truth <= by["supported"].value <= truth + 0.02 and not by["supported"].certified
         assert truth <= by["certified"].value <= 1 - ALPHA and by["certified"].certified
         assert by["global"].value == pytest.approx(truth, abs=2e-4) and by["global"].certified
@@ -119,22 +120,22 @@ def test_a_certificate_on_the_wrong_side_is_refused(measured, change):
         "found": {"found": {**measured.found, 0.3: np.full(400, 0.3)}},
     }[change]
     with pytest.raises(EvidenceError, match="code 0"):
-        rungs.lawful(dataclasses.replace(measured, **wrong))
+        upper.lawful(dataclasses.replace(measured, **wrong))
 
 
 @pytest.mark.parametrize("change", [
     {"sampled": -1}, {"neighbours": 0}, {"radius": 0.0}, {"radii": (0.1, -1.0)}, {"epsilons": (0.0,)}, {"pilot": 0}])
 def test_plans_out_of_range(change):
     with pytest.raises(InputError):
-        codes.Plan(**change)
+        constants.ConstantsPlan(**change)
 
 
 def test_an_assumption_takes_every_certificate_away(rows):
     note = "latent codes are 'uniform'"
-    noted = limits.noted(rows, [note])
+    noted = sampled.noted(rows, [note])
     ends = [r for r in noted if r.quantity == Quantity.BOUND]
     assert ends and all(note in r.detail.assumptions and not r.certified for r in ends)
-    assert limits.noted(rows, []) == rows
+    assert sampled.noted(rows, []) == rows
 
 
 def test_the_error_free_of_several_gets_a_limit_that_covers():
@@ -145,7 +146,7 @@ def test_the_error_free_of_several_gets_a_limit_that_covers():
         lows = [1 - clopper_pearson(round(100 - 100 * v), 100, 0.95)[1] for v in right]
         rows = [Natural().row("d", f"m{i}", None, Number(v, low, 1.0, 100), "clean")
                 for i, (v, low) in enumerate(zip(right, lows))]
-        found = limits.measured_alpha(rows)
+        found = sampled.measured_alpha(rows)
         held.append(right.max() < 1 or found[0] >= 0.04)
     assert np.mean(held) >= 0.95
 
@@ -153,5 +154,5 @@ def test_the_error_free_of_several_gets_a_limit_that_covers():
 def test_the_measured_risk_is_that_of_the_best_of_all(rows):
     found = [Natural().row("d", m, None, Number(v, n=n), "clean")
              for m, v, n in (("a_adv", 0.99, 1000), ("b_adv", 0.97, 100), ("a_adv@3", 1.0, 100), ("c", 1.0, 10))]
-    risk = limits.measured_risk(found)
+    risk = sampled.measured_risk(found)
     assert risk.alpha == ((10, 1000), (3, 100)) and "a_adv, the most accurate of 2, on 1,000" in risk.source

@@ -13,12 +13,15 @@ from irob import classifiers, generators
 from irob.bounds import intrinsic_robustness_upper_from_radius
 from irob.commands import attack as attack_door
 from irob.commands import report as report_door
-from irob.core import laws, weights
+from irob.core import laws, store, weights
 from irob.core.check import InputError
 from irob.core.evidence import Report
 from irob.core.rows import Natural, Number, Quantity, models, select
 from irob.core.types import Classifier, Dataset
-from irob.evaluation import codes, limits, pieces, report, section
+from irob.evaluation import section
+from irob.evaluation.limits import constants as common
+from irob.evaluation.limits import sampled
+from irob.evaluation.verbs import report
 from irob.math.confidence import clopper_pearson
 from irob.report import files, sections
 from irob.report.sections import classifiers as classified
@@ -35,7 +38,7 @@ TINY = {
     "classifiers": classified.Sizes(
         60, 1, (PGD(20), INSIDE(10)), checkpoints=1, checkpoint_natural=30, checkpoint_attacks=(PGD(10), INSIDE(10)),
         chunk=10, epsilons=EPSILONS),
-    "limits": limited.Sizes(codes.Plan(sampled=6, ascent=12, certified=6, compared=3, pilot=3, neighbours=8,
+    "limits": limited.Sizes(common.ConstantsPlan(sampled=6, ascent=12, certified=6, compared=3, pilot=3, neighbours=8,
                                        radii=(0.1,), epsilons=EPSILONS), 300, 60),
     "samples": samples.Sizes(60, 2),
     "constants": constants.Sizes(codes=3, neighbours=8, trials=2, epsilons=EPSILONS),
@@ -67,7 +70,7 @@ def _matrix(seed):
 def measure(toys, folder=None, key=0):
     """The sections "classifiers" and "constants" of a report on values, without names."""
     g, h, data = toys
-    kept, given = pieces.Pieces(folder), {"toy_adv": Classifier(_matrix(0), linear, 3, SHAPE, name="a")}
+    kept, given = store.Pieces(folder), {"toy_adv": Classifier(_matrix(0), linear, 3, SHAPE, name="a")}
     along = {"toy_adv@1": Classifier(_matrix(5), linear, 3, SHAPE, name="b")}
     chosen = sections.named(["classifiers", "constants"])
     plan = section.ReportPlan(chosen, generator="acgan", dataset="toy", unconditional="gan", seed=key)
@@ -106,7 +109,7 @@ def test_constants_of_isometries_are_exact(measured):
 
 def test_bounds_come_from_the_constants_and_do_not_certify(measured):
     rows = measured[0]
-    alpha, source = limits.measured_alpha(rows)
+    alpha, source = sampled.measured_alpha(rows)
     assert "toy_adv on 60 images" in source
     found = select(rows, Quantity.BOUND, protocol="default", measured=True, family="overall")
     assert [r.epsilon for r in found] == list(EPSILONS)
@@ -115,7 +118,7 @@ def test_bounds_come_from_the_constants_and_do_not_certify(measured):
         assert r.value == pytest.approx(intrinsic_robustness_upper_from_radius(alpha, grown, delta=0.001), rel=1e-3)
         assert r.detail.proviso is (r.epsilon < 0.04)
     assert not any(r.certified for r in select(rows, Quantity.BOUND))
-    assert {r.detail.alpha for r in select(rows, Quantity.BOUND)} == {alpha, limits.PAPER_ALPHA}
+    assert {r.detail.alpha for r in select(rows, Quantity.BOUND)} == {alpha, sampled.PAPER_ALPHA}
 
 
 def test_curves_pass_through_their_bound(measured):
@@ -126,15 +129,15 @@ def test_curves_pass_through_their_bound(measured):
 
 def test_an_error_free_classifier_gets_an_upper_limit():
     row = Natural().row("d", "m", None, Number(1.0, 0.9638, 1.0, 100), "clean")
-    alpha, source = limits.measured_alpha([row])
+    alpha, source = sampled.measured_alpha([row])
     assert alpha == pytest.approx(0.0362, abs=1e-4) and "95 % upper limit" in source
     at = dataclasses.replace(row, model="m@3", value=0.5, low=0.4, high=0.6)
-    assert limits.measured_alpha([row, at]) == limits.measured_alpha([row]), "checkpoints do not count"
-    assert limits.measured_alpha([]) is None
-    two = limits.measured_alpha([row, dataclasses.replace(row, model="n")])
+    assert sampled.measured_alpha([row, at]) == sampled.measured_alpha([row]), "checkpoints do not count"
+    assert sampled.measured_alpha([]) is None
+    two = sampled.measured_alpha([row, dataclasses.replace(row, model="n")])
     assert two[0] == pytest.approx(clopper_pearson(0, 100, 0.975)[1]) and "most accurate of 2" in two[1]
     robust = dataclasses.replace(row, model="m_adv", value=0.9, low=0.8, high=0.95)
-    assert limits.measured_alpha([row, robust])[0] == pytest.approx(0.1), "robust classifiers go first, as in the paper"
+    assert sampled.measured_alpha([row, robust])[0] == pytest.approx(0.1), "robust ones go first, as in the paper"
 
 
 def test_accuracy_above_the_limit_is_a_discovery(measured):

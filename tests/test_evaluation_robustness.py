@@ -9,13 +9,14 @@ import pytest
 from scipy import stats
 
 from irob import attacks
-from irob.core import laws
+from irob.core import laws, store
 from irob.core.check import InputError
 from irob.core.laws import EvidenceError
 from irob.core.rows import Quantity, select
 from irob.core.threat import LatentBall, LpBall
 from irob.core.types import Classifier, Dataset, Generator
-from irob.evaluation import attack, pieces, robustness
+from irob.evaluation.accuracy import attacked
+from irob.evaluation.verbs import attack
 
 SHAPE = (2, 2, 1)
 W = jnp.array([[1.0, 2.0, -1.0, 0.5]]) / 2.5  # |w| = 1
@@ -51,14 +52,15 @@ def robust(data, epsilon):
 
 
 def evaluate(data, plans, **keywords):
-    keywords = {"epsilons": EPSILONS, "generator": GENERATOR, "name": "line"} | keywords
-    return robustness.evaluate(jax.random.key(0), CLASSIFIER, data, plans, **keywords)
+    on = attacked.Evaluation(data, **{"epsilons": EPSILONS, "generator": GENERATOR, "name": "line"} | keywords)
+    return attacked.evaluate(jax.random.key(0), CLASSIFIER, plans, on)
 
 
 @pytest.fixture(scope="module")
 def both():
     data = dataset(120)
-    plans = [robustness.Plan("pgd", 60, PGD, chunk=20), robustness.Plan("in_distribution", 30, INSIDE, chunk=20)]
+    plans = [attacked.AttackPlan("pgd", 60, PGD, chunk=20),
+             attacked.AttackPlan("in_distribution", 30, INSIDE, chunk=20)]
     return data, *evaluate(data, plans, trials=2)
 
 
@@ -119,8 +121,8 @@ def test_all_attacks_together_are_the_strongest(both):
 
 def test_attacks_of_one_kind_count_together():
     """An image is robust under several attacks if it is under each, of those images that all of them saw."""
-    free = [robustness.Plan("pgd", n, {**PGD, "steps": steps}, chunk=20) for n, steps in ((20, 20), (30, 1))]
-    inside = [robustness.Plan("in_distribution", 20, {"steps": steps}, chunk=20) for steps in (60, 1)]
+    free = [attacked.AttackPlan("pgd", n, {**PGD, "steps": steps}, chunk=20) for n, steps in ((20, 20), (30, 1))]
+    inside = [attacked.AttackPlan("in_distribution", 20, {"steps": steps}, chunk=20) for steps in (60, 1)]
     rows, outcomes = evaluate(dataset(30), [*free, *inside])
     for i, e in enumerate(EPSILONS):
         for quantity, group in ((Quantity.ROBUST, outcomes[:2]), (Quantity.IN_DISTRIBUTION, outcomes[2:])):
@@ -140,8 +142,8 @@ def test_the_law_can_be_broken(both):
 
 
 def test_a_weak_attack_is_reported():
-    weak = robustness.Plan("pgd", 20, {"steps": 20, "start": "zero", "step_size": 1e-5}, chunk=20)
-    rows, _ = evaluate(dataset(40), [weak, robustness.Plan("in_distribution", 20, INSIDE, chunk=20)])
+    weak = attacked.AttackPlan("pgd", 20, {"steps": 20, "start": "zero", "step_size": 1e-5}, chunk=20)
+    rows, _ = evaluate(dataset(40), [weak, attacked.AttackPlan("in_distribution", 20, INSIDE, chunk=20)])
     assert any("too weak" in s for s in laws.missed_by_attacks(rows))
 
 
@@ -150,10 +152,10 @@ def test_monotone_plans_attack_survivors_only(monkeypatch):
     real = attacks.run
     monkeypatch.setattr(attacks, "run", lambda *a, **k: seen.append(len(np.unique(a[3], axis=0))) or real(*a, **k))
     data = dataset(40)
-    rows, _ = evaluate(data, [robustness.Plan("pgd", 40, PGD, chunk=20)])
+    rows, _ = evaluate(data, [attacked.AttackPlan("pgd", 40, PGD, chunk=20)])
     assert seen == [40, int(robust(data, 0.05).sum()), int(robust(data, 0.1).sum())]
     seen.clear()
-    again, _ = evaluate(data, [robustness.Plan("pgd", 40, PGD, monotone=False, chunk=20)])
+    again, _ = evaluate(data, [attacked.AttackPlan("pgd", 40, PGD, monotone=False, chunk=20)])
     assert seen == [40, 40, 40]
     assert [r.value for r in rows] == [r.value for r in again]
 
@@ -168,7 +170,7 @@ def test_pictures_show_the_attacked_image(both):
 
 
 def test_a_killed_run_ends_in_the_same_rows(tmp_path, monkeypatch):
-    plans = [robustness.Plan("pgd", 20, PGD), robustness.Plan("in_distribution", 20, INSIDE)]
+    plans = [attacked.AttackPlan("pgd", 20, PGD), attacked.AttackPlan("in_distribution", 20, INSIDE)]
     data = dataset(40)
     whole, _ = evaluate(data, plans, trials=2)
     real, calls = attacks.run, []
@@ -181,18 +183,18 @@ def test_a_killed_run_ends_in_the_same_rows(tmp_path, monkeypatch):
 
     monkeypatch.setattr(attacks, "run", dies)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(data, plans, trials=2, pieces=pieces.Pieces(tmp_path))
+        evaluate(data, plans, trials=2, pieces=store.Pieces(tmp_path))
     done = len(list(tmp_path.glob("*.npz")))
     assert done == 4  # natural predictions and three attacks
-    kept = pieces.Pieces(tmp_path)
+    kept = store.Pieces(tmp_path)
     again, _ = evaluate(data, plans, trials=2, pieces=kept)
     assert again == whole and kept.reused == done and kept.computed > 0
-    fresh = pieces.Pieces(tmp_path, resume=False)
+    fresh = store.Pieces(tmp_path, resume=False)
     assert evaluate(data, plans, trials=2, pieces=fresh)[0] == whole and fresh.reused == 0
 
 
 def test_a_damaged_piece_is_computed_again(tmp_path):
-    keep = pieces.Pieces(tmp_path)
+    keep = store.Pieces(tmp_path)
     assert keep.get("a", {"n": 1}, lambda: {"v": 1.5})["v"] == 1.5
     (file,) = tmp_path.glob("*.npz")
     file.write_bytes(file.read_bytes()[:20])
@@ -206,14 +208,14 @@ def test_images_and_codes_that_cannot_be_are_refused_before_any_work(tmp_path):
     for change, words in (({"x": 2 * good.x - 1}, "wanted \\[0, 1\\]"), ({"z": good.z * np.nan}, "codes z: got NaN"),
                           ({"y": good.y + 1}, "labels")):
         with pytest.raises(InputError, match=words):
-            evaluate(dataclasses.replace(good, **change), [robustness.Plan("pgd", 20, PGD)],
-                     pieces=pieces.Pieces(tmp_path))
+            evaluate(dataclasses.replace(good, **change), [attacked.AttackPlan("pgd", 20, PGD)],
+                     pieces=store.Pieces(tmp_path))
         assert not any(tmp_path.iterdir())
 
 
 def test_too_few_images_are_refused():
     with pytest.raises(InputError, match="40, wanted 3 trials x 20"):
-        evaluate(dataset(40), [robustness.Plan("pgd", 20, PGD)], trials=3)
+        evaluate(dataset(40), [attacked.AttackPlan("pgd", 20, PGD)], trials=3)
 
 
 def test_options_go_to_the_attacks_that_take_them():
@@ -248,12 +250,12 @@ def test_a_minimum_norm_attack_carries_its_curve(both):
 
 def test_an_ensemble_says_what_broke_and_resumes(tmp_path, monkeypatch):
     """Two classes leave out the targeted members; a state file is there while it works and gone afterwards."""
-    plan = robustness.Plan("autoattack", 20, {"steps": 10, "queries": 20})
+    plan = attacked.AttackPlan("autoattack", 20, {"steps": 10, "queries": 20})
     seen = []
     real = attacks.run
     monkeypatch.setattr(attacks, "run", lambda *a, **k: seen.append(k["state"]) or real(*a, **k))
     data = dataset(20)
-    rows, _ = evaluate(data, [plan], pieces=pieces.Pieces(tmp_path))
+    rows, _ = evaluate(data, [plan], pieces=store.Pieces(tmp_path))
     alone = select(rows, Quantity.ROBUST, method="autoattack")
     assert len(seen) == 3 and all(path.parent == tmp_path and not path.exists() for path in seen)
     for row in alone:
@@ -268,7 +270,7 @@ def test_an_attack_that_seeks_no_nearest_success_is_run_at_every_strength(monkey
     seen = []
     real = attacks.run
     monkeypatch.setattr(attacks, "run", lambda *a, **k: seen.append(float(a[0].threat.strength)) or real(*a, **k))
-    data, plan = dataset(20), robustness.Plan("on_manifold", 20, {"steps": 20, "learning_rate": 0.1}, chunk=20)
+    data, plan = dataset(20), attacked.AttackPlan("on_manifold", 20, {"steps": 20, "learning_rate": 0.1}, chunk=20)
     rows, (outcome,) = evaluate(data, [plan])
     assert seen == list(EPSILONS) and outcome.distance is None
     seen.clear()
@@ -294,6 +296,6 @@ def test_what_is_broken_is_carried_over_only_where_the_threat_is_nested(monkeypa
     monkeypatch.setattr(attacks, "run", lambda *a, **k: seen.append(len(np.unique(a[3], axis=0))) or real(*a, **k))
     jax.tree_util.register_pytree_node(
         Unnested, lambda t: ((t.epsilon,), (t.norm, t.bounds)), lambda s, e: Unnested(s[0], e[0], s[1]))
-    plans = [robustness.Plan("pgd", 40, PGD, chunk=20), robustness.Plan("fab", 40, {"steps": 3}, chunk=20)]
+    plans = [attacked.AttackPlan("pgd", 40, PGD, chunk=20), attacked.AttackPlan("fab", 40, {"steps": 3}, chunk=20)]
     evaluate(dataset(40), plans, threat=Unnested("l2", 0.0))
     assert seen == [40] * 6

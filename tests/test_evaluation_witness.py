@@ -11,10 +11,10 @@ from irob.classifiers import one_lipschitz
 from irob.core import weights
 from irob.core.check import InputError
 from irob.core.compile import jit
-from irob.evaluation import witness
+from irob.evaluation.limits import regions
 from irob.generators import affine
 
-SHIPPED = witness.shipped(generators.load("acgan_mnist"))
+SHIPPED = regions.shipped(generators.load("acgan_mnist"))
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def every():
     y = rng.integers(3, size=300)
     nets = [one_lipschitz.export(one_lipschitz.init(jax.random.key(i), 16, (8,))) for i in range(3)]
     stretched = [{**n, "0": {**n["0"], "kernel": 3 * n["0"]["kernel"]}} for n in nets]
-    return [*witness.candidates(witness.moments(x, y, 3)), witness.networks(nets, ("a", "b", "c")),
-            witness.networks(stretched, ("all",), classwise=True)]
+    return [*regions.candidates(regions.moments(x, y, 3)), regions.networks(nets, ("a", "b", "c")),
+            regions.networks(stretched, ("all",), classwise=True)]
 
 
 def test_no_score_of_any_kind_stretches(every, key):
@@ -43,7 +43,7 @@ def test_no_score_of_any_kind_stretches(every, key):
 def test_moments_are_those_of_all_images():
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(500, 2, 2, 1)), rng.integers(3, size=500)
-    mean, covariance = witness.moments(x, y, 3).whole()
+    mean, covariance = regions.moments(x, y, 3).whole()
     np.testing.assert_allclose(mean, x.reshape(500, 4).mean(0))
     np.testing.assert_allclose(covariance, np.cov(x.reshape(500, 4).T, bias=True))
 
@@ -52,7 +52,7 @@ def test_moments_are_those_of_all_images():
 def test_thresholds_agree_with_scipy(n, alpha, confidence):
     """The order statistic is the highest for which "the quantile is at least t" passes at that level."""
     x = np.random.default_rng(2).normal(size=n)
-    t = witness.threshold(x, alpha, confidence)
+    t = regions.threshold(x, alpha, confidence)
     higher = np.sort(x)[np.searchsorted(np.sort(x), t) + 1]
     # mu(s >= t) < alpha would put fewer than the counted draws above t, but for a chance of 1 - confidence.
     above, more = np.sum(x >= t), np.sum(x >= higher)
@@ -62,16 +62,16 @@ def test_thresholds_agree_with_scipy(n, alpha, confidence):
 
 def test_too_few_samples_say_how_many():
     with pytest.raises(InputError, match="wanted at least 5"):
-        witness.threshold(np.zeros(3), 0.5, 0.95)
+        regions.threshold(np.zeros(3), 0.5, 0.95)
 
 
 def test_samples_do_not_depend_on_chunks(key):
     g = affine.build(key=key, latent_dim=2, num_classes=3, image_shape=(2, 2, 1))
-    x, y = witness.draw(key, g, 50, witness.Images(), chunk=50)
-    again, labels = witness.draw(key, g, 50, witness.Images(), chunk=7)
+    x, y = regions.draw(key, g, 50, regions.Images(), chunk=50)
+    again, labels = regions.draw(key, g, 50, regions.Images(), chunk=7)
     np.testing.assert_allclose(x, again, atol=1e-6)
     np.testing.assert_array_equal(y, labels)
-    _, skewed = witness.draw(key, g, 3000, witness.Images(), priors=(0.0, 0.25, 0.75), chunk=50)
+    _, skewed = regions.draw(key, g, 3000, regions.Images(), priors=(0.0, 0.25, 0.75), chunk=50)
     assert np.abs(np.bincount(skewed, minlength=3) / 3000 - [0, 0.25, 0.75]).max() < 0.03
 
 
@@ -86,7 +86,7 @@ def test_shipped_scores_are_exact_to_the_slack(s, key):
         for i in range(len(tree)):
             h = h @ tree[str(i)]["kernel"][k] + tree[str(i)]["bias"][k]
             h = np.sort(h.reshape(200, -1, 2), axis=2).reshape(200, -1) if i + 1 < len(tree) else h
-        np.testing.assert_allclose(got[:, k], h[:, 0] / constant, atol=witness.SLACK / 2)
+        np.testing.assert_allclose(got[:, k], h[:, 0] / constant, atol=regions.SLACK / 2)
         norms = [np.linalg.svd(tree[str(i)]["kernel"][k])[1].max() for i in range(len(tree))]
         assert np.prod(norms) <= constant
         assert constant < 1.01
@@ -95,4 +95,4 @@ def test_shipped_scores_are_exact_to_the_slack(s, key):
 def test_only_witnesses_are_loaded(tmp_path):
     weights.save(tmp_path, {"0": {"kernel": np.zeros((2, 1), np.float32)}}, {"kind": "classifier"})
     with pytest.raises(InputError, match="wanted a witness"):
-        witness.load(tmp_path)
+        regions.load(tmp_path)

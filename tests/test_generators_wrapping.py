@@ -18,8 +18,8 @@ from irob.commands import attack, estimate, limit, sample
 from irob.commands import report as report_door
 from irob.core import models, registry, weights
 from irob.core.check import InputError
+from irob.core.store import whole
 from irob.evaluation import presets
-from irob.evaluation.pieces import whole
 from irob.generators import Truncated, Uniform, wrapping
 from tests.outside import small_images
 from tests.test_evaluation_report import TINY

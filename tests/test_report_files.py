@@ -29,7 +29,7 @@ from irob.core.rows import (
     largest,
 )
 from irob.core.threat import LpBall
-from irob.evaluation.report import Outcome
+from irob.evaluation.verbs.report import Outcome
 from irob.report import figures, files, latex, sections, summary, table3, tables, text
 
 EPSILONS = (1.0, 2.0, 3.0)

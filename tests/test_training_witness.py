@@ -10,7 +10,7 @@ import pytest
 from irob.classifiers import one_lipschitz
 from irob.core.check import InputError
 from irob.core.config import run
-from irob.evaluation import witness as witnesses
+from irob.evaluation.limits import regions as witnesses
 from irob.generators import affine
 from irob.training import fit
 from irob.training.models import witness

@@ -5,8 +5,8 @@
 Two uses.  `build` gives a classifier, whose margin of m between two logits certifies an l2 radius of m / sqrt(2): for
 the training doors its matrices are made orthogonal in every forward pass; one that `train.one_lipschitz` trained has
 orthogonal matrices already.  The plain functions below serve that training, and witnesses of intrinsic robustness
-(irob.evaluation.witness), whose error region is {h >= t}: there training keeps the matrices orthogonal, `export` takes
-exact polar factors and rounds them, and `constants` measures the numbers that are shipped.
+(irob.evaluation.limits.regions), whose error region is {h >= t}: there training keeps the matrices orthogonal, `export`
+takes exact polar factors and rounds them, and `constants` measures the numbers that are shipped.
 
 Layers: a dict "0", "1", ... of {"kernel": f[in,out], "bias": f[out]}.  Every output of the last layer is a score of its
 own, with a unit column; only jointly may they stretch.

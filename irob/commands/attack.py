@@ -4,7 +4,7 @@ import dataclasses
 import sys
 
 from irob.core.check import writable_folder, write_atomically
-from irob.core.config import option
+from irob.core.config import option, shared
 
 OPTIONS = ("steps", "step_size", "restarts", "version", "queries", "targets", "eot")
 
@@ -53,16 +53,12 @@ def main(config: Config) -> None:
 
     memory.parse(config.memory or "1")
     folder = writable_folder(config.out)
-    from irob.evaluation import attack
+    from irob.evaluation.verbs import attack
     from irob.report import csv, curves, figures, latex, leaderboard, tables, text
 
     with memory.limited(config.memory):
-        report = attack.run(
-            classifier=config.classifier, dataset=config.dataset, attack=config.attack, epsilon=config.epsilon,
-            norm=config.norm, protocol=config.protocol, resize=config.resize,
-            options={name: vars(config)[name] for name in OPTIONS}, samples=config.samples, trials=config.trials,
-            generator=config.generator, data_dir=config.data_dir, images=config.images, weights=config.weights,
-            examine=config.examine, seed=config.seed, folder=folder / "pieces", resume=config.resume)
+        asked = shared(config, attack.AttackRequest, options={name: vars(config)[name] for name in OPTIONS})
+        report = attack.run(asked, folder=folder / "pieces", resume=config.resume)
     board = leaderboard.table(report.rows)
     write_atomically(folder / "attack.json", report.to_json())
     write_atomically(folder / "attack.csv", csv.text(report.rows))

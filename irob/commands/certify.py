@@ -3,7 +3,7 @@
 import dataclasses
 
 from irob.core.check import InputError, number, writable_folder, write_atomically
-from irob.core.config import option
+from irob.core.config import option, shared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,18 +53,14 @@ def main(config: Config) -> None:
     if not radii:
         raise InputError("epsilon: got none, wanted at least one radius")
     folder = writable_folder(config.out)
-    from irob.evaluation import certified
+    from irob.evaluation.verbs import certify
     from irob.report import certificates, csv, figures, html, text
 
     with memory.limited(config.memory):
-        report, each = certified.run(
-            classifier=config.classifier, dataset=config.dataset, certifier=config.certifier, epsilon=radii,
-            norm=config.norm, curve=config.curve, attack=config.attack, steps=config.steps, restarts=config.restarts,
-            options={"sigma": config.sigma, "samples": config.copies, "selection": config.selection,
-                     "confidence": config.confidence, "convert": config.convert},
-            samples=config.samples, generator=config.generator, data_dir=config.data_dir, images=config.images,
-            weights=config.weights, seed=config.seed,
-            folder=folder / "pieces", resume=config.resume)
+        asked = shared(config, certify.CertifyRequest, epsilon=radii, options={
+            "sigma": config.sigma, "samples": config.copies, "selection": config.selection,
+            "confidence": config.confidence, "convert": config.convert})
+        report, each = certify.run(asked, folder=folder / "pieces", resume=config.resume)
     (block,) = certificates.blocks(report.rows)
     write_atomically(folder / "certify.json", report.to_json())
     write_atomically(folder / "certify.csv", csv.text(report.rows))

@@ -43,9 +43,9 @@ def main(config: Config) -> None:
     from irob.core import keys, memory, published, weights
     from irob.core.evidence import Report
     from irob.core.provenance import provenance
-    from irob.evaluation import estimate
+    from irob.core.store import Pieces
     from irob.evaluation.memory import peak_mib
-    from irob.evaluation.pieces import Pieces
+    from irob.evaluation.verbs import estimate
     from irob.report import csv, text
 
     automatic = config.radius == "auto"
@@ -61,7 +61,7 @@ def main(config: Config) -> None:
     if dataset != AS_IT_IS:
         generator = data.narrowed(dataset, generator, config.resize)
     paper = published.settings(dataset)
-    plan = estimate.Plan(
+    plan = estimate.EstimatePlan(
         paper.codes if config.samples is None else config.samples,
         paper.neighbours if config.neighbours is None else config.neighbours, radius, config.delta,
         config.trials, config.confidence, config.protocol, tuple(config.classes))

@@ -43,15 +43,15 @@ def main(config: Config) -> None:
     from irob.core import keys, memory, weights
     from irob.core.evidence import Report
     from irob.core.provenance import provenance
-    from irob.evaluation import coupled, label_limit, label_lower
+    from irob.core.store import Pieces, Task
+    from irob.evaluation.limits import coupled, label_lower, label_upper
     from irob.evaluation.memory import peak_mib
-    from irob.evaluation.pieces import Pieces, Task
     from irob.report import csv, figures, label, text
     from irob.report import label_limit as shown
 
     radii = [number("epsilon", e, low=0.0, open_low=True) for e in config.epsilon]
-    most = memory.parse(config.memory) // label_limit.EDGE_BYTES if config.memory else label_limit.MOST
-    job = label_limit.Job(radii, config.norm, config.confidence, integer("grid", config.grid), most)
+    most = memory.parse(config.memory) // label_upper.EDGE_BYTES if config.memory else label_upper.MOST
+    job = label_upper.Job(radii, config.norm, config.confidence, integer("grid", config.grid), most)
     job.check()
     count = None if config.samples is None else integer("samples", config.samples, low=1)
     key = keys.named(keys.from_seed(config.seed), "label limit")
@@ -77,11 +77,11 @@ def main(config: Config) -> None:
     with memory.limited(config.memory):
         if real:
             task = Task(examples.name, pieces, examples.name)
-            rows = label_limit.of_dataset(examples, job, task=task, split=config.split)
+            rows = label_upper.of_dataset(examples, job, task=task, split=config.split)
         else:
             task = Task(config.generator, pieces, config.generator)
-            rows = label_limit.of_generator(
-                key, generator, job, count or SAMPLES, how=label_limit.Drawing(judge=judge, coupling=coupling),
+            rows = label_upper.of_generator(
+                key, generator, job, count or SAMPLES, how=label_upper.Drawing(judge=judge, coupling=coupling),
                 task=task, seed=config.seed)
             if config.certified and config.norm == "l2" and judge is None:
                 rows += label_lower.rows(

@@ -37,8 +37,9 @@ def main(config: Config) -> None:
     """Checks names and folder, computes, writes, and says where the page is."""
     from irob import data
     from irob.core import keys, memory, published
-    from irob.evaluation import attack, report, users
+    from irob.evaluation import users
     from irob.evaluation.section import ReportPlan
+    from irob.evaluation.verbs import attack, report
     from irob.report import files, sections, text
 
     memory.parse(config.memory or "1")

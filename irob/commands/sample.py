@@ -38,8 +38,8 @@ def main(config: Config) -> None:
     from irob import classifiers, data, generators
     from irob.core import memory
     from irob.core.provenance import provenance
+    from irob.core.store import fingerprint
     from irob.data import generated, npz
-    from irob.evaluation.pieces import fingerprint
     from irob.evaluation.quality import quality, summary
     from irob.report import figures
 

@@ -121,6 +121,17 @@ def run(main: Callable[[C], None], config_class: type[C], *, prog: str, argv: Se
     sys.exit(0)
 
 
+def shared(config: Any, kind: type[C], **more: Any) -> C:
+    """A value of `kind` from the flags of the same names, and from `more` in the place of others.
+
+    >>> one, two = (dataclasses.make_dataclass(name, names) for name, names in (("One", "abc"), ("Two", "ab")))
+    >>> shared(one(1, 2, 3), two, b=4)
+    Two(a=1, b=4)
+    """
+    names = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return kind(**{k: v for k, v in vars(config).items() if k in names} | more)
+
+
 def to_json(config: Any) -> str:
     """The config as JSON, for provenance and resume."""
     return json.dumps(dataclasses.asdict(config), indent=2, sort_keys=True)

@@ -17,7 +17,7 @@ from irob.core.check import InputError
 from irob.core.compile import jit
 from irob.core.types import Classifier, Dataset, Generator
 from irob.data import generated
-from irob.evaluation.robustness import interval
+from irob.evaluation.accuracy.attacked import interval
 from irob.math import neighbours
 
 K = 3  # neighbours, as in the reference

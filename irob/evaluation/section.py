@@ -19,8 +19,8 @@ from irob.core import keys, weights
 from irob.core.check import InputError, unknown
 from irob.core.progress import say
 from irob.core.rows import Row
+from irob.core.store import Pieces
 from irob.core.types import Classifier, Dataset, Generator
-from irob.evaluation.pieces import Pieces
 from irob.report.model import Block
 
 T = TypeVar("T")

@@ -17,9 +17,9 @@ from irob import training
 from irob.core import keys
 from irob.core.check import integer
 from irob.core.progress import say
+from irob.core.store import Pieces, fingerprint, whole
 from irob.core.types import Dataset, Generator
 from irob.data import generated
-from irob.evaluation.pieces import Pieces, fingerprint, whole
 from irob.training.run import plan
 
 DATASETS = ("imagenet10_gen", "cifar10_gen")

@@ -28,9 +28,9 @@ def main(config: Config) -> None:
     import numpy as np
 
     from irob import generators
-    from irob.core import check, keys, provenance, weights
+    from irob.core import check, keys, provenance, store, weights
     from irob.core.progress import say
-    from irob.evaluation import coupled, pieces
+    from irob.evaluation.limits import coupled
     from irob.training.models import coupling
 
     plan = coupling.Plan(config.epsilon, config.softness, config.steps, config.batch_size, config.learning_rate)
@@ -55,7 +55,7 @@ def main(config: Config) -> None:
     recipe["generator"] = pathlib.Path(config.generator).name
     weights.save(out, {str(c): w for c, w in skew.items()}, {
         "kind": coupled.KIND, "leaders": {str(c): v for c, v in leaders.items()}, "share in conflict": figures,
-        "generator_fingerprint": pieces.fingerprint(generator.variables),
+        "generator_fingerprint": store.fingerprint(generator.variables),
         "recipe": {**recipe, "seconds": round(time.monotonic() - begin)},
         "provenance": provenance.provenance(seed=config.seed)})
     say(f"wrote {out}")

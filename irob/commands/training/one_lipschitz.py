@@ -36,9 +36,9 @@ def main(config: Config) -> None:
     from irob import classifiers, generators
     from irob.classifiers import one_lipschitz as networks
     from irob.commands.training import workdir_of
-    from irob.core import check, keys, provenance
+    from irob.core import check, keys, provenance, store
     from irob.core.progress import say
-    from irob.evaluation import label_lower, pieces
+    from irob.evaluation.limits import label_lower
     from irob.training import classifier as training
     from irob.training.models import one_lipschitz
 
@@ -58,7 +58,7 @@ def main(config: Config) -> None:
     recipe = {k: v for k, v in dataclasses.asdict(config).items() if k not in FOLDERS}
     recipe["generator"] = pathlib.Path(config.generator).name
     about = {
-        "generator_fingerprint": pieces.fingerprint(generator.variables),
+        "generator_fingerprint": store.fingerprint(generator.variables),
         "recipe": {"method": "one_lipschitz", **recipe, **figures, "seconds": round(training.seconds(workdir))},
         "provenance": provenance.provenance(seed=config.seed)}
     classifiers.save(out, trained, about, half=True)

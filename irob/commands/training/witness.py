@@ -41,9 +41,8 @@ def main(config: Config) -> None:
     from irob import generators
     from irob.classifiers import one_lipschitz
     from irob.commands.training import workdir_of
-    from irob.core import check, keys, provenance, weights
+    from irob.core import check, keys, provenance, store, weights
     from irob.core.progress import say
-    from irob.evaluation import pieces
     from irob.training.models import witness
 
     plan = witness.Plan(
@@ -77,7 +76,7 @@ def main(config: Config) -> None:
     about = {
         "kind": "witness", "family": config.family, "error_classes": chosen, "alpha": config.alpha,
         "constants": constants,
-        "generator_fingerprint": pieces.fingerprint(generator.variables),
+        "generator_fingerprint": store.fingerprint(generator.variables),
         "recipe": {**recipe, "seconds": round(time.monotonic() - begin)},
         "provenance": provenance.provenance(seed=config.seed)}
     weights.save(out, stacked, about, half=True)

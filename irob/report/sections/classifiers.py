@@ -11,9 +11,12 @@ from irob import classifiers
 from irob.core import published, registry, weights
 from irob.core.check import InputError
 from irob.core.rows import Row
+from irob.core.threat import LpBall
 from irob.core.types import Classifier
-from irob.evaluation import certified, certify, doubts, robustness, trained, users
+from irob.evaluation import trained, users
+from irob.evaluation.accuracy import attacked, certified, doubts
 from irob.evaluation.section import Context, Findings, ReportPlan, Section, present
+from irob.evaluation.verbs import certify as certify_verb
 from irob.report import attacks, curves, figures, table3, tables
 from irob.report.model import Block, tabled
 
@@ -166,28 +169,32 @@ class Classifiers(Section):
 
 
 def _attacked(context: Context, sizes: Sizes, chosen: Sequence[Attack], classifier: Classifier, name: str,
-              section: str = "attack") -> tuple[list[Row], list[robustness.Outcome]]:
+              section: str = "attack") -> tuple[list[Row], list[attacked.Outcome]]:
     """A classifier under these attacks, without those that need codes where there are none."""
-    plans = [robustness.Plan(a.name, a.images, a.options, chunk=sizes.chunk) for a in chosen
-             if context.test.z is not None or not robustness.latent(a.name)]
-    return robustness.evaluate(
-        context.key("attack"), classifier, context.test, plans, epsilons=sizes.epsilons, norm=sizes.norm,
-        trials=sizes.trials if section == "attack" else 1, name=name, generator=context.source, pieces=context.pieces,
-        section=section, label=name)
+    plans = [attacked.AttackPlan(a.name, a.images, a.options, chunk=sizes.chunk) for a in chosen
+             if context.test.z is not None or not attacked.latent(a.name)]
+    return attacked.evaluate(context.key("attack"), classifier, plans, dataclasses.replace(
+        _on(context, sizes, name), section=section, trials=sizes.trials if section == "attack" else 1))
+
+
+def _on(context: Context, sizes: Sizes, name: str) -> attacked.Evaluation:
+    return attacked.Evaluation(
+        context.test, sizes.epsilons, LpBall(sizes.norm, 0.0), generator=context.source, name=name,
+        pieces=context.pieces, label=name)
 
 
 def _certified(context: Context, sizes: Sizes, classifier: Classifier, name: str,
-               outcomes: Sequence[robustness.Outcome]) -> list[Row]:
+               outcomes: Sequence[attacked.Outcome]) -> list[Row]:
     """Certified accuracy by the tightest certifier that the layers allow, held against the attacks image by image."""
     part = context.test.take(sizes.certified)
     saw = [o.robust[0][:, :len(part)] for o in outcomes if o.plan.samples >= len(part)]
-    plan = certify.Plan(certified.best(classifier, part, sizes.norm, None))
-    return certify.evaluate(
-        context.key("certify"), classifier, part, [plan], epsilons=sizes.epsilons, norm=sizes.norm, name=name,
-        pieces=context.pieces, beside=np.all(saw, axis=0) if saw else None, label=name)[0]
+    plan = certified.CertifierPlan(certify_verb.best(classifier, part, sizes.norm, None))
+    on = dataclasses.replace(_on(context, sizes, name), data=part, section="certify")
+    return certified.evaluate(context.key("certify"), classifier, [plan], on,
+                              beside=np.all(saw, axis=0) if saw else None)[0]
 
 
-def _pairs(clean: np.ndarray, outcomes: Sequence[robustness.Outcome]) -> dict[str, np.ndarray]:
+def _pairs(clean: np.ndarray, outcomes: Sequence[attacked.Outcome]) -> dict[str, np.ndarray]:
     """Clean and adversarial images at the largest epsilon, of examples on which every attack succeeded if possible."""
     shown = min(o.x_adv.shape[1] for o in outcomes)
     changed = np.all([np.any(o.x_adv[-1][:shown] != clean[:shown], axis=(1, 2, 3)) for o in outcomes], axis=0)

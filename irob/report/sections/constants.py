@@ -13,8 +13,9 @@ from irob.core import published, weights
 from irob.core.rows import Quantity, Row, select
 from irob.core.threat import ThreatRecord
 from irob.core.types import Generator
-from irob.evaluation import estimate, limits
+from irob.evaluation.limits import sampled
 from irob.evaluation.section import UNCONDITIONAL, Context, Findings, ReportPlan, Section, present
+from irob.evaluation.verbs import estimate
 from irob.report import tables
 from irob.report.model import Block, tabled
 
@@ -67,13 +68,13 @@ class Constants(Section):
         plan = context.plan
         there, notes = present([plan.unconditional] if plan.unconditional else [], "unconditional generator")
         of = {plan.generator: context.source} | {name: generators.load(name) for name in there}
-        wanted = estimate.Plan(sizes.codes, sizes.neighbours, sizes.radius, sizes.delta, sizes.trials)
+        wanted = estimate.EstimatePlan(sizes.codes, sizes.neighbours, sizes.radius, sizes.delta, sizes.trials)
         rows: list[Row] = []
         for title, name in zip(("Lipschitz constants", "unconditional generator"), of):
             rows += context.clock.run(
                 title, estimate.estimate, context.key("lipschitz"), of[name], wanted, dataset=plan.dataset, name=name,
                 pieces=context.pieces, label=name).rows
-        if limits.measured_alpha(context.rows) is None:
+        if sampled.measured_alpha(context.rows) is None:
             notes.append("bound at the measured risk: no classifier was there to measure it.")
         rows += _bounds((*context.rows, *rows), sizes, of, plan.dataset)
         return Findings(tuple(rows), notes=tuple(notes),
@@ -94,12 +95,12 @@ def _bounds(rows: Sequence[Row], sizes: Sizes, of: Mapping[str, Generator], data
     codes of different trials and classes are independent, so the chances multiply.
     """
     alphas = {published.settings(dataset).alpha: (False, "as in the paper")}
-    measured = limits.measured_alpha(rows)
+    measured = sampled.measured_alpha(rows)
     if measured is not None:
         alphas = {measured[0]: (True, measured[1])} | {a: v for a, v in alphas.items() if a != measured[0]}
     name, *others = of
     out: list[Row] = []
-    for protocol in limits.PROTOCOLS:
+    for protocol in sampled.PROTOCOLS:
         common: dict[str, Any] = {
             "dataset": dataset, "protocol": protocol,
             "threats": [ThreatRecord.lp(sizes.norm, e) for e in sizes.epsilons]}
@@ -107,10 +108,10 @@ def _bounds(rows: Sequence[Row], sizes: Sizes, of: Mapping[str, Generator], data
         terms = bounds.Terms(delta=sizes.delta, confidence=math.prod(
             r.detail.confidence ** r.detail.trials for r in found))
         values = {r.detail.class_index or 0: r.value for r in found}
-        out += limits.limit_rows(
+        out += sampled.limit_rows(
             values, alphas=alphas, radius=sizes.radius, label_of=of[name].label_of, terms=terms, **common)
         for r in (r for other in others for r in select(rows, Quantity.LIPSCHITZ, model=other, protocol=protocol)):
-            out += limits.fawzi_rows(r.value, classes=max(2, of[name].num_classes), **common)
+            out += sampled.fawzi_rows(r.value, classes=max(2, of[name].num_classes), **common)
     return out
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from irob.core import keys
 from irob.core.rows import Row
-from irob.evaluation import label_limit, label_lower
-from irob.evaluation.pieces import Task
+from irob.core.store import Task
+from irob.evaluation.limits import label_lower, label_upper
 from irob.evaluation.section import Context, Findings, Section
 from irob.report import label, summary
 from irob.report.model import Block, tabled
@@ -63,9 +63,9 @@ class Label(Section):
 
 def _rows(context: Context, sizes: Sizes) -> list[Row]:
     key, plan = context.key("label limit"), context.plan
-    job = label_limit.Job(sizes.epsilons, sizes.norm, plan.confidence, grid=0)
+    job = label_upper.Job(sizes.epsilons, sizes.norm, plan.confidence, grid=0)
     task = Task(plan.dataset, context.pieces, plan.dataset)
-    rows = label_limit.of_generator(key, context.source, job, sizes.images, task=task)
+    rows = label_upper.of_generator(key, context.source, job, sizes.images, task=task)
     if sizes.norm == "l2":
         rows += label_lower.rows(
             keys.named(key, "certified"), context.source, epsilons=sizes.epsilons, confidence=plan.confidence,

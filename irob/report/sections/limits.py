@@ -9,9 +9,10 @@ from irob import generators
 from irob.core import published, weights
 from irob.core.check import InputError
 from irob.core.rows import Row
-from irob.evaluation import codes, limits, sides
-from irob.evaluation.comparison import Question
-from irob.evaluation.pieces import Task
+from irob.core.store import Task
+from irob.evaluation.limits import both_sides, constants, sampled
+from irob.evaluation.limits.constants import ConstantsPlan
+from irob.evaluation.limits.earlier import Question
 from irob.evaluation.section import CERTIFIED, Context, Findings, ReportPlan, Section, present
 from irob.report import comparison, comparison_figure
 from irob.report import limits as shown
@@ -22,7 +23,7 @@ from irob.report.model import Block, tabled
 class Sizes:
     """codes: of every method.  fresh: samples that measure a witness.  images: on which earlier bounds are fitted."""
 
-    codes: codes.Plan
+    codes: ConstantsPlan
     fresh: int
     images: int
     radius: float = 0.5
@@ -31,17 +32,17 @@ class Sizes:
 # BigGAN lists no explicit layers, so nothing about it is certified from above; nor is it shipped for CIFAR-10.
 UNCERTIFIED: dict[str, Any] = {"certified": 0, "compared": 0}
 IMAGENET10 = {
-    "quick": Sizes(codes.Plan(sampled=10, ascent=10, pilot=3, neighbours=50, **UNCERTIFIED), 2000, 500),
-    "standard": Sizes(codes.Plan(sampled=50, ascent=200, neighbours=1000, **UNCERTIFIED), 20_000, 5000),
-    "paper": Sizes(codes.Plan(sampled=5000, ascent=10_000, neighbours=1000, **UNCERTIFIED), 100_000, 10_000),
+    "quick": Sizes(ConstantsPlan(sampled=10, ascent=10, pilot=3, neighbours=50, **UNCERTIFIED), 2000, 500),
+    "standard": Sizes(ConstantsPlan(sampled=50, ascent=200, neighbours=1000, **UNCERTIFIED), 20_000, 5000),
+    "paper": Sizes(ConstantsPlan(sampled=5000, ascent=10_000, neighbours=1000, **UNCERTIFIED), 100_000, 10_000),
 }
 
 
 PRESETS = {
-    "quick": Sizes(codes.Plan(sampled=50, ascent=300, certified=20, compared=3, pilot=3, neighbours=500), 20_000,
+    "quick": Sizes(ConstantsPlan(sampled=50, ascent=300, certified=20, compared=3, pilot=3, neighbours=500), 20_000,
                    2000),
-    "standard": Sizes(codes.Plan(sampled=200, ascent=4000, certified=3000), 200_000, 10_000),
-    "paper": Sizes(codes.Plan(sampled=10_000, ascent=30_000, certified=10_000), 1_000_000, 100_000),
+    "standard": Sizes(ConstantsPlan(sampled=200, ascent=4000, certified=3000), 200_000, 10_000),
+    "paper": Sizes(ConstantsPlan(sampled=10_000, ascent=30_000, certified=10_000), 1_000_000, 100_000),
 }
 
 
@@ -77,24 +78,24 @@ class Limits(Section):
         """Both sides of each generator, then earlier bounds."""
         plan, clock = context.plan, context.clock
         paper = plan.alpha == published.settings(plan.dataset).alpha
-        risks = [limits.Risk(plan.alpha, "as in the paper" if paper else "as asked for")]
-        measured = [r for r in [limits.measured_risk(context.rows)] if r]
+        risks = [sampled.Risk(plan.alpha, "as in the paper" if paper else "as asked for")]
+        measured = [r for r in [sampled.measured_risk(context.rows)] if r]
         second, notes = present([plan.certified] if plan.certified not in ("", plan.generator) else [],
                                 "certified generator")
-        if not codes.certifiable(context.source):
+        if not constants.certifiable(context.source):
             notes.append(f"certified constants of {plan.generator}: its layers are not known, so its limit is an "
                          "estimate; list them with generators.from_layers.")
         rows: list[Row] = []
         for name, g, dataset in ((plan.generator, context.source, plan.dataset),
                                  *((name, generators.load(name), name) for name in second)):
             rows += clock.run(
-                f"limit of {name}, from both sides", sides.both, context.key("limits"), g, sizes.codes,
+                f"limit of {name}, from both sides", both_sides.both, context.key("limits"), g, sizes.codes,
                 risks + measured if g is context.source else risks, fresh=sizes.fresh, name=name,
                 confidence=plan.confidence, task=Task(dataset, context.pieces, name))
         other = present([plan.unconditional] if plan.unconditional else [], "unconditional generator")[0]
         try:
             rows += clock.run(
-                "earlier bounds", sides.earlier, context.key("earlier"), context.test, rows,
+                "earlier bounds", both_sides.earlier, context.key("earlier"), context.test, rows,
                 Question(sizes.codes.epsilons, plan.alpha, confidence=plan.confidence),
                 unconditional=generators.load(other[0]) if other else None, judge=context.judge, radius=sizes.radius,
                 label="earlier bounds")

@@ -10,7 +10,7 @@ import numpy as np
 from irob.core.rows import IntendedShare, Number, Quantity, Row, select
 from irob.core.types import Classifier, Dataset, Generator
 from irob.data import generated
-from irob.evaluation import robustness
+from irob.evaluation.accuracy import attacked
 from irob.evaluation.section import JUDGE, Context, Findings, Section
 from irob.report import figures
 from irob.report.model import Block
@@ -72,8 +72,8 @@ def grid(key: jax.Array, generator: Generator, rows: int) -> np.ndarray:
 
 def intended(judge: Classifier, data: Dataset, name: str) -> Row:
     """The share of generated images that a classifier trained on real ones gives the label they were drawn for."""
-    right = robustness.predictions(judge, data.x) == data.y
-    number = Number(float(right.mean()), *robustness.interval(int(right.sum()), len(right)), len(right))
+    right = attacked.predictions(judge, data.x) == data.y
+    number = Number(float(right.mean()), *attacked.interval(int(right.sum()), len(right)), len(right))
     return IntendedShare().row(data.name, name, None, number, JUDGE)
 
 

@@ -13,7 +13,7 @@ region, of share alpha, in every class: one score for each.
 
 Matrices stay orthogonal: gradients are projected on the tangent space of the Stiefel manifold, and every step ends in
 two of Bjorck's iterations.  Images are drawn once into a bank of 8-bit pixels; what is certified is measured on fresh
-samples elsewhere (irob.evaluation.bracket).
+samples elsewhere (irob.evaluation.limits.lower).
 """
 
 import dataclasses

@@ -12,12 +12,13 @@ from irob.core import keys
 from irob.core.batch import Work
 from irob.core.check import InputError
 from irob.core.rows import Quantity, Row, select
+from irob.core.store import Task
 from irob.core.types import Classifier, Dataset, Generator
-from irob.evaluation import bracket, codes, robustness, rungs
-from irob.evaluation.codes import draw
-from irob.evaluation.comparison import Given, Question, comparison_rows
-from irob.evaluation.limits import Risk
-from irob.evaluation.pieces import Task
+from irob.evaluation.accuracy import attacked
+from irob.evaluation.limits import constants, lower, upper
+from irob.evaluation.limits.constants import draw
+from irob.evaluation.limits.earlier import Given, Question, comparison_rows
+from irob.evaluation.limits.sampled import Risk
 
 CODES = 100  # of the unconditional generator
 SLACK = 1e3  # a constant of the whole space above this says nothing at any epsilon in use
@@ -26,7 +27,7 @@ SLACK = 1e3  # a constant of the whole space above this says nothing at any epsi
 def both(
     key: jax.Array,
     generator: Generator,
-    plan: codes.Plan,
+    plan: constants.ConstantsPlan,
     risks: Sequence[Risk],
     *,
     fresh: int,
@@ -40,23 +41,23 @@ def both(
         fresh: samples that measure witnesses; as many set their thresholds.
         name: of the generator, in rows of constants and in words of progress.
     """
-    measured = codes.measure(keys.named(key, "codes"), generator, plan, pieces=task.pieces, label=task.label)
+    measured = constants.measure(keys.named(key, "codes"), generator, plan, pieces=task.pieces, label=task.label)
     everywhere = whole(generator)
-    rows = rungs.constant_rows(measured, dataset=task.dataset, model=name)
-    rows += rungs.ratio_rows(measured, dataset=task.dataset, model=name)
-    upper = rungs.rung_rows(measured, risks, dataset=task.dataset, confidence=confidence, everywhere=everywhere)
-    sizes = bracket.BracketPlan(
+    rows = upper.constant_rows(measured, dataset=task.dataset, model=name)
+    rows += upper.ratio_rows(measured, dataset=task.dataset, model=name)
+    ends = upper.rung_rows(measured, risks, dataset=task.dataset, confidence=confidence, everywhere=everywhere)
+    sizes = lower.BracketPlan(
         tuple(r.alpha for r in risks if not isinstance(r.alpha, tuple)), plan.epsilons, confidence=confidence,
         samples=fresh, calibration=fresh)
-    found = bracket.bracket(keys.named(key, "witnesses"), generator, sizes, upper=upper,
-                            task=dataclasses.replace(task, label=task.says("witnesses")))
-    return rows + [dataclasses.replace(r, section="limits") for r in (*upper, *found)]
+    found = lower.bracket(keys.named(key, "witnesses"), generator, sizes, upper=ends,
+                        task=dataclasses.replace(task, label=task.says("witnesses")))
+    return rows + [dataclasses.replace(r, section="limits") for r in (*ends, *found)]
 
 
 def earlier(
     key: jax.Array,
     data: Dataset,
-    upper: Sequence[Row],
+    ends: Sequence[Row],
     question: Question,
     *,
     unconditional: Generator | None = None,
@@ -67,18 +68,18 @@ def earlier(
     """Earlier bounds on independent images of the same distribution, beside Theorem 4.4's.
 
     Args:
-        upper: rows of ladders; those of this data set and the overall family that count their sample are shown beside.
+        ends: rows of ladders; those of this data set and the overall family that count their sample are shown beside.
         unconditional: generator whose steepest chord over CODES codes enters Fawzi's bounds, an estimate.
         judge: classifier whose probabilities stand for people's, in label uncertainty.
     """
-    shown = [r for r in select(upper, Quantity.BOUND, dataset=data.name, side="upper", family="overall")
+    shown = [r for r in select(ends, Quantity.BOUND, dataset=data.name, side="upper", family="overall")
              if r.detail.rung in ("supported", "certified")]
     constant = None
     if unconditional is not None:
         z, y = draw(keys.named(key, "unconditional"), unconditional, CODES)
         constant = float(np.max(lipschitz.maximised(
             key, unconditional, z, y, radius=radius, work=Work(label=f"{label} unconditional" if label else "")).value))
-    probabilities = None if judge is None else special.softmax(robustness.logits(judge, data.x), axis=-1)
+    probabilities = None if judge is None else special.softmax(attacked.logits(judge, data.x), axis=-1)
     return comparison_rows(data, question, Given(constant, theorem=shown, probabilities=probabilities))
 
 

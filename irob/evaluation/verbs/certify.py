@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,12 +17,13 @@ from irob.core import weights as stored
 from irob.core.check import InputError, integer, number, unknown
 from irob.core.evidence import Report
 from irob.core.provenance import provenance
+from irob.core.store import Pieces, fingerprint
 from irob.core.threat import LpBall
 from irob.core.types import Classifier, Dataset
-from irob.evaluation import attack as attacking
 from irob.evaluation import users
-from irob.evaluation.certify import SMOOTHING, Plan, build, evaluate, examine
-from irob.evaluation.pieces import Pieces, fingerprint
+from irob.evaluation.accuracy import attacked
+from irob.evaluation.accuracy.certified import SMOOTHING, CertifierPlan, build, evaluate, examine
+from irob.evaluation.verbs import attack as attacking
 
 CURVED = (layers.ReLU, layers.LeakyReLU, layers.Tanh, layers.MaxPool, layers.GroupSort)
 BEST = ("crown", "dual", "zonotope", "interval")  # tightest first
@@ -38,7 +39,7 @@ def recipe(name_or_path) -> dict[str, Any]:
         return {}
 
 
-def plans(names: Sequence[str], options: dict[str, Any]) -> list[Plan]:
+def plans(names: Sequence[str], options: dict[str, Any]) -> list[CertifierPlan]:
     """One plan for each certifier; an option goes to every certifier that takes it, and to one at least.
 
     Raises:
@@ -51,7 +52,7 @@ def plans(names: Sequence[str], options: dict[str, Any]) -> list[Plan]:
     for option in given:
         if not any(option in k for k in known.values()):
             raise unknown(f"option of {', '.join(names)}", option, sorted({o for k in known.values() for o in k}))
-    return [Plan(name, {k: v for k, v in given.items() if k in known[name]}) for name in dict.fromkeys(names)]
+    return [CertifierPlan(name, {k: v for k, v in given.items() if k in known[name]}) for name in dict.fromkeys(names)]
 
 
 def best(classifier: Classifier, data: Dataset, norm: str, sigma: float | None) -> str:
@@ -70,7 +71,7 @@ def best(classifier: Classifier, data: Dataset, norm: str, sigma: float | None) 
         if name not in certify.names():
             continue
         try:
-            examine(build(Plan(name), keys.from_seed(0)), classifier, data, LpBall(norm, 0.1))
+            examine(build(CertifierPlan(name), keys.from_seed(0)), classifier, data, LpBall(norm, 0.1))
             return name
         except InputError as e:
             why.append(str(e))
@@ -106,71 +107,78 @@ def hidden(classifier: Classifier, data: Dataset) -> int:
     return count
 
 
-def run(
-    *,
-    classifier: str,
-    dataset: str,
-    certifier: Sequence[str] = (),
-    epsilon: Sequence[float] = (0.5, 1.0, 2.0),
-    norm: str = "l2",
-    attack: str = "pgd",
-    steps: int | None = None,
-    restarts: int | None = None,
-    options: dict[str, Any] | None = None,
-    curve: bool = False,
-    samples: int = 100,
-    generator: str = "acgan_mnist",
-    data_dir: str = "",
-    images: str = "",
-    weights: str = "",
-    seed: int = 0,
-    folder: pathlib.Path | None = None,
-    resume: bool = True,
-) -> tuple[Report, dict[str, np.ndarray]]:
-    """Certifies and attacks `samples` test images at every epsilon; see `certify.evaluate`.
+@dataclasses.dataclass(frozen=True)
+class CertifyRequest:
+    """What `irob certify` is asked for: `samples` test images, at every epsilon.
 
     classifier: shipped name, folder, or a user's factory (see `users`), with `weights`, the file of a model of
     RobustBench.  images: an .npz file of the user's own x and y, in the place of a data set by name.
     certifier: names; none for the best that the classifier's layers allow.  options: of the certifiers; sigma is by
-    default that of the classifier's training.  curve: search radii too, see `Plan`.
+    default that of the classifier's training.  curve: search radii too, see `CertifierPlan`.
+    attack: on the same images; steps, restarts: of it, None for its own.
+    """
+
+    classifier: str
+    dataset: str = "mnist_gen"
+    certifier: Sequence[str] = ()
+    epsilon: Sequence[float] = (0.5, 1.0, 2.0)
+    norm: str = "l2"
+    attack: str = "pgd"
+    steps: int | None = None
+    restarts: int | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    curve: bool = False
+    samples: int = 100
+    generator: str = "acgan_mnist"
+    data_dir: str = ""
+    images: str = ""
+    weights: str = ""
+    seed: int = 0
+
+
+def run(
+    asked: CertifyRequest, *, folder: pathlib.Path | None = None, resume: bool = True
+) -> tuple[Report, dict[str, np.ndarray]]:
+    """Certifies and attacks the same images; see `certified.evaluate`.
+
     folder: where finished pieces are kept.
 
     Returns:
         The report, checked, and {column: values} with one entry for each example, for a file.
     """
     radii = sorted({number("epsilon", e, low=0.0, high=float(np.finfo(np.float32).max), open_low=True)
-                    for e in epsilon})
-    norm = LpBall(norm, 1.0).norm
-    integer("samples", samples, low=1)
-    key = keys.from_seed(seed)
-    (fool,) = attacking.plans([attack], [samples], "default", {"steps": steps, "restarts": restarts})
-    for name in certifier:
+                    for e in asked.epsilon})
+    threat, classifier = LpBall(asked.norm, 1.0), asked.classifier
+    samples = integer("samples", asked.samples, low=1)
+    key = keys.from_seed(asked.seed)
+    (fool,) = attacking.plans([asked.attack], [samples], "default",
+                              {"steps": asked.steps, "restarts": asked.restarts})
+    for name in asked.certifier:
         certify.takes(name)
     trained = recipe(classifier).get("sigma")
-    given = {"sigma": trained, **{k: v for k, v in (options or {}).items() if v is not None}}
-    if images and data_dir:
-        raise InputError(f"images: got {images!r} and a data set, wanted one; leave out --data-dir")
+    given = {"sigma": trained, **{k: v for k, v in asked.options.items() if v is not None}}
+    if asked.images and asked.data_dir:
+        raise InputError(f"images: got {asked.images!r} and a data set, wanted one; leave out --data-dir")
     theirs = registry.is_outside(classifier)
-    model = users.make(classifier, weights) if theirs else classifiers.load(classifier)
-    test = attacking.load("npz" if images else dataset, samples, generator=generator, data_dir=images or data_dir,
-                          seed=seed)
+    model = users.make(classifier, asked.weights) if theirs else classifiers.load(classifier)
+    test = attacking.load("npz" if asked.images else asked.dataset, samples, generator=asked.generator,
+                          data_dir=asked.images or asked.data_dir, seed=asked.seed)
     if theirs:
         model = explicit(users.load(classifier, model, test.image_shape))
     if int(test.y.max()) >= model.num_classes:
         raise InputError(f"labels: got values up to {int(test.y.max())}, classifier {classifier!r} has "
                          f"{model.num_classes} classes, wanted labels in [0, {model.num_classes - 1}]")
-    names = list(certifier) or [best(model, test, norm, given["sigma"])]
+    names = list(asked.certifier) or [best(model, test, threat.norm, given["sigma"])]
     if SMOOTHING not in names:
         given.pop("sigma")
     elif given["sigma"] is None:
         raise InputError(f"sigma: classifier {classifier} was not trained for smoothing and names none; give --sigma")
-    todo = [dataclasses.replace(plan, curve=curve) for plan in plans(names, given)]
-    pieces = Pieces(folder, resume)
-    rows, outcomes = evaluate(
-        keys.named(key, "certify"), model, test, todo, epsilons=radii, norm=norm, attack=fool,
-        name=pathlib.Path(classifier).name, pieces=pieces, label=classifier)
-    record = provenance(seed=seed, matmul_precision="float32", classifier=fingerprint(model.variables),
-                        seconds=pieces.seconds)
+    todo = [dataclasses.replace(plan, curve=asked.curve) for plan in plans(names, given)]
+    on = attacked.Evaluation(test, radii, threat, name=pathlib.Path(classifier).name, section="certify",
+                             pieces=Pieces(folder, resume), label=classifier)
+    rows, outcomes = evaluate(keys.named(key, "certify"), model, todo, on, attack=fool)
+    record = provenance(seed=asked.seed, matmul_precision="float32", classifier=fingerprint(model.variables),
+                        seconds=on.pieces.seconds)
     report = Report(tuple(rows), record)
     report.check()
     each: dict[str, np.ndarray] = {"image": np.arange(len(test)), "label": test.y}
@@ -178,6 +186,6 @@ def run(
         if o.radius is not None:
             each[f"{o.plan.certifier} radius"] = o.radius
         for i, e in enumerate(radii):
-            each[f"{o.plan.certifier} certified {norm} {e:g}"] = o.certified[i].astype(int)
-            each[f"{o.model} robust {norm} {e:g}"] = o.robust[i].astype(int)
+            each[f"{o.plan.certifier} certified {threat.at(e)}"] = o.certified[i].astype(int)
+            each[f"{o.model} robust {threat.at(e)}"] = o.robust[i].astype(int)
     return report, each

@@ -30,8 +30,8 @@ from irob import lipschitz
 from irob.core import batch, check, keys, published
 from irob.core.progress import say
 from irob.core.rows import Constant, Number, Row, Side
+from irob.core.store import Pieces, fingerprint, whole
 from irob.core.types import Generator
-from irob.evaluation.pieces import Pieces, fingerprint, whole
 from irob.lipschitz.sampling import SMALLEST
 from irob.math.quantiles import coverage
 from irob.report.tables import Cell, Line, Table
@@ -70,7 +70,7 @@ class Estimate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class EstimatePlan:
     """What to estimate; raises `InputError` for values out of range.
 
     samples: codes for each class and trial, S.  neighbours: random ones for each code, N.
@@ -79,7 +79,7 @@ class Plan:
     trials: repetitions on fresh codes.  classes: which ones; all if empty.
     protocol: "corrected", "paper", "maximised", "certified", "both" (the first two) or "all" (the first three).
 
-    >>> Plan(protocol="both").protocols
+    >>> EstimatePlan(protocol="both").protocols
     ('corrected', 'paper')
     """
 
@@ -118,7 +118,7 @@ class Plan:
 def estimate(
     key: jax.Array,
     generator: Generator,
-    plan: Plan,
+    plan: EstimatePlan,
     *,
     dataset: str = "",
     name: str = "",
@@ -154,7 +154,7 @@ def estimate(
                         "last": s.stop, "neighbours": plan.neighbours, "radius": plan.radius,
                         "directions": p.directions, "class": c}
                     part = f"{where}, code {s.start + 1}" if where and block < plan.samples else where
-                    work = functools.partial(_piece, k, generator, c, plan, p.directions, chunk, part, s)
+                    work = functools.partial(_piece, k, generator, c, plan, p.directions, batch.Work(chunk, part), s)
                     done.append(pieces.get("lipschitz", settings, work)["value"])
         values[word] = np.reshape(np.concatenate(done), (plan.trials, len(chosen), plan.samples)) * p.scale
         detail: dict[str, Any] = {
@@ -175,36 +175,36 @@ def side(protocol: Protocol) -> Side:
     return "upper" if protocol.directions == "certificate" else "lower"
 
 
-def at_once(generator: Generator, plan: Plan) -> int:
+def at_once(generator: Generator, plan: EstimatePlan) -> int:
     """Codes in a piece on disk, which is what a kill can lose: all of a class, or few of a generator that is large."""
     size = sum(np.size(a) for a in jax.tree.leaves(generator.variables))
     return plan.samples if size < LARGE else min(plan.samples, max(1, EVALUATIONS // plan.neighbours))
 
 
-def _piece(key, generator: Generator, c: int, plan: Plan, directions: str, chunk: int | None, label: str, s: slice):
+def _piece(key, generator: Generator, c: int, plan: EstimatePlan, directions: str, work: batch.Work, s: slice):
     """The constants at a slice of the codes of one class in one trial, in [0,1] units."""
     z = jax.random.normal(keys.named(key, "codes"), (plan.samples, generator.latent_dim))[s]
-    return {"value": _constants(
-        keys.named(key, "directions"), generator, z, c, plan, directions, chunk, label, s.start)}
+    work = dataclasses.replace(work, start=s.start)
+    return {"value": _constants(keys.named(key, "directions"), generator, z, c, plan, directions, work)}
 
 
-def _constants(
-    key, generator: Generator, z, c: int, plan: Plan, directions: str, chunk=None, label="", start: int = 0
-) -> np.ndarray:
-    """f[n], the constants at codes z: f[n,d] of class c, in [0,1] units.  start: number of the first code."""
+def _constants(key, generator: Generator, z, c: int, plan: EstimatePlan, directions: str, work: batch.Work):
+    """f[n], the constants at codes z: f[n,d] of class c, in [0,1] units."""
     y = np.int32(c)
     if directions == "certificate":
-        return lipschitz.certified(generator, z, y, radius=plan.radius, label=label).value
+        return lipschitz.certified(generator, z, y, radius=plan.radius, label=work.label).value
     if directions == "ascent":
         return lipschitz.maximised(
             key, generator, z, y, radius=plan.radius, steps=STEPS, restarts=RESTARTS,
-            work=batch.Work(chunk, label, start)).value
+            work=work).value
     return lipschitz.sampled(
         key, generator, z, y, radius=plan.radius, neighbours=plan.neighbours, directions=directions,
-        work=batch.Work(chunk, label, start)).value
+        work=work).value
 
 
-def auto(key: jax.Array, generator: Generator, plan: Plan, epsilon: float, *, codes: int = 20, label: str = "") -> Plan:
+def auto(
+    key: jax.Array, generator: Generator, plan: EstimatePlan, epsilon: float, *, codes: int = 20, label: str = ""
+) -> EstimatePlan:
     """The plan with the smallest radius at which Theorem 4.3 may be used in every class: r L(r) >= epsilon.
 
     L is that of the plan's first protocol, in image units, at some codes of each class.
@@ -219,7 +219,7 @@ def auto(key: jax.Array, generator: Generator, plan: Plan, epsilon: float, *, co
         z = jax.random.normal(keys.named(k, "codes"), (codes, generator.latent_dim))
 
         def constants(r: float, c=c, k=k, z=z) -> np.ndarray:
-            return _constants(k, generator, z, c, dataclasses.replace(plan, radius=r), directions)
+            return _constants(k, generator, z, c, dataclasses.replace(plan, radius=r), directions, batch.Work())
 
         found = lipschitz.auto_radius(k, generator, z, np.int32(c), epsilon=epsilon, constants=constants)
         if label:

@@ -23,8 +23,8 @@ import numpy as np
 from irob import lipschitz
 from irob.core import check, keys, layers
 from irob.core.batch import Work
+from irob.core.store import Pieces, fingerprint, whole
 from irob.core.types import Generator
-from irob.evaluation.pieces import Pieces, fingerprint, whole
 from irob.lipschitz.parts import split
 
 K = TypeVar("K")
@@ -33,7 +33,7 @@ PILOT = 0.8  # share of the pilot's smallest certified radius: most codes shall 
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class ConstantsPlan:
     """How many codes, over all classes, each method takes; 0 leaves it out.
 
     sampled: Algorithm 1, both samplers, with `neighbours` each.  ascent: maximised constants and escape radii.
@@ -69,7 +69,7 @@ class Measured:
     compared: {radius: (maximised f[m], certified f[m])}.  label_of: of the generator.
     """
 
-    plan: Plan
+    plan: ConstantsPlan
     y: np.ndarray
     constants: dict[str, np.ndarray]
     found: dict[float, np.ndarray]
@@ -105,7 +105,7 @@ def certifiable(generator: Generator) -> bool:
 
 
 def measure(
-    key: jax.Array, generator: Generator, plan: Plan, *, pieces: Pieces | None = None, label: str = ""
+    key: jax.Array, generator: Generator, plan: ConstantsPlan, *, pieces: Pieces | None = None, label: str = ""
 ) -> Measured:
     """All methods at common codes, in pieces that a killed run finds again; certificates where layers are known.
 

@@ -32,8 +32,8 @@ from irob.classifiers import one_lipschitz
 from irob.core import batch, check, keys, latents, memory, mesh, weights
 from irob.core.check import InputError
 from irob.core.compile import jit
+from irob.core.store import fingerprint
 from irob.core.types import Generator, value
-from irob.evaluation.pieces import fingerprint
 from irob.math.quantiles import order_statistic
 
 # Scores are computed in float32: a computed score is within half of this of the exact one (tested), so the expansion

@@ -12,7 +12,7 @@ import numpy as np
 from irob.attacks import warnings
 from irob.core.threat import ImageThreat
 from irob.core.types import Classifier, Dataset
-from irob.evaluation.robustness import Outcome, latent
+from irob.evaluation.accuracy.attacked import Outcome, latent
 
 
 def of(

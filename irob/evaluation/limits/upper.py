@@ -20,8 +20,8 @@ from irob.core.evidence import Bound
 from irob.core.laws import EvidenceError
 from irob.core.rows import ANY, RUNGS, CommonConstant, Number, Quantity, Ratio, Row, Side, UpperEnd
 from irob.core.threat import ThreatRecord
-from irob.evaluation.codes import Measured
-from irob.evaluation.limits import FAMILIES, Risk
+from irob.evaluation.limits.constants import Measured
+from irob.evaluation.limits.sampled import FAMILIES, Risk
 from irob.math.quantiles import quantile
 
 DELTA = 0.001  # share of codes that an estimate leaves out, the paper's

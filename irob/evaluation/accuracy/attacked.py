@@ -19,16 +19,16 @@ from irob.core import batch, check, compile, keys, laws, registry
 from irob.core.check import InputError, integer
 from irob.core.promises import Ensemble
 from irob.core.rows import Accuracy, InDistribution, Natural, Number, Robust, Row
+from irob.core.store import Pieces, fingerprint, whole
 from irob.core.threat import SLACK, LpBall, Threat
 from irob.core.types import Classifier, Dataset, Generator
-from irob.evaluation import curves
-from irob.evaluation.pieces import Pieces, fingerprint, whole
+from irob.evaluation.accuracy import curves
 
 SHOWN = 8  # adversarial images kept for figures
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class AttackPlan:
     """An attack with its options, on the first `samples` images of each trial.
 
     options: for `attacks.build`.  monotone: an image fooled at one epsilon counts as fooled at every larger one and is
@@ -44,6 +44,37 @@ class Plan:
 
 
 @dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What classifiers are evaluated on.
+
+    data: at least trials times as many images as an attack takes; trial t takes a stretch of its own.
+    epsilons: strengths of the threat.  threat: any; its own strength is not looked at.
+    generator: for attacks that stay among what it draws.
+    name: of the classifier in rows, by default its own.  section: of finished pieces, which are kept in `pieces`.
+    label: of the progress, an empty one shows nothing.
+    """
+
+    data: Dataset
+    epsilons: Sequence[float]
+    threat: Threat = dataclasses.field(default_factory=lambda: LpBall("l2", 0.0))
+    trials: int = 1
+    generator: Generator | None = None
+    name: str = ""
+    section: str = "attack"
+    pieces: Pieces = dataclasses.field(default_factory=Pieces)
+    label: str = ""
+
+    @property
+    def radii(self) -> list[float]:
+        """The strengths in rising order, each once."""
+        return sorted(set(self.epsilons))
+
+    def says(self, text: str) -> str:
+        """A label of the progress, empty where nobody asked for one."""
+        return self.label and f"{self.label} {text}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Outcome:
     """What one plan found.  robust: bool[trials, epsilons, samples]; x_adv: f[epsilons, m, H, W, C] of trial 0.
 
@@ -52,7 +83,7 @@ class Outcome:
     black_boxes: of what attacked, the names of those that do not differentiate the classifier.
     """
 
-    plan: Plan
+    plan: AttackPlan
     robust: np.ndarray
     x_adv: np.ndarray
     distance: np.ndarray | None = None
@@ -87,26 +118,15 @@ def predictions(classifier: Classifier, x: np.ndarray, *, chunk: int = 256, labe
 
 
 def attacked(
-    key: jax.Array,
-    classifier: Classifier,
-    data: Dataset,
-    plan: Plan,
-    *,
-    threat: Threat,
-    strengths: Sequence[float],
-    generator: Generator | None = None,
-    pieces: Pieces | None = None,
-    section: str = "attack",
-    label: str = "",
+    key: jax.Array, classifier: Classifier, plan: AttackPlan, on: Evaluation, data: Dataset, label: str = ""
 ) -> Outcome:
-    """What a plan finds in one trial.
+    """What a plan finds in one trial, on its stretch of the data.
 
     The attack is built once and run at every strength of the threat.  Where the threat is nested, one of minimum norm
     is run at the largest alone, which serves them all and gives distances.
     """
-    pieces = pieces or Pieces()
-    radii = sorted(strengths)
-    attack = attacks.build(plan.attack, threat.at(radii[0]), **_with(plan, generator, data))
+    pieces, section, threat, radii = on.pieces, on.section, on.threat, on.radii
+    attack = attacks.build(plan.attack, threat.at(radii[0]), **_with(plan, on.generator, data))
     nearest, carried = attack.minimum_norm and threat.nested, plan.monotone and threat.nested
     identity = {
         "attack": plan.attack, "code": registry.source(plan.attack, kind="attack"), "options": plan.options,
@@ -151,7 +171,7 @@ def latent(name: str) -> bool:
     return "generator" in attacks.takes(name)
 
 
-def _with(plan: Plan, generator: Generator | None, data: Dataset) -> dict[str, Any]:
+def _with(plan: AttackPlan, generator: Generator | None, data: Dataset) -> dict[str, Any]:
     """The options of the plan, and the generator for those attacks that take one; images without codes are inverted."""
     invert = data.z is None and "initialisation" in attacks.takes(plan.attack)
     inverted = {"initialisation": "inversion"} if invert else {}
@@ -185,37 +205,20 @@ def _first(x_adv: np.ndarray, chosen: np.ndarray, clean: np.ndarray, fooled: np.
 
 
 def evaluate(
-    key: jax.Array,
-    classifier: Classifier,
-    data: Dataset,
-    plans: Sequence[Plan],
-    *,
-    epsilons: Sequence[float],
-    norm: str = "l2",
-    threat: Threat | None = None,
-    trials: int = 1,
-    name: str | None = None,
-    generator: Generator | None = None,
-    pieces: Pieces | None = None,
-    section: str = "attack",
-    label: str = "",
+    key: jax.Array, classifier: Classifier, plans: Sequence[AttackPlan], on: Evaluation
 ) -> tuple[list[Row], list[Outcome]]:
-    """Rows: natural accuracy, and for each plan and epsilon the accuracy that the attack left.
+    """Rows: natural accuracy on all of the data, and for each plan and epsilon the accuracy that the attack left.
 
     Args:
         key: typed key; trial t uses fold_in(key, t).
-        data: at least trials times the largest `samples` images; trial t takes a stretch of its own, and natural
-            accuracy is measured on all of them.
-        epsilons: strengths of the threat.
-        threat: any; by default the ball of that norm.  Its own strength is not looked at.
-        pieces: where finished work is kept.
 
     Raises:
         InputError: too few images, pixels outside [0,1], codes that are not finite or not those of the images, a
             radius that is negative or NaN.
         EvidenceError: an image robust under all attacks together that one of them fooled.
     """
-    trials = integer("trials", trials, low=1)
+    data, epsilons, threat, pieces = on.data, on.epsilons, on.threat, on.pieces
+    trials = integer("trials", on.trials, low=1)
     if not epsilons or not plans:
         raise InputError("attack: got no epsilon or no attack, wanted at least one of each")
     size = max(integer("samples", p.samples, low=1) for p in plans)
@@ -223,30 +226,28 @@ def evaluate(
         raise InputError(f"images: got {len(data)}, wanted {trials} trials x {size}; lower --trials or --samples")
     keys.require(key)
     if classifier.image_shape is not None and tuple(classifier.image_shape) != tuple(data.image_shape):
-        raise InputError(f"classifier {name or classifier.name}: takes images {tuple(classifier.image_shape)}, got "
+        raise InputError(f"classifier {on.name or classifier.name}: takes images {tuple(classifier.image_shape)}, got "
                          f"{tuple(data.image_shape)} of data set {data.name}; choose another with --classifier")
     check.images(data.x, data.y, num_classes=classifier.num_classes)
     if data.z is not None:
         check.finite("codes z", data.z)
-    threat = LpBall(norm, 0.0) if threat is None else threat
     for plan in plans:  # what cannot be built is said before any work
-        attacks.build(plan.attack, threat.at(max(epsilons)), **_with(plan, generator, data))
-    name, pieces = name or classifier.name, pieces or Pieces()
-    seen = pieces.get(f"{section}-natural", {
+        attacks.build(plan.attack, threat.at(max(epsilons)), **_with(plan, on.generator, data))
+    name = on.name or classifier.name
+    seen = pieces.get(f"{on.section}-natural", {
         "classifier": fingerprint(classifier.variables), "module": classifier.name, "x": fingerprint(data.x),
     }, lambda: {"y": predictions(classifier, data.x)})["y"]
     right = seen == data.y
     clean = right[:trials * size].reshape(trials, size)
-    radii = sorted(epsilons)
+    radii = on.radii
     outcomes = []
     for plan in plans:
         parts = []
         for t in range(trials):
             part = data.take(slice(t * size, t * size + plan.samples))
             parts.append(attacked(
-                jax.random.fold_in(key, t), classifier, part, plan, threat=threat, strengths=radii, generator=generator,
-                pieces=pieces, section=section,
-                label=f"{label}, trial {t + 1}/{trials}:" if label and trials > 1 else label))
+                jax.random.fold_in(key, t), classifier, plan, on, part,
+                f"{on.label}, trial {t + 1}/{trials}:" if on.label and trials > 1 else on.label))
         outcomes.append(_joined(parts))
 
     def row(kind: type[Accuracy], kept: np.ndarray, method: str, epsilon: float | None = None, **detail: Any) -> Row:

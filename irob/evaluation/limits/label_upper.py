@@ -7,7 +7,7 @@ limit is then that of the distribution given this, of which the kept images are 
 Memory: images are float32, in a file that is mapped into memory where work is kept on disk, and the search adds what
 `irob.bounds.conflicts` says.  The images' file is removed when the limit is known.
 
-Coupled codes (irob.evaluation.coupled) bring more conflicts among equally many images.
+Coupled codes (irob.evaluation.limits.coupled) bring more conflicts among equally many images.
 
 Statements: those of the listed epsilons hold together with `confidence`, each at 1 - (1 - confidence) / m.  The curve
 over a fine grid holds with `confidence` too, all of it at once, and separately from the list.
@@ -30,12 +30,12 @@ from irob.core.check import InputError, integer
 from irob.core.compile import jit
 from irob.core.progress import progress
 from irob.core.rows import ANY, LabelLimit, Number, Row
+from irob.core.store import Task, fingerprint, whole
 from irob.core.threat import ThreatRecord
 from irob.core.types import Classifier, Dataset, Generator, value
-from irob.evaluation import coupled
-from irob.evaluation.coupled import Coupling
-from irob.evaluation.pieces import Task, fingerprint, whole
-from irob.evaluation.witness import draw
+from irob.evaluation.limits import coupled
+from irob.evaluation.limits.coupled import Coupling
+from irob.evaluation.limits.regions import draw
 
 METHOD = "label limit (fractional matching)"
 BLOCK = 10_000  # images of a generator that are one piece

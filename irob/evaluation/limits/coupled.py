@@ -20,8 +20,8 @@ import numpy as np
 from irob.core import batch, keys, latents, mesh, weights
 from irob.core.check import InputError
 from irob.core.compile import jit
+from irob.core.store import fingerprint
 from irob.core.types import Generator, value
-from irob.evaluation.pieces import fingerprint
 from irob.math.orthogonal import cayley
 
 KIND = "coupling"

@@ -23,11 +23,11 @@ import numpy as np
 from irob.core import batch, check, keys
 from irob.core.compile import jit
 from irob.core.rows import ANY, LowerEnd, Number, Quantity, Row, Width, select
+from irob.core.store import Task
 from irob.core.threat import ThreatRecord
 from irob.core.types import Generator
-from irob.evaluation import latent_witness
-from irob.evaluation.pieces import Task
-from irob.evaluation.witness import SLACK, Images, Picked, Scores, candidates, draw, moments, shipped, threshold
+from irob.evaluation.limits import latent_regions
+from irob.evaluation.limits.regions import SLACK, Images, Picked, Scores, candidates, draw, moments, shipped, threshold
 from irob.math.confidence import clopper_pearson, together
 
 FAMILIES = ("overall", "per_class")
@@ -159,7 +159,7 @@ def bracket(
                                    Number(low, low, high, plan.samples), f"witness: {kind}"))
     if plan.latent:
         for family, alpha in chosen:
-            rows += latent_witness.latent_rows(
+            rows += latent_regions.latent_rows(
                 keys.named(key, "latent"), generator, LowerEnd(alpha=float(alpha), family=family, protocol="default"),
                 epsilons=epsilons, priors=of_components, count=plan.latent, dataset=task.dataset,
                 label=task.label and f"{task.label}, latent half-space")

@@ -26,10 +26,10 @@ from irob.core.check import InputError, integer
 from irob.core.laws import EvidenceError
 from irob.core.promises import LayerCertifier, ModelCertifier
 from irob.core.rows import CertifiedAccuracy, Curve, Detail, Natural, Number, Robust, Row
-from irob.core.threat import LpBall, Threat
+from irob.core.store import fingerprint
+from irob.core.threat import Threat
 from irob.core.types import Classifier, Dataset
-from irob.evaluation import robustness
-from irob.evaluation.pieces import Pieces, fingerprint
+from irob.evaluation.accuracy import attacked
 
 SMOOTHING = "smoothing"
 BEYOND = 1.25  # of the largest epsilon: how far radii are searched
@@ -39,7 +39,7 @@ TOGETHER = 16  # examples whose copies are attacked at a time
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class CertifierPlan:
     """A certifier with its options, for `certify.build`.
 
     chunk: examples (smoothing: noisy copies) at a time.  curve: search the largest certified radius of every example
@@ -59,7 +59,7 @@ class Outcome:
     certified, robust: bool[epsilons, n].  radius: f[n] of the certificates that have one.  model: whose they are.
     """
 
-    plan: Plan
+    plan: CertifierPlan
     model: str
     certified: np.ndarray
     robust: np.ndarray
@@ -72,84 +72,59 @@ class _Job:
 
     key: jax.Array
     classifier: Classifier
-    data: Dataset
-    radii: list[float]
-    threat: Threat
-    name: str
-    attack: robustness.Plan
-    pieces: Pieces
-    section: str
-    label: str
+    on: attacked.Evaluation
+    attack: attacked.AttackPlan
 
-    def identity(self, plan: Plan) -> dict[str, Any]:
+    def identity(self, plan: CertifierPlan) -> dict[str, Any]:
         """What a certificate depends on, for `Pieces`."""
         return {"certifier": plan.certifier, "code": registry.source(plan.certifier, kind="certifier"),
-                "options": plan.options, "norm": self.threat.norm,
+                "options": plan.options, "norm": self.on.threat.norm,
                 "module": self.classifier.name, "classifier": fingerprint(self.classifier.variables),
-                "data": fingerprint((self.data.x, self.data.y))}
-
-    def says(self, text: str) -> str:
-        """A label of the progress, empty where nobody asked for one."""
-        return self.label and f"{self.label}: {text}"
+                "data": fingerprint((self.on.data.x, self.on.data.y))}
 
     def row(self, model: str, detail: Detail, kept: np.ndarray, method: str, epsilon: float | None = None) -> Row:
         """kept: bool[n]."""
-        number = Number(float(kept.mean()), *robustness.interval(int(kept.sum()), len(kept)), len(kept))
-        where = None if epsilon is None else self.threat.at(epsilon).record()
-        return detail.row(self.data.name, model, where, number, method)
+        number = Number(float(kept.mean()), *attacked.interval(int(kept.sum()), len(kept)), len(kept))
+        where = None if epsilon is None else self.on.threat.at(epsilon).record()
+        return detail.row(self.on.data.name, model, where, number, method)
 
 
 def evaluate(
-    key: jax.Array,
-    classifier: Classifier,
-    data: Dataset,
-    plans: Sequence[Plan],
-    *,
-    epsilons: Sequence[float],
-    norm: str = "l2",
-    attack: robustness.Plan | None = None,
-    beside: np.ndarray | None = None,
-    name: str | None = None,
-    pieces: Pieces | None = None,
-    section: str = "certify",
-    label: str = "",
+    key: jax.Array, classifier: Classifier, plans: Sequence[CertifierPlan], on: attacked.Evaluation, *,
+    attack: attacked.AttackPlan | None = None, beside: np.ndarray | None = None,
 ) -> tuple[list[Row], list[Outcome]]:
     """Rows: natural, attacked and certified accuracy of the classifier, and of the smoothed one if that is asked for.
 
     Args:
         key: typed key of attacks and of smoothing's noise.
-        data: the examples; all of them are attacked and certified.
-        epsilons: radii, above 0.
+        on: all of its images are attacked and certified, at epsilons above 0, in one trial.
         attack: what stands beside the certificates; PGD by default.  Its `samples` is not looked at.
         beside: bool[epsilons, n], what attacks on the classifier left, where they have been run already; then none is
             run and their rows are not given again.
-        pieces: where finished work is kept.
 
     Raises:
         InputError: no plan, no radius, a radius not above 0; what a certifier or an attack says of its input.
         EvidenceError: an example that is certified and fooled within the same ball.
     """
     keys.require(key)
-    if not len(epsilons) or not plans:
+    if not len(on.epsilons) or not plans:
         raise InputError("certify: got no epsilon or no certifier, wanted at least one of each")
-    integer("images", len(data), low=1)
-    radii = sorted({float(e) for e in epsilons})
-    if not radii[0] > 0:
-        raise InputError(f"epsilon: got {radii[0]:g}, wanted numbers above 0")
-    name, pieces = name or classifier.name, pieces or Pieces()
-    attack = dataclasses.replace(attack or robustness.Plan("pgd", len(data)), samples=len(data))
-    threat = LpBall(norm, radii[0])
-    job = _Job(key, classifier, data, radii, threat, name, attack, pieces, section, label)
+    data, count = on.data, integer("images", len(on.data), low=1)
+    if not on.radii[0] > 0:
+        raise InputError(f"epsilon: got {on.radii[0]:g}, wanted numbers above 0")
+    attack = dataclasses.replace(attack or attacked.AttackPlan("pgd", count), samples=count)
+    on = dataclasses.replace(on, name=on.name or classifier.name, trials=1, threat=on.threat.at(on.radii[0]))
+    job, threat = _Job(key, classifier, on, attack), on.threat
     built = [build(p, keys.named(key, SMOOTHING)) for p in plans]
     for certifier in built:  # what cannot be certified is said before any work
         examine(certifier, classifier, data, threat)
-    attacks.build(attack.attack, threat.at(radii[-1]), **attack.options)
+    attacks.build(attack.attack, threat.at(on.radii[-1]), **attack.options)
     rows: list[Row] = []
     outcomes: list[Outcome] = []
     if beside is None and not all(isinstance(c, smoothing.Smoothing) for c in built):
-        rows, (found,) = robustness.evaluate(
-            keys.named(key, "attack"), classifier, data, [attack], epsilons=radii, norm=norm, name=name, pieces=pieces,
-            section=f"{section}-attack", label=label)
+        rows, (found,) = attacked.evaluate(
+            keys.named(key, "attack"), classifier, [attack],
+            dataclasses.replace(on, section=f"{on.section}-attack"))
         beside = found.robust[0]
     for p, certifier in zip(plans, built):
         if isinstance(certifier, smoothing.Smoothing):
@@ -162,7 +137,7 @@ def evaluate(
     return rows, outcomes
 
 
-def build(plan: Plan, key: jax.Array) -> LayerCertifier | ModelCertifier:
+def build(plan: CertifierPlan, key: jax.Array) -> LayerCertifier | ModelCertifier:
     """The certifier of a plan; one that draws random numbers gets the key."""
     given = {"key": key} if "key" in certify.takes(plan.certifier) else {}
     return certify.build(plan.certifier, **plan.options, **given)
@@ -181,18 +156,18 @@ def examine(certifier: LayerCertifier | ModelCertifier, classifier: Classifier, 
 
 
 def _walked(
-    job: _Job, plan: Plan, certifier: LayerCertifier | ModelCertifier, robust: np.ndarray
+    job: _Job, plan: CertifierPlan, certifier: LayerCertifier | ModelCertifier, robust: np.ndarray
 ) -> tuple[list[Row], Outcome]:
     """Rows and outcome of a certifier that walks layers.
 
     Only those that are certified at one radius are tried at the next: leaving others out is sound, and a certificate
     holds for every smaller radius.
     """
-    x, y = job.data.x, job.data.y
+    x, y = job.on.data.x, job.on.data.y
     size = min(plan.chunk or certifier.chunk, len(y))
     certified, method = np.zeros(robust.shape, bool), plan.certifier
     radius = None
-    clean = robustness.predictions(job.classifier, x) == y
+    clean = attacked.predictions(job.classifier, x) == y
 
     def proved(chosen, ball, prove, label):
         """What `prove` finds of the chosen examples, filled up to one chunk so that few need no new program."""
@@ -202,13 +177,13 @@ def _walked(
         return {"method": found.method, **{k: v[:len(chosen)] for k, v in kept.items() if v is not None}}
 
     alive = clean
-    for i, epsilon in enumerate(job.radii):
+    for i, epsilon in enumerate(job.on.radii):
         chosen = np.flatnonzero(alive)
         if not len(chosen):
             break
         settings = {**job.identity(plan), "epsilon": epsilon, "examples": fingerprint(chosen)}
-        found = job.pieces.get(job.section, settings, functools.partial(
-            proved, chosen, job.threat.at(epsilon), certify.run, job.says(f"{plan.certifier} ε={epsilon:g}")))
+        found = job.on.pieces.get(job.on.section, settings, functools.partial(
+            proved, chosen, job.on.threat.at(epsilon), certify.run, job.on.says(f"{plan.certifier} ε={epsilon:g}")))
         method = str(found["method"])
         certified[i, chosen] = found["certified"]
         alive = certified[i]
@@ -217,43 +192,43 @@ def _walked(
             radius[chosen] = found["radius"]
     chosen = np.flatnonzero(clean)
     if plan.curve and radius is None and len(chosen):
-        settings = {**job.identity(plan), "high": BEYOND * job.radii[-1], "examples": fingerprint(chosen)}
+        settings = {**job.identity(plan), "high": BEYOND * job.on.radii[-1], "examples": fingerprint(chosen)}
         work = functools.partial(
-            proved, chosen, job.threat.at(BEYOND * job.radii[-1]), certify.radius, job.says(plan.certifier))
-        found = job.pieces.get(f"{job.section}-radius", settings, work)
-        radius = np.max(certified * np.asarray(job.radii)[:, None], axis=0)  # what is certified already
+            proved, chosen, job.on.threat.at(BEYOND * job.on.radii[-1]), certify.radius, job.on.says(plan.certifier))
+        found = job.on.pieces.get(f"{job.on.section}-radius", settings, work)
+        radius = np.max(certified * np.asarray(job.on.radii)[:, None], axis=0)  # what is certified already
         radius[chosen] = np.maximum(radius[chosen], found["radius"])
-    outcome = Outcome(plan, job.name, certified, robust, radius)
+    outcome = Outcome(plan, job.on.name, certified, robust, radius)
     return _certified(job, outcome, method, CertifiedAccuracy(options=plan.options)), outcome
 
 
-def _smoothed(job: _Job, plan: Plan, certifier: smoothing.Smoothing) -> tuple[list[Row], Outcome]:
+def _smoothed(job: _Job, plan: CertifierPlan, certifier: smoothing.Smoothing) -> tuple[list[Row], Outcome]:
     """Rows and outcome of the smoothed classifier: CERTIFY once for all radii, and an attack on it at each."""
-    x, y = job.data.x, job.data.y
+    x, y = job.on.data.x, job.on.data.y
     sigma, confidence = float(certifier.sigma), certifier.confidence
     identity = job.identity(plan) | {"key": fingerprint(job.key)}
 
     def prove():
-        found = certify.run(certifier, job.classifier, x, y, job.threat.at(job.radii[0]),
-                            work=Work(plan.chunk, job.says("smoothing")))
+        found = certify.run(certifier, job.classifier, x, y, job.on.threat.at(job.on.radii[0]),
+                            work=Work(plan.chunk, job.on.says("smoothing")))
         return {"prediction": found.prediction, "radius": found.radius, "method": found.method}
 
-    found = job.pieces.get(job.section, identity, prove)
+    found = job.on.pieces.get(job.on.section, identity, prove)
     right, method = found["prediction"] == y, str(found["method"])
     radius = np.where(right, found["radius"], 0.0)
-    certified = radius > np.asarray(job.radii)[:, None]
+    certified = radius > np.asarray(job.on.radii)[:, None]
     surrogate = smoothing.smoothed(job.classifier, keys.named(job.key, "surrogate"), sigma, COPIES,
-                                   image_shape=tuple(job.data.image_shape))
+                                   image_shape=tuple(job.on.data.image_shape))
     judge = dataclasses.replace(certifier, key=keys.named(job.key, "judge"))
     size = min(TOGETHER, len(y))
-    attack = attacks.build(job.attack.attack, job.threat, **job.attack.options)
+    attack = attacks.build(job.attack.attack, job.on.threat, **job.attack.options)
     robust, alive = np.zeros_like(certified), right.copy()
-    for i, epsilon in enumerate(job.radii):
+    for i, epsilon in enumerate(job.on.radii):
         chosen = np.flatnonzero(alive)
 
         def fool(epsilon=epsilon, chosen=chosen):
             filled = np.resize(chosen, max(len(chosen), size))
-            label = job.says(f"{job.attack.attack} on smoothed ε={epsilon:g}")
+            label = job.on.says(f"{job.attack.attack} on smoothed ε={epsilon:g}")
             x_adv = attacks.run(attack.at(epsilon), keys.named(job.key, "attack"), surrogate, x[filled], y[filled],
                                 work=Work(size, label)).x_adv
             said = judge.predict(job.classifier, x_adv[:len(chosen)], work=Work(plan.chunk))
@@ -262,15 +237,15 @@ def _smoothed(job: _Job, plan: Plan, certifier: smoothing.Smoothing) -> tuple[li
         if len(chosen):
             settings = {**identity, "attack": job.attack.attack, "attack_options": job.attack.options,
                         "copies": COPIES, "epsilon": epsilon, "examples": fingerprint(chosen)}
-            alive[chosen] = ~job.pieces.get(f"{job.section}-attack", settings, fool)["wrong"]
+            alive[chosen] = ~job.on.pieces.get(f"{job.on.section}-attack", settings, fool)["wrong"]
         robust[i] = alive
-    outcome = Outcome(plan, f"{job.name} smoothed σ={sigma:g}", certified, robust, radius)
+    outcome = Outcome(plan, f"{job.on.name} smoothed σ={sigma:g}", certified, robust, radius)
     natural = Natural(
         sigma=sigma, confidence=confidence, abstained=int(np.sum(found["prediction"] == smoothing.ABSTAIN)))
-    attacked = Robust(sigma=sigma, confidence=confidence, copies=COPIES, options=job.attack.options)
+    left = Robust(sigma=sigma, confidence=confidence, copies=COPIES, options=job.attack.options)
     rows = [job.row(outcome.model, natural, right, "CERTIFY; abstaining counts as an error")]
-    rows += [job.row(outcome.model, attacked, robust[i], f"{job.attack.attack}, judged by PREDICT", epsilon)
-             for i, epsilon in enumerate(job.radii)]
+    rows += [job.row(outcome.model, left, robust[i], f"{job.attack.attack}, judged by PREDICT", epsilon)
+             for i, epsilon in enumerate(job.on.radii)]
     # CERTIFY and PREDICT may each be wrong with probability 1 - confidence.
     allowed = int(stats.binom.isf(CHANCE, len(y), min(1.0, 2 * (1 - confidence))))
     about = CertifiedAccuracy(
@@ -285,7 +260,7 @@ def _certified(job: _Job, outcome: Outcome, method: str, about: CertifiedAccurac
         EvidenceError: more contradictions than are allowed.
     """
     rows = []
-    for i, epsilon in enumerate(job.radii):
+    for i, epsilon in enumerate(job.on.radii):
         against = np.flatnonzero(outcome.certified[i] & ~outcome.robust[i])
         if len(against) > about.allowed:
             raise EvidenceError(

@@ -14,9 +14,10 @@ from irob.core.check import InputError
 from irob.core.evidence import Report
 from irob.core.provenance import provenance
 from irob.core.rows import Row
-from irob.evaluation import attack, limits
-from irob.evaluation.pieces import Pieces
+from irob.core.store import Pieces
+from irob.evaluation.limits import sampled
 from irob.evaluation.section import Clock, Context, Findings, ReportPlan
+from irob.evaluation.verbs import attack
 from irob.report.model import Block
 
 
@@ -83,7 +84,7 @@ def _rows(plan: ReportPlan, found: Mapping[str, Findings]) -> tuple[Row, ...]:
 
 def _outcome(context: Context, sizes: Mapping[str, Any], found: Mapping[str, Findings], assumed) -> Outcome:
     """What there is so far, held against the laws."""
-    plan, rows = context.plan, limits.noted(context.rows, assumed)
+    plan, rows = context.plan, sampled.noted(context.rows, assumed)
     omitted = (*assumed, *(note for f in found.values() for note in f.notes))
     used = {plan.generator: weights.checksum(plan.generator)}
     for f in found.values():

@@ -24,11 +24,11 @@ from irob.certify import smoothing
 from irob.core import check, keys, registry, weights
 from irob.core.progress import say
 from irob.core.rows import KeptLabels, Number, Row
+from irob.core.store import Task, fingerprint
 from irob.core.threat import LpBall, ThreatRecord
 from irob.core.types import Classifier, Generator
-from irob.evaluation.certified import recipe
-from irob.evaluation.pieces import Task, fingerprint
-from irob.evaluation.witness import Images, draw
+from irob.evaluation.limits.regions import Images, draw
+from irob.evaluation.verbs.certify import recipe
 from irob.math.confidence import clopper_pearson
 
 BLOCK = 5000  # images at a time

@@ -1,0 +1,1 @@
+"""What classifiers keep: attacked accuracy from above, certified accuracy from below, curves over epsilon."""

@@ -1,0 +1,1 @@
+"""What no classifier can keep, and what the best of some kind does: limits from both sides."""

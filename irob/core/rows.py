@@ -299,6 +299,7 @@ class Row:
 
     threat: None where nobody moves an image.  low, high: of its confidence interval, or None.  n: how many examples.
     definition: of robustness (irob.core.definitions), "" for numbers that are none.  section: of the report.
+    origin: where a number comes from that was not measured in this run, in words; "" for all others.
     """
 
     dataset: str
@@ -314,6 +315,7 @@ class Row:
     detail: Any  # of one of `KINDS`
     definition: Definition
     section: str = ""
+    origin: str = ""
 
     @property
     def certified(self) -> bool:

@@ -151,6 +151,11 @@ class Context:
         """The typed key of a measurement: it depends on the seed and this name alone."""
         return keys.named(keys.from_seed(self.plan.seed), name)
 
+    @property
+    def drawn(self) -> str:
+        """The name of what the generator draws: that of the data set if they are its images."""
+        return self.plan.dataset if self.test.z is not None else self.plan.generator
+
     @functools.cached_property
     def judge(self) -> Classifier | None:
         """The shipped classifier of real images, if it is there and the data are generated ones of its kind."""

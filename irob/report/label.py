@@ -108,7 +108,7 @@ def table(rows: Sequence[Row], dataset: str) -> Table | None:
 
 def _cells(found: Sequence[Row | None], digits: int = 2) -> tuple[Cell, ...]:
     return tuple(Cell() if r is None else Cell(
-        rounding.percent(r.value, r.side, digits), r.value, None, r.low, r.high) for r in found)
+        rounding.percent(r.value, r.side, digits), r.value, None, r.low, r.high, tables.mark(r)) for r in found)
 
 
 def _words(found: Sequence[Row | None]) -> str:

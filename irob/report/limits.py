@@ -139,7 +139,7 @@ def _percent(row: Row | None) -> Cell:
     if row is None:
         return Cell()
     sign = EMPTY if row.side == "upper" and row.detail.vacuous else ""
-    return Cell(rounding.percent(row.value, row.side, 2), row.value, None, row.low, row.high, sign)
+    return Cell(rounding.percent(row.value, row.side, 2), row.value, None, row.low, row.high, sign + tables.mark(row))
 
 
 def _width(low: Row | None, high: Row | None) -> Cell:

@@ -1,10 +1,10 @@
 """What a section puts on the page: blocks.  HTML, LaTeX and image files only loop over them."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from irob.report.tables import Table
+from irob.report.tables import EARLIER, Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,3 +38,11 @@ def tabled(table: Table | None, *, part: bool = False, file: str = "", text: str
     if table is None:
         return []
     return [Block(table.title, text, file or table.name, part, table=table)]
+
+
+def with_origins(block: Block, origins: Sequence[str]) -> Block:
+    """The block, with a note that says where the marked numbers of its table come from."""
+    if block.table is None or not any(EARLIER in c.sign for line in block.table.lines for c in line.cells):
+        return block
+    note = f"{EARLIER} Not measured in this run, but {'; '.join(origins)}; shipped with irob, for the same weights."
+    return dataclasses.replace(block, table=dataclasses.replace(block.table, notes=(*block.table.notes, note)))

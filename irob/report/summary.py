@@ -91,7 +91,7 @@ def _labels(rows: Sequence[Row]) -> Card | None:
                 f"labels that the best classifier keeps at ε = {e:g}",
                 f"{least} to {rounding.percent(high.value, 'upper')} %", "certified",
                 "label robustness: " + (f"{low.model} proves the lower end, " if low else "")
-                + f"the upper end is the {high.method}{limits.confidently(high)}", high.value)
+                + f"the upper end is the {high.method}{limits.confidently(high)}" + _earlier(high), high.value)
     return None
 
 
@@ -108,14 +108,19 @@ def _bracket(rows: Sequence[Row]) -> Card | None:
                     f"error-region limit at ε = {e:g}", f"{ends[0]} to {ends[1]} %",
                     " to ".join("certified" if r.certified else "estimate" for r in (low, high)),
                     "another quantity: the answer is compared with the truth at the moved image; for a natural risk of "
-                    f"α = {100 * alpha:.3g} %" + (f"; {level}" if level else ""), high.value)
+                    f"α = {100 * alpha:.3g} %" + (f"; {level}" if level else "") + _earlier(high), high.value)
     return None
+
+
+def _earlier(row: Row) -> str:
+    """What a card says of a number that this run did not measure."""
+    return f"; not of this run, but {row.origin}" if row.origin else ""
 
 
 def _at_most(row: Row) -> str:
     """What an attacked accuracy proves."""
     top = "" if row.high is None else f", in truth at most {rounding.percent(row.high, 'upper')} % (95 %)"
-    return f"{row.n:,} tried{top}"
+    return f"{row.n:,} tried{top}" + _earlier(row)
 
 
 def lede(rows: Sequence[Row]) -> str:

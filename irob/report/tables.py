@@ -11,6 +11,7 @@ from irob.core import published
 from irob.core.rows import Quantity, Row, select
 from irob.report import rounding
 
+EARLIER = "§"  # marks what was not measured in this run
 PROTOCOLS = {"default": "measured here", "paper": "published protocol, here"}
 FAMILIES = {"overall": "risk ≥ α overall", "per_class": "risk ≥ α in each class"}
 
@@ -58,7 +59,12 @@ def percent(row: Row | None, sign: str = "") -> Cell:
         return Cell()
     spread = row.detail.std
     text = rounding.percent(row.value, row.side) + (f" ± {100 * spread:.1f}" if spread is not None else "")
-    return Cell(text, row.value, spread, row.low, row.high, sign)
+    return Cell(text, row.value, spread, row.low, row.high, sign + mark(row))
+
+
+def mark(row: Row) -> str:
+    """The sign of a number that was not measured in this run; a note of the table says where it comes from."""
+    return EARLIER if row.origin else ""
 
 
 def printed(value: float | None, spread: float | None = None) -> Cell:

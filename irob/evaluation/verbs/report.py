@@ -15,9 +15,11 @@ from irob.core.evidence import Report
 from irob.core.provenance import provenance
 from irob.core.rows import Row
 from irob.core.store import Pieces
+from irob.evaluation import shipped
 from irob.evaluation.limits import sampled
 from irob.evaluation.section import Clock, Context, Findings, ReportPlan
 from irob.evaluation.verbs import attack
+from irob.report import model
 from irob.report.model import Block
 
 
@@ -92,14 +94,15 @@ def _outcome(context: Context, sizes: Mapping[str, Any], found: Mapping[str, Fin
     record = provenance(
         seed=plan.seed, matmul_precision="float32", preset=plan.preset, sizes={n: _plain(s) for n, s in sizes.items()},
         generator=plan.generator, dataset=plan.dataset, weights=used, omitted=omitted,
-        seconds=dict(context.clock.seconds),
+        seconds=dict(context.clock.seconds), shipped=shipped.origins(rows),
         **{"pieces reused": context.pieces.reused, "pieces computed": context.pieces.computed})
     report = Report(tuple(rows), record)
     report.check()
     warnings = (w for f in found.values() for w in f.warnings)
     discovered = (*warnings, *laws.missed_by_attacks(rows), *laws.classifiers_above_measured_limits(rows))
     order = sorted((s for s in plan.sections if s.name in found), key=lambda s: s.place)
-    blocks = tuple(b for s in order for b in s.blocks(rows, found[s.name].pictures))
+    shown = (b for s in order for b in s.blocks(rows, found[s.name].pictures))
+    blocks = tuple(model.with_origins(b, shipped.origins(rows)) for b in shown)
     return Outcome(report, blocks, discovered, omitted)
 
 

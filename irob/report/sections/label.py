@@ -8,6 +8,7 @@ from typing import Any
 from irob.core import keys
 from irob.core.rows import Row
 from irob.core.store import Task
+from irob.evaluation import shipped
 from irob.evaluation.limits import label_lower, label_upper
 from irob.evaluation.section import Context, Findings, Section
 from irob.report import label, summary
@@ -20,12 +21,13 @@ class Sizes:
 
     images: int
     kept: int
+    shipped: bool = False  # take results that came with irob in their place, where they are of this very generator
     epsilons: tuple[float, ...] = (1.0, 2.0, 2.5, 3.0)
     norm: str = "l2"
 
 
 PRESETS = {
-    "quick": Sizes(images=10_000, kept=2000),
+    "quick": Sizes(images=10_000, kept=2000, shipped=True),
     "standard": Sizes(images=200_000, kept=20_000),
     "paper": Sizes(images=1_000_000, kept=1_000_000),
 }
@@ -43,6 +45,9 @@ class Label(Section):
 
     def measure(self, context: Context, sizes: Sizes) -> Findings:
         """Both ends, as `irob limit` has them."""
+        plan, known = context.plan, shipped.rows("label", context.plan.generator) if sizes.shipped else ()
+        if known and plan.confidence == shipped.CONFIDENCE:
+            return Findings(tuple(dataclasses.replace(r, dataset=context.drawn) for r in known))
         rows = context.clock.run(f"label limit of {context.plan.generator}", _rows, context, sizes)
         return Findings(tuple(rows))
 
@@ -64,7 +69,7 @@ class Label(Section):
 def _rows(context: Context, sizes: Sizes) -> list[Row]:
     key, plan = context.key("label limit"), context.plan
     job = label_upper.Job(sizes.epsilons, sizes.norm, plan.confidence, grid=0)
-    task = Task(plan.dataset, context.pieces, plan.dataset)
+    task = Task(context.drawn, context.pieces, context.drawn)
     rows = label_upper.of_generator(key, context.source, job, sizes.images, task=task)
     if sizes.norm == "l2":
         rows += label_lower.rows(

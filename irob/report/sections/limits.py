@@ -10,6 +10,7 @@ from irob.core import published, weights
 from irob.core.check import InputError
 from irob.core.rows import Row
 from irob.core.store import Task
+from irob.evaluation import shipped
 from irob.evaluation.limits import both_sides, constants, sampled
 from irob.evaluation.limits.constants import ConstantsPlan
 from irob.evaluation.limits.earlier import Question
@@ -27,6 +28,7 @@ class Sizes:
     fresh: int
     images: int
     radius: float = 0.5
+    shipped: bool = False  # take results that came with irob in their place, where they are of this very generator
 
 
 # BigGAN lists no explicit layers, so nothing about it is certified from above; nor is it shipped for CIFAR-10.
@@ -40,7 +42,7 @@ IMAGENET10 = {
 
 PRESETS = {
     "quick": Sizes(ConstantsPlan(sampled=50, ascent=300, certified=20, compared=3, pilot=3, neighbours=500), 20_000,
-                   2000),
+                   2000, shipped=True),
     "standard": Sizes(ConstantsPlan(sampled=200, ascent=4000, certified=3000), 200_000, 10_000),
     "paper": Sizes(ConstantsPlan(sampled=10_000, ascent=30_000, certified=10_000), 1_000_000, 100_000),
 }
@@ -77,6 +79,10 @@ class Limits(Section):
     def measure(self, context: Context, sizes: Sizes) -> Findings:
         """Both sides of each generator, then earlier bounds."""
         plan, clock = context.plan, context.clock
+        known = shipped.rows("limits", plan.generator) if sizes.shipped else ()
+        if known and (plan.alpha, plan.confidence) == (sampled.PAPER_ALPHA, shipped.CONFIDENCE):
+            here = [r for r in known if r.dataset in (plan.dataset, plan.certified)]
+            return Findings(tuple(here), notes=("earlier bounds: measured by --preset standard.",))
         paper = plan.alpha == published.settings(plan.dataset).alpha
         risks = [sampled.Risk(plan.alpha, "as in the paper" if paper else "as asked for")]
         measured = [r for r in [sampled.measured_risk(context.rows)] if r]

@@ -225,18 +225,9 @@ def figure(rows: Sequence[Row], dataset: str, alpha: float) -> Any:
         axes.set_ylim(floor - 0.6 * room, 1 - alpha + 0.15 * room)
         axes.axhline(1 - alpha, color="#808080", linewidth=0.8, linestyle="--", label="1 − α")
         axes.set_title(tables.FAMILIES[family], fontsize=11, color=figures.INK)
-        axes.set_xlabel("ε (l2, images in [0, 1])", color=figures.INK)
         axes.set_xticks(radii)
-        axes.tick_params(colors=figures.INK, labelsize=9)
-        axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(figures.INK)
-    panels[0].set_ylabel("error-region robustness", color=figures.INK)
-    handles: dict[str, Any] = {}
-    for axes in panels:
-        handles |= dict(zip(*axes.get_legend_handles_labels()[::-1]))
-    drawing.legend(handles.values(), handles.keys(), fontsize=8, frameon=False, loc="outside lower center", ncols=3,
-                   labelcolor=figures.INK)
+        figures.framed(axes, figures.strength(rows_of(rows)), "error-region robustness" if axes is panels[0] else "")
+    figures.keyed(drawing, size=8)
     return drawing
 
 

@@ -46,7 +46,9 @@ def strength(rows: Iterable[Row]) -> str:
     >>> strength([Robust().row("d", "m", ThreatRecord.lp("linf", 0.1), Number(0.5), "pgd")])
     'ε (linf, images in [0, 1])'
     """
-    return f"ε ({' and '.join(dict.fromkeys(r.threat.name for r in rows if r.threat))}, images in [0, 1])"
+    names = list(dict.fromkeys(r.threat.name for r in rows if r.threat))
+    unit = "standard deviations of the code" if any("latent" in name for name in names) else "images in [0, 1]"
+    return f"ε ({' and '.join(names)}, {unit})"
 
 
 def keyed(figure: Any, *, size: float = 8.5) -> None:
@@ -203,7 +205,7 @@ def panel(rows: Sequence[Row], epsilon: float, axes: Any) -> None:
         if epoch:  # of a checkpoint
             axes.annotate(epoch, (r.detail.risk, r.value), (5, 4), textcoords="offset points", fontsize=7,
                           color=colour)
-    axes.set_xlim(0, right)
+    axes.set_xlim(-0.02 * right, right)  # a mark at risk 0 is whole
     axes.set_ylim(-0.02, 1.02)
     named = ", ".join(dict.fromkeys(r.threat.name for r in points if r.threat))
     axes.set_title(f"{named}, ε = {epsilon:g}" if named else f"ε = {epsilon:g}", fontsize=12, color=INK)

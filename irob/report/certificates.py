@@ -89,7 +89,7 @@ def figure(rows: Sequence[Row]) -> Any:
 
 
 def _panel(axes: Any, rows: Sequence[Row], model: str) -> None:
-    """What holds at one radius holds on one side of it: a certificate for smaller balls, an attack for larger ones."""
+    """One classifier: certified and attacked accuracy as step functions of epsilon, and the band between them."""
     found = list(pairs(rows, model))
     clean = largest(rows, Quantity.NATURAL, model=model)
     by_method = {method: [low for low, _ in found if _certifier(low) == method] for method in _certifiers(rows)}
@@ -124,7 +124,7 @@ def _certifier(row: Row) -> str:
 
 
 def _certifiers(rows: Sequence[Row]) -> list[str]:
-    """All of them, so that each has one colour in every panel."""
+    """The certifiers of all rows, in one order for all panels, so that each has one colour."""
     return list(dict.fromkeys(_certifier(r) for r in select(rows, Quantity.CERTIFIED)))
 
 

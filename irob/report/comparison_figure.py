@@ -16,7 +16,7 @@ STYLES = {"upper": ("-", "v"), "lower": ("--", "^"), "exact": (":", "s"), "estim
 
 
 def comparison_figure(rows: Sequence[Row], dataset: str | None = None) -> Any:
-    """The figure, or None where no row belongs to it.  Values above 1 are drawn at 1."""
+    """Earlier bounds over epsilon as a figure, None without such rows.  Values above 1 are drawn at 1."""
     every = methods(found := rows_of(rows, dataset))
     if not every:
         return None

@@ -21,7 +21,7 @@ def draw(
     curves: "dict[str, Any]", points: Iterable[tuple[str, float, float, float, float]] = (), *, band: bool = True,
     look: "dict[str, tuple[str, str]] | None" = None, axis: str = "ε (images in [0, 1])",
 ) -> Any:
-    """The figure.
+    """Curves over epsilon with their bands, and points with error bars, as a figure.
 
     Args:
         curves: {label: epsilons f[m], robust, low, high and, for `band`, band_low, band_high}.

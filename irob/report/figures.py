@@ -1,4 +1,6 @@
-"""Arrays and rows to figures.  Figures are returned, never shown; matplotlib is imported when one is drawn.
+"""Figures 1 and 2, and what all figures share: axes, legends, PNG and SVG.
+
+Figures are returned, never shown; matplotlib is imported when one is drawn.
 
 `samples` is Figure 1 (columns are classes), `robustness` Figure 2: over the risk alpha, the bound as a dotted curve
 and each checkpoint twice, unconstrained and in-distribution.

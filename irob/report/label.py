@@ -24,7 +24,7 @@ def datasets(rows: Sequence[Row]) -> list[str]:
 
 
 def radii(rows: Sequence[Row], dataset: str) -> list[float]:
-    """The radii of its rows."""
+    """The radii at which the label robustness of a data set is limited or reached by some row."""
     return sorted({r.epsilon for r in rows if r.quantity == Quantity.LABEL and r.dataset == dataset})
 
 
@@ -150,7 +150,7 @@ def _of_theorem(row: Row) -> bool:
 
 
 def _source(row: Row) -> str:
-    """The limit by name; where Theorem 4.4 adds nothing to the natural risk, that is said."""
+    """What a limit comes from, in words: conflicts of images, Theorem 4.4, or only the natural risk."""
     if not _of_theorem(row):
         return "images that cannot both be kept (label limit)"
     if row.value >= 1 - row.detail.alpha - TRIVIAL:

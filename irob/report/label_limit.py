@@ -43,7 +43,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def figure(rows: Sequence[Row]) -> Any | None:
-    """The curves of all rows that carry one; None where none does."""
+    """Label limits as curves over epsilon, a figure; None where no row carries a curve."""
     carrying = [r for r in rows_of(rows) if r.detail.curve]
     if not carrying:
         return None

@@ -28,7 +28,7 @@ def datasets(rows: Sequence[Row]) -> list[str]:
 
 
 def alphas(rows: Sequence[Row], dataset: str) -> list[float]:
-    """The risks that its limits were computed for, one that was given before one that was measured."""
+    """The natural risks that the limits of a data set were computed for; given ones come before measured ones."""
     found = [r for r in rows_of(rows) if r.dataset == dataset]
     found.sort(key=lambda r: r.side == "upper" and r.detail.measured)
     return list(dict.fromkeys(r.detail.alpha for r in found))
@@ -124,18 +124,18 @@ def grade(row: Row) -> str:
 
 
 def confidence(row: Row) -> float:
-    """With which a row holds, together with those that it was given with; 1 where nothing is left to chance."""
+    """The confidence with which a row holds, joint where there is a joint one; 1 for rows without sampling."""
     return row.detail.joint_confidence or row.detail.confidence or 1.0
 
 
 def both(*brackets: tuple[Row | None, Row | None]) -> str:
-    """The least confidence, over brackets, of a statement about both ends; "" where nothing is left to chance."""
+    """In words, the smallest confidence over the brackets that both ends hold at once; "" if all are certain."""
     level = min(together(*(confidence(r) for r in ends if r)) for ends in brackets)
     return f"{100 * level:g} % confidence, both ends at once" if level < 1 else ""
 
 
 def _percent(row: Row | None) -> Cell:
-    """Two decimals: the ends of a bracket lie close together."""
+    """A cell in percent with two decimals, since the ends of a bracket lie close together."""
     if row is None:
         return Cell()
     sign = EMPTY if row.side == "upper" and row.detail.vacuous else ""

@@ -33,7 +33,7 @@ def draw(
     Raises:
         InputError: a curve that rises, which no threat set that grows with epsilon allows.
     """
-    figure = _figure(5.2, 3.6)
+    figure = _figure(5.6, 4.6)
     axes = figure.subplots()
     for i, (label, curve) in enumerate(curves.items()):
         robust = np.asarray(curve.robust)

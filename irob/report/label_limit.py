@@ -47,7 +47,7 @@ def figure(rows: Sequence[Row]) -> Any | None:
     carrying = [r for r in rows_of(rows) if r.detail.curve]
     if not carrying:
         return None
-    drawn = _figure(5.2, 3.6)
+    drawn = _figure(5.6, 4.1)
     axes = drawn.subplots()
     several = len(carrying) > 1
     for r, colour in zip(carrying, COLOURS * len(carrying)):

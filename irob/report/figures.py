@@ -208,6 +208,7 @@ def panel(rows: Sequence[Row], epsilon: float, axes: Any) -> None:
             axes.annotate(epoch, (r.detail.risk, r.value), (5, 4), textcoords="offset points", fontsize=7,
                           color=colour)
     axes.set_xlim(-0.02 * right, right)  # a mark at risk 0 is whole
+    axes.locator_params(axis="x", nbins=5)
     axes.set_ylim(-0.02, 1.02)
     named = ", ".join(dict.fromkeys(r.threat.name for r in points if r.threat))
     axes.set_title(f"{named}, ε = {epsilon:g}" if named else f"ε = {epsilon:g}", fontsize=12, color=INK)

@@ -4,6 +4,7 @@ Rows here are of the section "limits".  Upper ends name their method in `UpperEn
 are witnesses, explicit classifiers whose error region was measured on fresh samples; they say nothing about labels.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from irob.report.tables import Cell, Line, Table
 
 EMPTY = "‡"  # marks a limit that is no more than the trivial one
 COLOURS = dict(zip(RUNGS, ("#9a8a2e", "#d9642b", "#8a6fc4", "#7db8e0", "#2f8fd0", "#2c7a55", "#2c7a55")))
+NUMBER = r"\d[\d,.]*\d|\d"
 MARKS = dict(zip(RUNGS, ("x", "^", "v", "d", "D", "s", "s")))
 
 
@@ -98,8 +100,9 @@ def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
                     _width(low, high) for low, high in sure), "same", both(*sure)))
     if not lines:
         return None
-    codes = sorted({r.n for r in rows_of(rows) if r.side == "upper" and r.n})
-    empty = list(dict.fromkeys(r.detail.vacuous for r in rows_of(rows) if r.side == "upper" and r.detail.vacuous))
+    high = [r for r in rows_of(rows) if r.dataset == dataset and r.side == "upper"]
+    codes = sorted({r.n for r in high if r.n})
+    empty = list(dict.fromkeys(r.detail.vacuous for r in high if r.detail.vacuous))
     notes = (
         "Percent. Upper ends hold for every classifier of the family, for label robustness too. A witness errs on a "
         "region of probability α and nowhere else; how much of the distribution lies within ε of that region is "
@@ -109,10 +112,28 @@ def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
         if codes else
         "Estimates stand on constants found from below: the true limit may be higher.",
         "The width is that between the best certified lower end and the best upper end found by search.",
-        *([f"{EMPTY} An end so marked {'; or '.join(empty)}."] if empty else []),
+        *([f"{EMPTY} An end so marked {'; or '.join(merged(empty))}."] if empty else []),
     )
     head = ("error-region robustness, %", *(f"ε = {e:g}" for e in radii))
     return Table("ladder", f"Error-region robustness from both sides: {dataset}", head, tuple(lines), notes)
+
+
+def merged(said: Sequence[str]) -> list[str]:
+    """Sentences that differ in numbers alone as one sentence, with the range of each number.
+
+    >>> merged(["20 codes of 2,205", "300 codes of 68", "too few errors"])
+    ['20 to 300 codes of 68 to 2,205', 'too few errors']
+    """
+    forms: dict[str, list[list[str]]] = {}
+    for text in said:
+        forms.setdefault(re.sub(NUMBER, "#", text), []).append(re.findall(NUMBER, text))
+    out = []
+    for form, numbers in forms.items():
+        columns = (sorted(set(c), key=lambda n: float(n.replace(",", ""))) for c in zip(*numbers))
+        for c in columns:
+            form = form.replace("#", c[0] if len(c) == 1 else f"{c[0]} to {c[-1]}", 1)
+        out.append(form)
+    return out
 
 
 def grade(row: Row) -> str:

@@ -1,5 +1,6 @@
 """What the documentation says is true: examples run, commands parse, names and links are there."""
 
+import ast
 import importlib
 import json
 import pathlib
@@ -130,6 +131,26 @@ def test_every_flag_stands_in_the_reference():
     for kind in (import_.Source, *doors, *(train.door(name)[0] for name in train.names())):
         assert all(f"| `{flag}` |" in page for flag, _, _ in hooks.flags(kind))
     assert "generated:" not in page and "](docs/" not in hooks.on_page_markdown("<!-- generated: readme -->")
+
+
+def function(file: str, name: str) -> ast.FunctionDef:
+    """The function of a file, or a method of its class."""
+    node: ast.AST = ast.parse(text(file))
+    for part in name.split("."):
+        node = next(n for n in ast.walk(node) if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name == part)
+    return node
+
+
+def test_the_way_of_a_number_is_as_written():
+    """Every function of the page is there and names the next one; from flag to page there are at most eight."""
+    steps = re.findall(r"(?m)^\| (\d+) \| `([\w.]+)` \| `(irob/[\w/]+\.py)` \| ?(\d*) \|", text("docs/architecture.md"))
+    way = {n: (function(file, name), name) for n, name, file, _ in steps}
+    assert [*way] == [str(i + 1) for i in range(len(steps))]
+    for n, _, _, by in steps[1:]:
+        named = {getattr(v, "id", getattr(v, "attr", "")) for v in ast.walk(way[by][0])}
+        assert way[n][1].rpartition(".")[2] in named, f"step {n}: not called by step {by}"
+    page = text("docs/architecture.md").partition("Beside this way")[0]
+    assert len(re.findall(r"(?m)^\| \d+ \|", page)) <= 8
 
 
 def test_the_readme_is_short():

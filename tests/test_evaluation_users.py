@@ -153,3 +153,17 @@ def test_worst_case_is_no_better_than_any_attack(place, monkeypatch, capsys):
     for line in lines:
         natural, pgd, fab, worst = (c.value for c in line.cells[:4])
         assert worst < fab < pgd <= natural
+
+
+def test_tables_say_what_is_doubtful(place, monkeypatch, capsys):
+    """Markdown and LaTeX bear the sign of a warning, as the terminal does."""
+    (place / "masked.py").write_text(
+        "import jax.numpy as jnp\ndef m():\n    return lambda x: jnp.round(jnp.array([9.0, -9.0]) * (x.sum() - 2.0))\n")
+    code, out, err = run(monkeypatch, capsys, "--classifier", "masked.py:m", "--images", "images.npz", "--epsilon",
+                         "0.05", "--steps", "3", "--out", "out")
+    assert code == 0, err
+    warned = json.loads((place / "out/attack.json").read_text())["provenance"]["warnings"]
+    assert warned
+    for text in (out, (place / "out/attack.md").read_text(), (place / "out/attack.tex").read_text()):
+        assert all(f"† Doubtful: {w}" in text for w in warned)
+    assert "† |" in (place / "out/attack.md").read_text() and r"$^\dagger$ &" in (place / "out/attack.tex").read_text()

@@ -30,7 +30,7 @@ from irob.core.rows import (
 )
 from irob.core.threat import LpBall
 from irob.evaluation.verbs.report import Outcome
-from irob.report import figures, files, latex, sections, summary, table3, tables, text
+from irob.report import curves, figures, files, label, latex, sections, summary, table3, tables, text
 
 EPSILONS = (1.0, 2.0, 3.0)
 
@@ -265,6 +265,31 @@ def test_figure_2_draws_every_point_and_curve():
     assert np.allclose(y, [bound(a, 2.0, 1.2 * 6.3) for a in x])
 
 
+def test_checkpoints_of_figure_2_have_their_epoch():
+    said = [a.get_text() for a in figures.one_panel(ROWS, 2.0).axes[0].texts]
+    assert sorted(said) == sorted([epoch for epoch in ("4", "8") for _ in range(6)])  # three methods, two kinds of mark
+
+
+def test_axes_say_norm_and_unit_and_legends_are_inside():
+    """Two figures that several rows share, and one with labels so long that only one column fits."""
+    long = {"pgd, " + 40 * "a": (1.0, 0.5, 0.4, 0.6), "fab, " + 40 * "b": (1.0, 0.4, 0.3, 0.5)}
+    points = [(name, *numbers) for name, numbers in long.items()]
+    drawn = [label.figure(ROWS, "mnist_gen"), figures.robustness(ROWS), curves.draw({}, points)]
+    for figure in drawn:
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        box, whole = legend.get_window_extent(), figure.bbox
+        assert box.x0 >= whole.x0 and box.x1 <= whole.x1 and box.y0 >= whole.y0 and box.y1 <= whole.y1
+        assert len({text.get_text() for text in legend.get_texts()}) == len(legend.get_texts())
+    assert drawn[0].axes[0].get_xlabel() == "ε (l2, images in [0, 1])"
+    assert drawn[1].axes[0].get_title() == "l2, ε = 1"
+
+
+def test_a_table_of_few_columns_is_stacked_on_a_phone(folder):
+    page = (folder / "report.html").read_text()
+    assert '<table class="few" style="--n:4">' in page and "<table>" in page  # Table 3 and Table 1
+
+
 def test_figure_1_keeps_its_columns(folder):
     from matplotlib import image
 
@@ -282,5 +307,6 @@ def test_svg_is_the_same_every_time():
 
 
 def test_nothing_is_invented_without_rows():
-    assert tables.table1((), "x") is None and table3.table3(()) is None and tables.fawzi(()) is None
+    assert tables.table1((), "x") is None and table3.table3(()) is None and table3.table3(tuple(limits())) is None
+    assert tables.fawzi(()) is None
     assert summary.cards(()) == [] and summary.claims(()) == [] and "no limit" in summary.lede(())

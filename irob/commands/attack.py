@@ -59,7 +59,7 @@ def main(config: Config) -> None:
     with memory.limited(config.memory):
         asked = shared(config, attack.AttackRequest, options={name: vars(config)[name] for name in OPTIONS})
         report = attack.run(asked, folder=folder / "pieces", resume=config.resume)
-    board = leaderboard.table(report.rows)
+    board = leaderboard.table(report.rows, report.provenance["warnings"])
     write_atomically(folder / "attack.json", report.to_json())
     write_atomically(folder / "attack.csv", csv.text(report.rows))
     write_atomically(folder / "attack.md", leaderboard.markdown(board))
@@ -70,5 +70,5 @@ def main(config: Config) -> None:
     for model in dict.fromkeys(r.model for r in report.rows):
         print(text.render(tables.attacked([r for r in report.rows if r.model == model])), end="\n\n")
     print(text.render(board))
-    for sentence in (*report.provenance["warnings"], *report.provenance["discoveries"]):
+    for sentence in report.provenance["discoveries"]:
         print(sentence, file=sys.stderr)

@@ -1,1 +1,1 @@
-"""Loops that measure: attacks over epsilons and trials, Lipschitz estimates, the quality of data, the whole report."""
+"""Loops that measure: attacked and certified accuracy, limits, the quality of generators, reports."""

@@ -51,7 +51,7 @@ def penultimate(classifier: Classifier, x: jax.Array) -> tuple[jax.Array, jax.Ar
 
 
 def _listened(classifier: Classifier, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`penultimate` of a model that cannot list its layers."""
+    """Logits and features of a model whose layers are not known, by watching its last dense layer."""
     heard = []
 
     def listen(call, args, kwargs, context):

@@ -1,4 +1,4 @@
-"""Classifiers for a report where none can be shipped: trained on what the user's own generator draws, once.
+"""Trains the classifiers of a report for a generator whose classifiers cannot be shipped, and keeps them.
 
 Table 3 holds adversarially trained classifiers and TRADES against the limit.  Those of generated MNIST are shipped;
 those of ImageNet10 depend on weights that are not ours to ship.  So the report trains them, with the paper's settings

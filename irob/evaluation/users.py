@@ -22,7 +22,7 @@ PROBES = 8
 
 
 def once(specs: Iterable[str]) -> list[str]:
-    """The names in their order, each of them once; what was given more often is said."""
+    """The names in their order without repetitions; prints a line for each name that was given more than once."""
     given = list(specs)
     found = list(dict.fromkeys(given))
     for s in found:

@@ -1,4 +1,4 @@
-"""What every attack leaves of a classifier on the same images: what an accuracy under attack is worth.
+"""The table of what every attack leaves of a classifier on the same images, by which attacks are compared.
 
 The weakest attack of a line of claims makes a classifier look best; a reader sees here how much of it is the attack.
 """
@@ -19,7 +19,9 @@ GROUPS = {Quantity.ROBUST: "any image within ε", Quantity.IN_DISTRIBUTION: "ima
 
 
 def named(row: Row, alone: Sequence[str] = ()) -> str:
-    """The field's name of the attack of a row; of several together, whether others than those `alone` are among them.
+    """The usual name of a row's attack, or "together" for several at once.
+
+    alone: attacks of any image; a row that has more than these counts attacks in distribution too.
 
     >>> from irob.core.rows import Number, Robust
     >>> named(Robust().row("d", "m", None, Number(0.5), "pgd"))

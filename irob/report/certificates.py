@@ -80,16 +80,12 @@ def figure(rows: Sequence[Row]) -> Any:
     for axes, model in zip(panels, shown):
         _panel(axes, rows, model)
     panels[0].set_ylabel("robust accuracy", color=figures.INK)
-    handles: dict[str, Any] = {}
-    for axes in panels:
-        handles |= dict(zip(*axes.get_legend_handles_labels()[::-1]))
-    drawing.legend(handles.values(), handles.keys(), fontsize=9, frameon=False, loc="outside lower center", ncols=3,
-                   labelcolor=figures.INK)
+    figures.keyed(drawing, size=9)
     return drawing
 
 
 def _panel(axes: Any, rows: Sequence[Row], model: str) -> None:
-    """What holds at one radius holds on one side of it: a certificate for smaller balls, an attack for larger ones."""
+    """One classifier: certified and attacked accuracy as step functions of epsilon, and the band between them."""
     found = list(pairs(rows, model))
     clean = largest(rows, Quantity.NATURAL, model=model)
     by_method = {method: [low for low, _ in found if _certifier(low) == method] for method in _certifiers(rows)}
@@ -110,13 +106,9 @@ def _panel(axes: Any, rows: Sequence[Row], model: str) -> None:
             axes.plot(grid, curves[method], color=colour, linewidth=1.6, label=f"certified, {method}", zorder=4)
             _bars(axes, {r.epsilon: r for r in of}, colour, "^")
     axes.set_title(model, fontsize=11, color=figures.INK)
-    axes.set_xlabel(f"ε ({found[0][0].norm}, images in [0, 1])", color=figures.INK)
+    figures.framed(axes, figures.strength([low for low, _ in found]), "")
     axes.set_xlim(0, grid[-1])
     axes.set_ylim(-0.02, 1.04)
-    axes.tick_params(colors=figures.INK, labelsize=9)
-    axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(figures.INK)
 
 
 def _certifier(row: Row) -> str:
@@ -124,7 +116,7 @@ def _certifier(row: Row) -> str:
 
 
 def _certifiers(rows: Sequence[Row]) -> list[str]:
-    """All of them, so that each has one colour in every panel."""
+    """The certifiers of all rows, in one order for all panels, so that each has one colour."""
     return list(dict.fromkeys(_certifier(r) for r in select(rows, Quantity.CERTIFIED)))
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from irob.core.rows import Row
 from irob.report.comparison import methods, rows_of
-from irob.report.figures import COLOURS, INK, _figure
+from irob.report.figures import COLOURS, INK, _figure, framed, keyed, strength
 
 STYLES = {"upper": ("-", "v"), "lower": ("--", "^"), "exact": (":", "s"), "estimate": ("-.", "o")}
 
 
 def comparison_figure(rows: Sequence[Row], dataset: str | None = None) -> Any:
-    """The figure, or None where no row belongs to it.  Values above 1 are drawn at 1."""
-    every = methods(rows_of(rows, dataset))
+    """Earlier bounds over epsilon as a figure, None without such rows.  Values above 1 are drawn at 1."""
+    every = methods(found := rows_of(rows, dataset))
     if not every:
         return None
     lines = {m: of for m, of in every.items() if any(r.side != "upper" or r.value < 1 for r in of)} or every
@@ -36,11 +36,6 @@ def comparison_figure(rows: Sequence[Row], dataset: str | None = None) -> Any:
             axes.errorbar(x, y, yerr=[[max(0.0, v - low) for v, (low, _) in zip(y, ends)],
                                       [max(0.0, high - v) for v, (_, high) in zip(y, ends)]],
                           fmt="none", color=colour, elinewidth=0.8, alpha=0.7, zorder=2)
-    axes.set_xlabel("ε", color=INK)
-    axes.set_ylabel("share that stays right", color=INK)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(INK)
-    figure.legend(fontsize=8.5, frameon=False, loc="outside lower center", ncols=2, labelcolor=INK)
+    framed(axes, strength(found), "share that stays right")
+    keyed(figure)
     return figure

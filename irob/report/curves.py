@@ -14,25 +14,26 @@ from irob.core import published
 from irob.core.check import InputError
 from irob.core.rows import Quantity, Row, largest, models, select
 from irob.report import attacks, tables
-from irob.report.figures import COLOURS, INK, _figure
+from irob.report.figures import COLOURS, _figure, framed, keyed, strength
 
 
 def draw(
     curves: "dict[str, Any]", points: Iterable[tuple[str, float, float, float, float]] = (), *, band: bool = True,
-    look: "dict[str, tuple[str, str]] | None" = None,
+    look: "dict[str, tuple[str, str]] | None" = None, axis: str = "ε (images in [0, 1])",
 ) -> Any:
-    """The figure.
+    """Curves over epsilon with their bands, and points with error bars, as a figure.
 
     Args:
         curves: {label: epsilons f[m], robust, low, high and, for `band`, band_low, band_high}.
         points: (label, epsilon, value, low, high) of attacks of fixed epsilon.
         band: whether to draw the band that holds for all epsilons at once.
         look: {label: (colour, line style)} of curves and points; by default each has a colour of its own.
+        axis: name of the axis of epsilons.
 
     Raises:
         InputError: a curve that rises, which no threat set that grows with epsilon allows.
     """
-    figure = _figure(5.2, 3.6)
+    figure = _figure(5.6, 4.6)
     axes = figure.subplots()
     for i, (label, curve) in enumerate(curves.items()):
         robust = np.asarray(curve.robust)
@@ -48,14 +49,8 @@ def draw(
     _marks(axes, list(points), len(curves), look or {})
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlim(left=0)
-    axes.set_xlabel("ε", color=INK)
-    axes.set_ylabel("robust accuracy", color=INK)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(INK)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=9, frameon=False, labelcolor=INK)
+    framed(axes, axis, "robust accuracy")
+    keyed(figure)
     return figure
 
 
@@ -88,4 +83,4 @@ def figure(rows: Sequence[Row]) -> Any | None:
     look = {f"{published.short(r.model)}, {attacks.named(r)}": (colour[published.short(r.model)],
                                                                 styles[attacks.named(r)]) for r in carrying}
     look |= {f"{name}, any image": (c, "") for name, c in colour.items()}
-    return draw(curves, points, band=False, look=look)
+    return draw(curves, points, band=False, look=look, axis=strength(carrying))

@@ -1,4 +1,6 @@
-"""Arrays and rows to figures.  Figures are returned, never shown; matplotlib is imported when one is drawn.
+"""Figures 1 and 2, and what all figures share: axes, legends, PNG and SVG.
+
+Figures are returned, never shown; matplotlib is imported when one is drawn.
 
 `samples` is Figure 1 (columns are classes), `robustness` Figure 2: over the risk alpha, the bound as a dotted curve
 and each checkpoint twice, unconstrained and in-distribution.
@@ -6,7 +8,7 @@ and each checkpoint twice, unconstrained and in-distribution.
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,42 @@ def _figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def framed(axes: Any, x: str, y: str) -> None:
+    """What the axes of all figures have: their names, a grid, and the ink of the page."""
+    axes.set_xlabel(x, color=INK)
+    axes.set_ylabel(y, color=INK)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+
+
+def strength(rows: Iterable[Row]) -> str:
+    """The name of an axis of strengths, with the threats and the unit.
+
+    >>> from irob.core.rows import Number, Robust
+    >>> from irob.core.threat import ThreatRecord
+    >>> strength([Robust().row("d", "m", ThreatRecord.lp("linf", 0.1), Number(0.5), "pgd")])
+    'ε (linf, images in [0, 1])'
+    """
+    names = list(dict.fromkeys(r.threat.name for r in rows if r.threat))
+    unit = "standard deviations of the code" if any("latent" in name for name in names) else "images in [0, 1]"
+    return f"ε ({' and '.join(names)}, {unit})"
+
+
+def keyed(figure: Any, *, size: float = 8.5) -> None:
+    """A legend below the panels, each label once, in as many columns as the width of the figure has room for."""
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles |= dict(zip(*axes.get_legend_handles_labels()[::-1]))
+    for columns in range(min(4, len(handles)), 0, -1):
+        drawn = figure.legend(handles.values(), handles.keys(), fontsize=size, frameon=False, ncols=columns,
+                              loc="outside lower center", labelcolor=INK)
+        if drawn.get_window_extent().width <= figure.bbox.width or columns == 1:
+            return
+        drawn.remove()
 
 
 def png(figure: Any, *, dpi: int = 150) -> bytes:
@@ -92,11 +130,7 @@ def robustness(rows: Sequence[Row], pairs: "dict[str, np.ndarray] | None" = None
     grid = figure.add_gridspec(1, len(widths), width_ratios=widths)
     for i, epsilon in enumerate(radii):
         panel(rows, epsilon, figure.add_subplot(grid[0, i]))
-    handles: dict[str, Any] = {}
-    for axes in figure.axes:
-        handles |= dict(zip(*axes.get_legend_handles_labels()[::-1]))
-    figure.legend(handles.values(), handles.keys(), fontsize=9, frameon=False, loc="outside lower center",
-                  ncols=4, labelcolor=INK)
+    keyed(figure, size=9)
     if pairs:
         _pairs(figure, grid[0, len(radii)], pairs)
     return figure
@@ -157,7 +191,7 @@ def panel(rows: Sequence[Row], epsilon: float, axes: Any) -> None:
         axes.axhline(min(r.value for r in proved), color=LIMIT, linewidth=1.4, label="label limit (proved)", zorder=2)
     methods = list(dict.fromkeys(r.model.partition("@")[0] for r in points))
     for r in points:
-        base = r.model.partition("@")[0]
+        base, _, epoch = r.model.partition("@")
         colour = COLOURS[methods.index(base) % len(COLOURS)]
         mark, label = MARKS[r.quantity]
         filled = r.quantity == Quantity.ROBUST
@@ -170,15 +204,15 @@ def panel(rows: Sequence[Row], epsilon: float, axes: Any) -> None:
             r.detail.risk, r.value, yerr=spread, fmt=mark, color=colour, markersize=7 if filled else 6, alpha=0.95,
             markerfacecolor=colour if filled else "none", markeredgewidth=1.5, elinewidth=0.8, label=name, zorder=3,
         )
-    axes.set_xlim(0, right)
+        if epoch:  # of a checkpoint
+            axes.annotate(epoch, (r.detail.risk, r.value), (5, 4), textcoords="offset points", fontsize=7,
+                          color=colour)
+    axes.set_xlim(-0.02 * right, right)  # a mark at risk 0 is whole
+    axes.locator_params(axis="x", nbins=5)
     axes.set_ylim(-0.02, 1.02)
-    axes.set_title(f"ε = {epsilon:g}", fontsize=12, color=INK)
-    axes.set_xlabel("natural risk α", color=INK)
-    axes.set_ylabel("label robustness", color=INK)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(INK)
+    named = ", ".join(dict.fromkeys(r.threat.name for r in points if r.threat))
+    axes.set_title(f"{named}, ε = {epsilon:g}" if named else f"ε = {epsilon:g}", fontsize=12, color=INK)
+    framed(axes, "natural risk α", "label robustness")
 
 
 def legend(rows: Sequence[Row]) -> list[dict[str, str]]:

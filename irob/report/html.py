@@ -21,7 +21,7 @@ def page(
     report: Report, blocks: Sequence[Block], *, title: str = QUESTION, head: bool = True, command: str = "report",
     discoveries: Sequence[str] = (), notes: Sequence[str] = (),
 ) -> str:
-    """The page as text.
+    """A self-contained HTML page of a report, as text.
 
     Args:
         report: rows and provenance.

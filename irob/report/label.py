@@ -24,7 +24,7 @@ def datasets(rows: Sequence[Row]) -> list[str]:
 
 
 def radii(rows: Sequence[Row], dataset: str) -> list[float]:
-    """The radii of its rows."""
+    """The radii at which the label robustness of a data set is limited or reached by some row."""
     return sorted({r.epsilon for r in rows if r.quantity == Quantity.LABEL and r.dataset == dataset})
 
 
@@ -150,7 +150,7 @@ def _of_theorem(row: Row) -> bool:
 
 
 def _source(row: Row) -> str:
-    """The limit by name; where Theorem 4.4 adds nothing to the natural risk, that is said."""
+    """What a limit comes from, in words: conflicts of images, Theorem 4.4, or only the natural risk."""
     if not _of_theorem(row):
         return "images that cannot both be kept (label limit)"
     if row.value >= 1 - row.detail.alpha - TRIVIAL:
@@ -184,11 +184,6 @@ def figure(rows: Sequence[Row], dataset: str) -> Any:
                       linewidth=1, linestyle=":", label=f"{published.short(m)}, left by attacks", zorder=2)
     axes.set_ylim(-0.02, 1.02)
     axes.set_xticks(at)
-    axes.set_xlabel("ε (l2, images in [0, 1])", color=figures.INK)
-    axes.set_ylabel("label robustness", color=figures.INK)
-    axes.tick_params(colors=figures.INK, labelsize=9)
-    axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(figures.INK)
-    drawing.legend(fontsize=8.5, frameon=False, loc="outside lower center", ncols=2, labelcolor=figures.INK)
+    figures.framed(axes, figures.strength(_at(rows, dataset, at[0])), "label robustness")
+    figures.keyed(drawing)
     return drawing

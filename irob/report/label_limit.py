@@ -9,7 +9,7 @@ from typing import Any
 
 from irob.core.rows import Quantity, Row
 from irob.report import rounding
-from irob.report.figures import COLOURS, INK, _figure
+from irob.report.figures import COLOURS, _figure, framed, keyed, strength
 from irob.report.tables import Cell, Line, Table
 
 
@@ -43,11 +43,11 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def figure(rows: Sequence[Row]) -> Any | None:
-    """The curves of all rows that carry one; None where none does."""
+    """Label limits as curves over epsilon, a figure; None where no row carries a curve."""
     carrying = [r for r in rows_of(rows) if r.detail.curve]
     if not carrying:
         return None
-    drawn = _figure(5.2, 3.6)
+    drawn = _figure(5.6, 4.1)
     axes = drawn.subplots()
     several = len(carrying) > 1
     for r, colour in zip(carrying, COLOURS * len(carrying)):
@@ -63,14 +63,8 @@ def figure(rows: Sequence[Row]) -> Any | None:
         mine = [v for v in rows_of(rows) if (v.dataset, v.n, v.norm) == (r.dataset, r.n, r.norm)]
         axes.plot([v.epsilon for v in mine], [v.value for v in mine], linestyle="", marker="v", color=colour,
                   markersize=5, zorder=4, label=f"table, {100 * r.detail.joint_confidence:g} % together")
-    norms = " and ".join(dict.fromkeys(r.norm for r in carrying))
     axes.set_ylim(top=1.02)
     axes.set_xlim(left=0)
-    axes.set_xlabel(f"ε ({norms})", color=INK)
-    axes.set_ylabel("share whose labels can be kept", color=INK)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(INK)
-    axes.legend(fontsize=8.5, frameon=False, labelcolor=INK, loc="lower left")
+    framed(axes, strength(carrying), "share whose labels can be kept")
+    keyed(drawn)
     return drawn

@@ -11,12 +11,16 @@ from irob.report import rounding, tables
 from irob.report.tables import Cell, Line, Table
 
 WORST = " + "  # joins the attacks of a row that counts them together
+DOUBT = "†"  # marks what a warning speaks of
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(rows: Sequence[Row], warnings: Sequence[str] = ()) -> Table:
     """Natural accuracy, accuracy under each attack, and the worst case over them, for each classifier and epsilon.
 
     In-distribution attacks have a column of their own; as they stay within epsilon they count in the worst case.
+
+    warnings: "classifier: sentence", what makes an evaluation doubtful: the worst case of that classifier bears a sign
+    that points to them.
     """
     attacked = [r for r in rows if r.quantity in (Quantity.ROBUST, Quantity.IN_DISTRIBUTION)]
     attacks = list(dict.fromkeys(r.method for r in attacked if WORST not in r.method))
@@ -30,12 +34,14 @@ def table(rows: Sequence[Row]) -> Table:
             natural = next((r for r in same if worst and r.n == worst.n), same[0] if same else None)
             cells = [tables.percent(natural)]
             cells += [tables.percent(next((r for r in here if r.method == a), None)) for a in attacks]
-            cells += [tables.percent(worst), _interval(worst), Cell(f"{worst.n:,}", worst.n) if worst else Cell()]
+            sign = DOUBT if any(w.startswith(f"{model}: ") for w in warnings) else ""
+            cells += [tables.percent(worst, sign), _interval(worst), Cell(f"{worst.n:,}", worst.n) if worst else Cell()]
             lines.append(Line(model, tuple(cells)))
     head = ("accuracy, %", "natural", *attacks, "worst case", "95 % interval", "images")
     data = ", ".join(dict.fromkeys(r.dataset for r in rows))
     return Table("leaderboard", f"Robust accuracy on {data}", head, tuple(lines),
-                 ("An attack that fails proves nothing: the truth may be lower.",))
+                 ("An attack that fails proves nothing: the truth may be lower.",
+                  *(f"{DOUBT} Doubtful: {w}" for w in warnings)))
 
 
 def _worst(rows: Sequence[Row]) -> Row | None:

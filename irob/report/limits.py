@@ -4,6 +4,7 @@ Rows here are of the section "limits".  Upper ends name their method in `UpperEn
 are witnesses, explicit classifiers whose error region was measured on fresh samples; they say nothing about labels.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from irob.report.tables import Cell, Line, Table
 
 EMPTY = "‡"  # marks a limit that is no more than the trivial one
 COLOURS = dict(zip(RUNGS, ("#9a8a2e", "#d9642b", "#8a6fc4", "#7db8e0", "#2f8fd0", "#2c7a55", "#2c7a55")))
+NUMBER = r"\d[\d,.]*\d|\d"
 MARKS = dict(zip(RUNGS, ("x", "^", "v", "d", "D", "s", "s")))
 
 
@@ -28,7 +30,7 @@ def datasets(rows: Sequence[Row]) -> list[str]:
 
 
 def alphas(rows: Sequence[Row], dataset: str) -> list[float]:
-    """The risks that its limits were computed for, one that was given before one that was measured."""
+    """The natural risks that the limits of a data set were computed for; given ones come before measured ones."""
     found = [r for r in rows_of(rows) if r.dataset == dataset]
     found.sort(key=lambda r: r.side == "upper" and r.detail.measured)
     return list(dict.fromkeys(r.detail.alpha for r in found))
@@ -98,8 +100,9 @@ def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
                     _width(low, high) for low, high in sure), "same", both(*sure)))
     if not lines:
         return None
-    codes = sorted({r.n for r in rows_of(rows) if r.side == "upper" and r.n})
-    empty = list(dict.fromkeys(r.detail.vacuous for r in rows_of(rows) if r.side == "upper" and r.detail.vacuous))
+    high = [r for r in rows_of(rows) if r.dataset == dataset and r.side == "upper"]
+    codes = sorted({r.n for r in high if r.n})
+    empty = list(dict.fromkeys(r.detail.vacuous for r in high if r.detail.vacuous))
     notes = (
         "Percent. Upper ends hold for every classifier of the family, for label robustness too. A witness errs on a "
         "region of probability α and nowhere else; how much of the distribution lies within ε of that region is "
@@ -109,10 +112,28 @@ def ladder(rows: Sequence[Row], dataset: str) -> Table | None:
         if codes else
         "Estimates stand on constants found from below: the true limit may be higher.",
         "The width is that between the best certified lower end and the best upper end found by search.",
-        *([f"{EMPTY} An end so marked {'; or '.join(empty)}."] if empty else []),
+        *([f"{EMPTY} An end so marked {'; or '.join(merged(empty))}."] if empty else []),
     )
     head = ("error-region robustness, %", *(f"ε = {e:g}" for e in radii))
     return Table("ladder", f"Error-region robustness from both sides: {dataset}", head, tuple(lines), notes)
+
+
+def merged(said: Sequence[str]) -> list[str]:
+    """Sentences that differ in numbers alone as one sentence, with the range of each number.
+
+    >>> merged(["20 codes of 2,205", "300 codes of 68", "too few errors"])
+    ['20 to 300 codes of 68 to 2,205', 'too few errors']
+    """
+    forms: dict[str, list[list[str]]] = {}
+    for text in said:
+        forms.setdefault(re.sub(NUMBER, "#", text), []).append(re.findall(NUMBER, text))
+    out = []
+    for form, numbers in forms.items():
+        columns = (sorted(set(c), key=lambda n: float(n.replace(",", ""))) for c in zip(*numbers))
+        for c in columns:
+            form = form.replace("#", c[0] if len(c) == 1 else f"{c[0]} to {c[-1]}", 1)
+        out.append(form)
+    return out
 
 
 def grade(row: Row) -> str:
@@ -124,18 +145,18 @@ def grade(row: Row) -> str:
 
 
 def confidence(row: Row) -> float:
-    """With which a row holds, together with those that it was given with; 1 where nothing is left to chance."""
+    """The confidence with which a row holds, joint where there is a joint one; 1 for rows without sampling."""
     return row.detail.joint_confidence or row.detail.confidence or 1.0
 
 
 def both(*brackets: tuple[Row | None, Row | None]) -> str:
-    """The least confidence, over brackets, of a statement about both ends; "" where nothing is left to chance."""
+    """In words, the smallest confidence over the brackets that both ends hold at once; "" if all are certain."""
     level = min(together(*(confidence(r) for r in ends if r)) for ends in brackets)
     return f"{100 * level:g} % confidence, both ends at once" if level < 1 else ""
 
 
 def _percent(row: Row | None) -> Cell:
-    """Two decimals: the ends of a bracket lie close together."""
+    """A cell in percent with two decimals, since the ends of a bracket lie close together."""
     if row is None:
         return Cell()
     sign = EMPTY if row.side == "upper" and row.detail.vacuous else ""
@@ -225,18 +246,9 @@ def figure(rows: Sequence[Row], dataset: str, alpha: float) -> Any:
         axes.set_ylim(floor - 0.6 * room, 1 - alpha + 0.15 * room)
         axes.axhline(1 - alpha, color="#808080", linewidth=0.8, linestyle="--", label="1 − α")
         axes.set_title(tables.FAMILIES[family], fontsize=11, color=figures.INK)
-        axes.set_xlabel("ε (l2, images in [0, 1])", color=figures.INK)
         axes.set_xticks(radii)
-        axes.tick_params(colors=figures.INK, labelsize=9)
-        axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(figures.INK)
-    panels[0].set_ylabel("error-region robustness", color=figures.INK)
-    handles: dict[str, Any] = {}
-    for axes in panels:
-        handles |= dict(zip(*axes.get_legend_handles_labels()[::-1]))
-    drawing.legend(handles.values(), handles.keys(), fontsize=8, frameon=False, loc="outside lower center", ncols=3,
-                   labelcolor=figures.INK)
+        figures.framed(axes, figures.strength(rows_of(rows)), "error-region robustness" if axes is panels[0] else "")
+    figures.keyed(drawing, size=8)
     return drawing
 
 

@@ -1,4 +1,4 @@
-"""What a section puts on the page: blocks.  HTML, LaTeX and image files only loop over them."""
+"""Blocks: what a section of a report shows.  HTML, LaTeX and image files only loop over them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -49,7 +49,7 @@ def _rounded(value: float, shift: int, side: str, digits: int) -> str:
 
 
 def _exact(value: float) -> decimal.Decimal:
-    """The shortest decimal that is this very number, so that 98.5 stays 98.50 in both directions."""
+    """The shortest decimal that equals the float, so that 98.5 is printed as 98.50 whichever way it is rounded."""
     return decimal.Decimal(repr(float(value)))
 
 

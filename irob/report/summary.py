@@ -1,4 +1,4 @@
-"""What a person may say after reading the rows: the headline numbers, the claims and the estimates, in plain words."""
+"""The report in plain words: headline numbers, what may be claimed, and what is only an estimate."""
 
 import dataclasses
 from collections.abc import Sequence

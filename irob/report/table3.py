@@ -16,14 +16,14 @@ Counts = dict[str, set[int]]  # kind of accuracy to the numbers of images behind
 
 
 def table3(rows: Sequence[Row]) -> Table | None:
-    """Table 3: accuracy of classifiers, clean and attacked, against the limits that no classifier passes."""
+    """Table 3: accuracy of classifiers, clean and attacked, against the limits; None without classifiers."""
+    if not models(rows):
+        return None
     radii, known = tables.epsilons(rows), tables.paper(rows)
     counts: Counts = {}
     compared, fails = _compared(rows, radii)
     lines = [*_attacked(rows, radii, counts), *_inside(rows, radii, counts), *_certified(rows, radii, counts),
              *_proved(rows, radii), *compared]
-    if not models(rows) and not [line for line in lines if line.kind == "bound"]:
-        return None
     if known and compared:
         cells = (Cell(), *(tables.printed(known.bound.get(e)) for e in radii))
         lines.append(Line(f"paper, “Our Bound”, α = {known.alpha:g}", cells, "paper"))

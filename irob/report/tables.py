@@ -1,4 +1,4 @@
-"""Rows to tables: Table 1 (Lipschitz constants), Table 3 (robustness against its bound), and a comparison.
+"""Tables of rows: Table 1 (Lipschitz constants), the comparison of generators, Fawzi's bounds, attacked accuracies.
 
 A `Table` is plain text with the numbers behind it; latex.py, csv.py and html.py each write it their way.
 Rows are recognised by their quantity and by what stands in `detail`.
@@ -18,7 +18,7 @@ FAMILIES = {"overall": "risk ≥ α overall", "per_class": "risk ≥ α in each 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What is shown, the number behind it, its spread, its interval, and a sign that points to a note."""
+    """One cell of a table: its text, the number behind it, spread, interval, and a sign that points to a note."""
 
     text: str = "–"
     value: float | None = None

@@ -76,8 +76,9 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one plan found.  robust: bool[trials, epsilons, samples]; x_adv: f[epsilons, m, H, W, C] of trial 0.
+    """The images that one attack left robust, at each epsilon.
 
+    robust: bool[trials, epsilons, samples].  x_adv: f[epsilons, m, H, W, C], images of trial 0 for figures.
     distance: f[trials, samples] of a minimum-norm attack, infinity where it found nothing; else None.
     broken_by: of an ensemble, at each epsilon how many images each member broke that were robust before.
     black_boxes: of what attacked, the names of those that do not differentiate the classifier.
@@ -120,7 +121,7 @@ def predictions(classifier: Classifier, x: np.ndarray, *, chunk: int = 256, labe
 def attacked(
     key: jax.Array, classifier: Classifier, plan: AttackPlan, on: Evaluation, data: Dataset, label: str = ""
 ) -> Outcome:
-    """What a plan finds in one trial, on its stretch of the data.
+    """Runs one attack on the images of one trial, at every strength of the threat.
 
     The attack is built once and run at every strength of the threat.  Where the threat is nested, one of minimum norm
     is run at the largest alone, which serves them all and gives distances.
@@ -172,7 +173,7 @@ def latent(name: str) -> bool:
 
 
 def _with(plan: AttackPlan, generator: Generator | None, data: Dataset) -> dict[str, Any]:
-    """The options of the plan, and the generator for those attacks that take one; images without codes are inverted."""
+    """The options to build the attack with: the plan's, the generator if it takes one, inversion without codes."""
     invert = data.z is None and "initialisation" in attacks.takes(plan.attack)
     inverted = {"initialisation": "inversion"} if invert else {}
     return {**inverted, **plan.options, **({"generator": generator} if latent(plan.attack) else {})}
@@ -196,7 +197,7 @@ def _one(key, classifier, data, chosen, attack, chunk, label, state=None) -> dic
 
 
 def _first(x_adv: np.ndarray, chosen: np.ndarray, clean: np.ndarray, fooled: np.ndarray) -> np.ndarray:
-    """Adversarial images of the first examples; the clean one where none was found or none was looked for."""
+    """Adversarial images of the first examples; the clean image where the attack failed or did not run."""
     images = np.array(clean)
     for image, place, hit in zip(x_adv, chosen, fooled):
         if place < len(images) and hit:
@@ -251,7 +252,7 @@ def evaluate(
         outcomes.append(_joined(parts))
 
     def row(kind: type[Accuracy], kept: np.ndarray, method: str, epsilon: float | None = None, **detail: Any) -> Row:
-        """kept: bool[trials, samples]."""
+        """The row of an accuracy.  kept: bool[trials, samples], which images were answered rightly."""
         spread = float(np.std(kept.mean(axis=1), ddof=1)) if len(kept) > 1 else None
         where = None if epsilon is None else threat.at(epsilon).record()
         number = Number(float(kept.mean()), *interval(int(kept.sum()), kept.size), kept.size)

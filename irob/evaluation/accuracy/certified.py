@@ -83,7 +83,7 @@ class _Job:
                 "data": fingerprint((self.on.data.x, self.on.data.y))}
 
     def row(self, model: str, detail: Detail, kept: np.ndarray, method: str, epsilon: float | None = None) -> Row:
-        """kept: bool[n]."""
+        """The row of an accuracy.  kept: bool[n], which images were answered rightly."""
         number = Number(float(kept.mean()), *attacked.interval(int(kept.sum()), len(kept)), len(kept))
         where = None if epsilon is None else self.on.threat.at(epsilon).record()
         return detail.row(self.on.data.name, model, where, number, method)
@@ -144,7 +144,7 @@ def build(plan: CertifierPlan, key: jax.Array) -> LayerCertifier | ModelCertifie
 
 
 def examine(certifier: LayerCertifier | ModelCertifier, classifier: Classifier, data: Dataset, threat: Threat) -> None:
-    """Raises what the certifier says of the classifier and the threat: it certifies one example, or traces it."""
+    """Raises `InputError` where the certifier cannot take this classifier or threat; tries it on one example."""
     if isinstance(certifier, smoothing.Smoothing):
         few = dataclasses.replace(certifier, samples=smoothing.least(certifier.confidence), selection=1)
         certify.run(few, classifier, data.x[:1], data.y[:1], threat)

@@ -1,4 +1,4 @@
-"""What makes an evaluation doubtful: the referee's warnings, of a classifier and of what attacks made of it.
+"""Warnings about an evaluation: signs that a classifier hides its gradients or that an attack was too weak.
 
 A robust accuracy means little where gradients are masked, outputs are random, or a weak attack beats a strong one
 (Athalye, Carlini and Wagner, 2018; Croce and Hein, 2020).
@@ -25,12 +25,12 @@ def of(
     threat: ImageThreat | None = None,
     count: int = 32,
 ) -> tuple[warnings.Warning, ...]:
-    """The warnings of one classifier.
+    """The warnings about one classifier and what attacks found on it.
 
     Args:
         key: typed key.
         data: the first `count` images are probed.
-        outcomes: of `robustness.evaluate`, with its epsilons in rising order.
+        outcomes: of `attacked.evaluate`, with its epsilons in rising order.
         threat: with it attacks are probed too (more steps, a larger ball, a black box), which takes some seconds.
     """
     few = data.take(count)

@@ -1,1 +1,1 @@
-"""What no classifier can keep, and what the best of some kind does: limits from both sides."""
+"""Limits of robustness from both sides: what no classifier can keep, and what an explicit classifier does keep."""

@@ -78,7 +78,7 @@ class Measured:
     label_of: tuple[int, ...] = ()
 
     def groups(self, family: str):
-        """The family as bounds take it: "per_class" speaks of labels, which may have several components."""
+        """The family as bounds take it: the labels of components, for "per_class" where these are finer than labels."""
         return self.label_of if self.label_of and family == "per_class" else family
 
     def by_class(self, values: np.ndarray) -> list[np.ndarray]:
@@ -170,5 +170,5 @@ def _value(call: Callable[[], np.ndarray]) -> Callable[[], dict[str, np.ndarray]
 
 
 def _some(found: dict[K, np.ndarray]) -> dict[K, np.ndarray]:
-    """Those that are not empty."""
+    """The arrays that are not empty."""
     return {k: v for k, v in found.items() if len(v)}

@@ -69,7 +69,9 @@ def coupling(skew: dict[int, Any], leaders: dict[int, int], *, latent_dim: int, 
 
 
 def load(name_or_path, generator: Generator) -> Coupling:
-    """A coupling that `python -m train.coupling` wrote for this generator; any other's would be valid but useless.
+    """A coupling that `python -m train.coupling` wrote for this generator.
+
+    That of another generator gives a valid limit, but hardly a smaller one.
 
     Raises:
         InputError: no coupling, or one of other classes or codes.

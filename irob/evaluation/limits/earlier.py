@@ -34,7 +34,7 @@ HALF_SPACE = "Gaussian, half-space"
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What is asked of every bound.
+    """The epsilons, risk and norm that all earlier bounds are computed for.
 
     epsilons: in image units.  alpha: least natural risk, in (0, 1).  norm: "l2" or "linf".
     confidence: of intervals.  regions: balls or boxes in a union.  seed: of the split.
@@ -50,7 +50,7 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """What some bounds stand on; those without it are left out.
+    """Inputs that only some bounds need; bounds whose input is missing are left out.
 
     lipschitz: global constant of an unconditional generator, in image units for this norm; for Fawzi's bounds.
     side: "upper" if it is certified, "lower" if it was sampled or maximised.
@@ -70,7 +70,7 @@ class Given:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two classes for transport.
+    """The two classes between which optimal transport is computed.
 
     classes: None leaves transport out, "auto" takes 3 and 7, or the first two that occur, if any.
     count: images of each.  data: to take them from; those of the comparison by default.
@@ -132,7 +132,7 @@ def comparison_rows(
 
 @dataclasses.dataclass(frozen=True)
 class _Maker:
-    """Rows of one data set, norm and risk."""
+    """Makes the rows of one data set, norm and risk."""
 
     dataset: str
     norm: str
@@ -146,7 +146,7 @@ class _Maker:
         return dataclasses.replace(made, section="comparison")
 
     def region(self, c: Concentration, method: str, gamma: float | None = None) -> Row:
-        """A region's row.  Certified: the value is what is sure; otherwise it is the share measured."""
+        """The row of an error region: its certified value if it has one, else the measured share."""
         # Uncertainty is what the probabilities say it is, so a region chosen by it certifies nothing about it.
         sure = c.certified and gamma is None
         known = gamma is None and c.family == "half-spaces"

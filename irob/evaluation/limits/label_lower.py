@@ -38,7 +38,7 @@ OUTWARD = 1e-9  # more than the inverse of the beta distribution is off by
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A classifier with the certifier that speaks for it.  most: images that it can be asked about; None for any."""
+    """A classifier and the certifier that is run on it.  most: how many images at most; None for any number."""
 
     name: str
     classifier: Classifier
@@ -47,7 +47,7 @@ class Candidate:
 
     @property
     def miss(self) -> float:
-        """The probability, at most, that a certificate is wrong."""
+        """An upper bound of the probability that a certificate is wrong."""
         return 1 - self.certifier.confidence if isinstance(self.certifier, smoothing.Smoothing) else 0.0
 
     def certified(self, key: jax.Array, x: np.ndarray, y: np.ndarray, epsilons: Sequence[float]) -> np.ndarray:
@@ -167,7 +167,7 @@ def rows(
 
 def figures(key: jax.Array, generator: Generator, classifier: Classifier, *, epsilons: Sequence[float], samples: int,
             label: str = "") -> dict[str, Any]:
-    """What stands in the recipe of a certified classifier: shares of fresh images, 95 % lower ends each by itself."""
+    """Natural and certified accuracy on fresh images, for a recipe, each with its own 95 % lower end."""
     candidate = Candidate("certified", classifier, certify.build("lipschitz"))
     ((hits, n),) = count(key, generator, [candidate], [0.0, *epsilons], samples, label=label)
     low = clopper_pearson(hits[1:], n, 0.95, "lower")

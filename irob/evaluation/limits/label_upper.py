@@ -46,7 +46,7 @@ INDEPENDENT = "the images are independent draws of one distribution"
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is asked of the images.
+    """The label limits to compute: epsilons, norm and joint confidence.
 
     epsilons: of the rows.  confidence: of all of them together.  grid: epsilons of the curve, evenly from 0 to the
     largest; 0 for none.  most: conflicts that are kept, at some EDGE_BYTES each; more are thinned, which is sound.
@@ -88,7 +88,7 @@ class Drawing:
 
 @value()
 class Drawn:
-    """An image and the class that a judge gives it, for `draw`; None as judge confirms nothing and sees nothing."""
+    """Maps an image to itself and the class that the judge gives it, for `draw`; without a judge the class is -1."""
 
     judge: Classifier | None
 

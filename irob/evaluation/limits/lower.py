@@ -35,7 +35,7 @@ FAMILIES = ("overall", "per_class")
 
 @dataclasses.dataclass(frozen=True)
 class Witness:
-    """Columns of the scores: one for a common score, one for each class otherwise."""
+    """An error region by thresholds on scores.  columns: of the scores, one for all classes or one for each."""
 
     kind: str
     name: str
@@ -193,7 +193,7 @@ def widths(rows: Sequence[Row], upper: Sequence[Row]) -> list[Row]:
 
 
 def _joint(served: Sequence[float]) -> str:
-    """What holds at once with the row's confidence.  served: the epsilons at which the row's region is the witness."""
+    """In words, which statements hold together with the confidence.  served: epsilons that share this region."""
     radii = ", ".join(f"{e:g}" for e in served)
     return ("simultaneous over classes and over the epsilons that share a region, here "
             f"{radii}; each region by itself")

@@ -1,4 +1,4 @@
-"""The bound rows of a report: what Theorem 4.4 says at the measured risk and at the paper's, and Fawzi's bounds.
+"""Limits from sampled constants: Theorem 4.4 at the measured risk and at the paper's, and the bounds of Fawzi et al.
 
 The Lipschitz constant of a class is the (1 - delta)-quantile of sampled constants.  Sampling finds constants from
 below, so every bound here is an estimate, and `Bound.certified` says so.
@@ -51,7 +51,7 @@ def most_accurate(rows: Sequence[Row]) -> Row | None:
 
 
 def _chosen(rows: Sequence[Row]) -> str:
-    """Words that say among how many the most accurate was chosen."""
+    """A phrase for a row: among how many classifiers the most accurate was chosen."""
     count = len(candidates(rows))
     return f", the most accurate of {count}," if count > 1 else ""
 
@@ -76,7 +76,7 @@ def measured_alpha(rows: Sequence[Row]) -> tuple[float, str] | None:
 
 
 def measured_risk(rows: Sequence[Row]) -> Risk | None:
-    """The errors of every candidate on its images; the risk is that of the best, whichever of them that is."""
+    """The natural risk of the best candidate, with the errors of every candidate that it was chosen from."""
     found = tuple((round((1 - r.value) * r.n), r.n) for r in candidates(rows) if r.n)
     best = most_accurate(rows)
     if best is None or not found:
@@ -85,7 +85,7 @@ def measured_risk(rows: Sequence[Row]) -> Risk | None:
 
 
 def noted(rows: Sequence[Row], assumptions: Sequence[str]) -> list[Row]:
-    """The rows, with these assumptions beside those of every bound, which then certifies nothing."""
+    """The rows with these assumptions added to every bound; a bound that assumes something certifies nothing."""
     def note(r: Row) -> Row:
         if r.quantity != Quantity.BOUND:
             return r

@@ -1,4 +1,4 @@
-"""The limit by every method at the same codes: rungs of a ladder, from the published protocol to certificates.
+"""The limit of Theorem 4.4 at common codes by every method, from the published protocol to certified constants.
 
 Each rung is Theorem 4.4 with another growth t(z) of error sets: min(r, epsilon / L(z)) by sampled or maximised
 constants, or an escape radius, found or certified.  A point estimate takes the (1 - delta)-quantile of the sample;

@@ -1,1 +1,1 @@
-"""What the commands do, from names to a report: attack, certify, estimate, report."""
+"""The work behind the commands attack, certify, estimate and report: from names to a report."""

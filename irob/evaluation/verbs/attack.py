@@ -1,4 +1,4 @@
-"""From names to rows: classifiers, attacked as asked.  The work behind `python -m irob attack`."""
+"""The work behind `python -m irob attack`: from names of classifiers and attacks to a report."""
 
 import dataclasses
 import pathlib

@@ -1,4 +1,4 @@
-"""From names to rows: one classifier, certified as asked.  The work behind `python -m irob certify`."""
+"""The work behind `python -m irob certify`: from names of a classifier and certifiers to a report."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ FEW = 10_000  # hidden units; with more, certifiers that walk back from every on
 
 
 def recipe(name_or_path) -> dict[str, Any]:
-    """What the weights of a classifier say of their training; {} where they say nothing."""
+    """The recipe that is stored with the weights of a classifier; {} where there is none."""
     try:
         found = json.loads((classifiers.resolve(name_or_path) / stored.CONFIG).read_text(encoding="utf-8"))
         return found.get("recipe", {})
@@ -56,7 +56,7 @@ def plans(names: Sequence[str], options: dict[str, Any]) -> list[CertifierPlan]:
 
 
 def best(classifier: Classifier, data: Dataset, norm: str, sigma: float | None) -> str:
-    """The certifier for who names none: smoothing or lipschitz where the training was for it, or the tightest that its
+    """The certifier if none is named: smoothing or lipschitz where the training was for it, or the tightest that its
     layers allow, and of large networks the interval bounds.
 
     Raises:
@@ -80,7 +80,7 @@ def best(classifier: Classifier, data: Dataset, norm: str, sigma: float | None) 
 
 
 def explicit(classifier: Classifier) -> Classifier:
-    """The same made of explicit layers where they can be read, once for all that walks them; else as it is."""
+    """The classifier with its layers made explicit where they can be read from it; else as it is."""
     try:
         given = layers.of(classifier)
     except InputError:  # said by the certifier that wants them
@@ -90,7 +90,7 @@ def explicit(classifier: Classifier) -> Classifier:
 
 
 def hidden(classifier: Classifier, data: Dataset) -> int:
-    """Units whose bounds a certifier needs: those that curved layers read; 0 of an opaque function.
+    """The number of inputs of activation layers, which a certifier must bound; 0 if layers are not known.
 
     >>> from irob import certify, classifiers
     >>> net = [layers.Flatten(), layers.Dense(jnp.ones((4, 3)), jnp.zeros(3)), layers.ReLU()]

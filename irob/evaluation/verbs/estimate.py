@@ -63,7 +63,11 @@ LARGE, EVALUATIONS = 10_000_000, 5000  # weights from which a piece has so many 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """rows: one for each protocol and class.  values: protocol to constants f[trials, classes, samples], its units."""
+    """Constants by protocol and class.
+
+    rows: one for each protocol and class.  values: protocol to constants f[trials, classes, samples],
+    in its units.
+    """
 
     rows: tuple[Row, ...]
     values: dict[str, np.ndarray]
@@ -171,12 +175,12 @@ def estimate(
 
 
 def side(protocol: Protocol) -> Side:
-    """What its constants bound at each code; their quantile is a statement of probability on top of that."""
+    """The side on which constants of a protocol bound the true ones at each code: "upper" or "lower"."""
     return "upper" if protocol.directions == "certificate" else "lower"
 
 
 def at_once(generator: Generator, plan: EstimatePlan) -> int:
-    """Codes in a piece on disk, which is what a kill can lose: all of a class, or few of a generator that is large."""
+    """How many codes one piece on disk holds: all of a class, fewer for a large generator, whose work is dear."""
     size = sum(np.size(a) for a in jax.tree.leaves(generator.variables))
     return plan.samples if size < LARGE else min(plan.samples, max(1, EVALUATIONS // plan.neighbours))
 
@@ -234,7 +238,7 @@ def _method(p: Protocol) -> str:
 
 
 def _quantiles(values: np.ndarray, protocol: Protocol, delta: float, confidence: float) -> dict[str, Any]:
-    """What a row says about constants f[trials, samples]."""
+    """Value and detail of a row, from the constants f[trials, samples] of one class."""
     n = values.shape[1]
     if protocol.quantile == "percentile":
         each = np.percentile(values, 100 * (1 - delta), axis=1)

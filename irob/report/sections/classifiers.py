@@ -74,8 +74,8 @@ IMAGENET10 = {  # BigGAN takes a third of a second an image on a core
 
 PRESETS = {
     "quick": Sizes(
-        2000, 1, (Attack("pgd", 100, {"steps": 40}), Attack("manifold", 100)), 2, 1000,
-        (Attack("pgd", 50, {"steps": 40}), Attack("manifold", 50)), certified=20, shipped=True),
+        2000, 1, (Attack("pgd", 100, {"steps": 40}), Attack("manifold", 20)), 2, 1000,
+        (Attack("pgd", 50, {"steps": 40}),), certified=20, shipped=True),
     "standard": Sizes(
         10_000, 3, (Attack("pgd", 300, {"steps": 100}), Attack("autoattack", 300),
                     Attack("in_distribution", 300, PAPER), Attack("manifold", 300)), 5, 5000,

@@ -41,7 +41,7 @@ IMAGENET10 = {  # BigGAN takes a third of a second an image on a core; Table 2 h
 
 
 PRESETS = {
-    "quick": Sizes(codes=20, neighbours=500, trials=1),
+    "quick": Sizes(codes=10, neighbours=200, trials=1),
     "standard": Sizes(codes=100, neighbours=2000, trials=3),
     "paper": Sizes(codes=1000, neighbours=2000, trials=10),
 }

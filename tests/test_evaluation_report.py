@@ -45,6 +45,12 @@ TINY = {
 }
 
 
+def small(monkeypatch):
+    """Preset quick has these sizes."""
+    for s in sections.named(sections.names()):
+        monkeypatch.setattr(type(s), "presets", {"quick": TINY[s.name]})
+
+
 def linear(variables, x):
     return variables @ (x.ravel() - 0.5)
 
@@ -233,8 +239,7 @@ def folders(toys, tmp_path_factory, monkeypatch):
 def test_the_report_door_writes_everything_twice_the_same(folders, tmp_path, monkeypatch, capsys):
     """Names in, files out: `python -m irob report` on a toy generator and an untrained network."""
     generator, net = folders
-    for name, s in ((s.name, type(s)) for s in sections.named(sections.names())):
-        monkeypatch.setattr(s, "presets", {"quick": TINY[name]})
+    small(monkeypatch)
     first, again = (report_door.Config(out=str(tmp_path / out), generator=generator, unconditional="", classifier=[net],
                                         certified="")
                     for out in ("a", "b"))

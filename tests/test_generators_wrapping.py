@@ -19,10 +19,9 @@ from irob.commands import report as report_door
 from irob.core import models, registry, weights
 from irob.core.check import InputError
 from irob.core.store import whole
-from irob.evaluation import presets
 from irob.generators import Truncated, Uniform, wrapping
 from tests.outside import small_images
-from tests.test_evaluation_report import TINY
+from tests.test_evaluation_report import small
 
 FILE = str(pathlib.Path(__file__).parent / "outside" / "small_images.py")
 GEN, MODEL = f"{FILE}:gen", f"{FILE}:model"
@@ -189,7 +188,7 @@ def test_own_generators_go_through_the_commands(tmp_path, capsys):
 
 
 def test_the_report_is_the_whole_page_for_an_own_model(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(presets.PRESETS, "quick", TINY)
+    small(monkeypatch)
     sample.main(sample.Config(generator=GEN, samples=60, out=str(tmp_path / "my.npz")))
     report_door.main(report_door.Config(
         generator=GEN, dataset=str(tmp_path / "my.npz"), classifier=[MODEL], out=str(tmp_path / "report")))

@@ -92,8 +92,8 @@ def table(rows: Sequence[Row], dataset: str) -> Table | None:
     for low, high in whole:
         if low and high:
             comparable(low, high)
-        widths.append(Cell(rounding.width(low.value, high.value), high.value - low.value)
-                      if low and high else Cell())
+        widths.append(Cell(rounding.width(low.value, high.value), high.value - low.value,
+                           sign=tables.mark(low) or tables.mark(high)) if low and high else Cell())
     if any(w.value is not None for w in widths):
         lines.append(Line("width of the bracket, points", tuple(widths), "same", limits.both(*whole)))
     notes = (

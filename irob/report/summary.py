@@ -114,7 +114,7 @@ def _bracket(rows: Sequence[Row]) -> Card | None:
 
 def _earlier(row: Row) -> str:
     """What a card says of a number that this run did not measure."""
-    return f"; not of this run, but {row.origin}" if row.origin else ""
+    return f"; {tables.EARLIER} not measured in this run" if row.origin else ""
 
 
 def _at_most(row: Row) -> str:

@@ -1,0 +1,1 @@
+"""The tests; a package of this name that some other project installs must not hide it."""

@@ -107,7 +107,7 @@ def test_pytorch_is_traced():
     wanted = net(u, torch.from_numpy(Y)).detach().numpy().transpose(0, 2, 3, 1)
     np.testing.assert_allclose(jax.vmap(g)(Z, Y), wanted, atol=1e-5)
     assert g.image_shape == (2, 3, 1)
-    with pytest.raises(InputError, match="cannot be taken: it fails on two codes: RuntimeError"):
+    with pytest.raises(InputError, match="cannot be taken: .* fails on .*: RuntimeError"):
         generators.wrap(net, latent_dim=5, num_classes=3)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy import stats
 
 from irob import attacks
 from irob.core import batch, check, compile, keys, laws, registry
@@ -23,6 +22,7 @@ from irob.core.store import Pieces, fingerprint, whole
 from irob.core.threat import SLACK, LpBall, Threat
 from irob.core.types import Classifier, Dataset, Generator
 from irob.evaluation.accuracy import curves
+from irob.math.confidence import clopper_pearson
 
 SHOWN = 8  # adversarial images kept for figures
 
@@ -97,8 +97,7 @@ def interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, f
     >>> tuple(round(v, 4) for v in interval(0, 100))
     (0.0, 0.0362)
     """
-    ci = stats.binomtest(int(successes), int(n)).proportion_ci(confidence, "exact")
-    return float(ci.low), float(ci.high)
+    return clopper_pearson(successes, n, confidence)
 
 
 @compile.jit
@@ -184,9 +183,9 @@ def _one(key, classifier, data, chosen, attack, chunk, label, state=None) -> dic
     if not count:
         empty = np.zeros(0)
         return {"success": empty.astype(bool), "distance": empty, "x_adv": np.zeros((0, *data.image_shape), np.float32)}
-    chunk = min(chunk or (128 if jax.default_backend() == "cpu" else 1024), len(data))
+    chunk = chunk or (128 if jax.default_backend() == "cpu" else 1024)
     # An ensemble cuts what is left into pieces of its own.
-    filled = chosen if isinstance(attack, Ensemble) else np.resize(chosen, max(count, chunk))
+    filled = chosen if isinstance(attack, Ensemble) else np.resize(chosen, max(count, min(chunk, len(data))))
     z = data.z[filled] if attack.needs_generator and data.z is not None else None
     result = attacks.run(
         attack, key, classifier, data.x[filled], data.y[filled], z, work=batch.Work(chunk, label), state=state)

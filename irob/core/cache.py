@@ -19,13 +19,13 @@ import pathlib
 import platform
 
 LIMIT = 2 * 1024**3  # bytes; what was not used for longest goes first
-FEWEST_SECONDS = 0.1  # programs that compile faster than this are not worth a file
+FEWEST_SECONDS = 0.01  # programs that compile faster than this are not worth a file
 
 
 def folder() -> pathlib.Path:
     """Where this user's compiled programs lie: $XDG_CACHE_HOME/irob or ~/.cache/irob, then the kind of processor."""
     root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(root) / "irob" / f"programs-{_processor()}"
+    return pathlib.Path(root) / "irob" / f"compiled-{_processor()}"
 
 
 def keep(where: str | os.PathLike | None = None, *, limit: int = LIMIT) -> pathlib.Path | None:

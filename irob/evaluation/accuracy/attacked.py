@@ -14,7 +14,8 @@ import jax
 import numpy as np
 
 from irob import attacks
-from irob.core import batch, check, compile, keys, laws, registry
+from irob.attacks import program
+from irob.core import batch, check, keys, laws, registry
 from irob.core.check import InputError, integer
 from irob.core.promises import Ensemble
 from irob.core.rows import Accuracy, InDistribution, Natural, Number, Robust, Row
@@ -100,15 +101,10 @@ def interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, f
     return clopper_pearson(successes, n, confidence)
 
 
-@compile.jit
-def _logits(classifier, x):
-    return jax.vmap(classifier)(x)
-
-
 def logits(classifier: Classifier, x: np.ndarray, *, chunk: int = 256, label: str = "") -> np.ndarray:
     """Logits f[n,K] of images f[n,H,W,C]."""
     with jax.default_matmul_precision("float32"):
-        return batch.stream(lambda _, x: _logits(classifier, x), x, chunk=chunk, label=label)
+        return batch.stream(lambda _, x: program.outputs(classifier, x), x, chunk=chunk, label=label)
 
 
 def predictions(classifier: Classifier, x: np.ndarray, *, chunk: int = 256, label: str = "") -> np.ndarray:

@@ -145,8 +145,9 @@ def test_the_law_sees_a_violation(tmp_path):
 
 
 def test_bounds_are_light():
-    """`import irob.bounds` brings neither flax nor data sets nor figures."""
-    heavy = ("flax", "optax", "orbax", "tensorflow_datasets", "matplotlib", "torch")
+    """`import irob.bounds` brings neither JAX nor flax nor data sets nor figures: it takes less than half a second."""
+    heavy = ("jax", "scipy.spatial", "scipy.linalg", "flax", "optax", "orbax", "tensorflow_datasets", "matplotlib",
+             "torch")
     code = f"import sys, irob.bounds; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert out.stdout.strip() == "[]"

@@ -107,7 +107,7 @@ class AutoAttack(Ensemble):
         title = f"{work.label} autoattack {self.version}" if work.label else ""
         for note in self.notes(classifier.num_classes) if title else ():
             say(f"{title}: {note}")
-        chunk = min(work.chunk or len(y), len(y))
+        chunk = min(work.chunk or len(y), batch.bucket(len(y)))
         identity = {
             "version": self.version, "steps": self.steps, "queries": self.queries, "norm": self.threat.norm,
             "epsilon": float(self.threat.strength), "bounds": self.threat.bounds, "chunk": chunk,

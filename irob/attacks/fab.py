@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from irob.attacks.referee import margin
+from irob.attacks.search.ascent import repeat
 from irob.core.check import integer, number
 from irob.core.promises import Attack
 from irob.core.threat import ImageThreat
@@ -33,7 +34,7 @@ from irob.math.planes import step_onto
 TINY = 1e-8  # a step of length 0 counts as this long, so that 0 / 0 draws towards the clean image
 
 
-@value("steps", "targets", "restarts")
+@value("targets", "restarts")
 class FAB(Attack):
     """FAB; `build` explains its fields.
 
@@ -44,7 +45,7 @@ class FAB(Attack):
     alpha_max: jax.Array | float
     eta: jax.Array | float
     beta: jax.Array | float
-    steps: int
+    steps: jax.Array | int
     targets: int
     restarts: int
 
@@ -80,7 +81,7 @@ class FAB(Attack):
             d = step_onto(point, w, gap, self.threat.bounds, order)
             return d, jnp.maximum(norm(d, order), TINY)
 
-        def step(carry, _):
+        def step(_, carry):
             x_i, best, best_distance = carry
             m, w = self._plane(classifier, x_i, y, target)
             (d_i, length_i), (d_0, length_0) = onto(x_i, w, -m), onto(x, w, jnp.sum(w * (x_i - x)) - m)
@@ -91,10 +92,10 @@ class FAB(Attack):
             distance = self.threat.distance(x, x_i)
             better = wrong & (distance < best_distance)
             best, best_distance = jnp.where(better, x_i, best), jnp.where(better, distance, best_distance)
-            return (jnp.where(wrong, x + self.beta * (x_i - x), x_i), best, best_distance), None
+            return jnp.where(wrong, x + self.beta * (x_i - x), x_i), best, best_distance
 
         begin = (start, x, jnp.asarray(jnp.inf, x.dtype))
-        (_, best, best_distance), _ = jax.lax.scan(step, begin, length=self.steps)
+        _, best, best_distance = repeat(self.steps, step, begin)
         return best, best_distance
 
     def _plane(self, classifier, x_i, y, target):

@@ -28,7 +28,7 @@ from irob.math import balls
 REACH = 1.5  # a walk looks this much farther than epsilon: a success outside is pulled in by the next walk
 
 
-@value("initialisation", "steps", "walks", "restarts", "inversion_restarts", "inversion_steps", "latent_radius")
+@value("initialisation", "walks", "restarts", "inversion_restarts", "inversion_steps", "latent_radius")
 class Manifold(Attack):
     """Walks on the image manifold; `build` explains its fields."""
 
@@ -37,7 +37,7 @@ class Manifold(Attack):
     damping: jax.Array | float
     noise: jax.Array | float
     initialisation: str
-    steps: int
+    steps: jax.Array | int
     walks: int
     restarts: int
     inversion_restarts: int

@@ -21,7 +21,7 @@ import numpy as np
 import optax
 
 from irob.attacks.referee import margin
-from irob.attacks.search.ascent import odds
+from irob.attacks.search.ascent import odds, repeat
 from irob.attacks.search.inversion import INITIALISATIONS, InversionPlan, invert, require
 from irob.attacks.search.walk import BLOCK, nearer
 from irob.core.check import InputError, integer, number, unknown
@@ -34,7 +34,7 @@ LATENT = ("linf", "l2")
 KEEP = ("first", "nearest")
 
 
-@value("latent_norm", "keep", "initialisation", "steps", "restarts", "inversion_restarts", "inversion_steps")
+@value("latent_norm", "keep", "initialisation", "restarts", "inversion_restarts", "inversion_steps")
 class OnManifold(Attack):
     """Adam ascent in a ball of codes; `build` explains its fields.  eta: None where the threat is a latent ball."""
 
@@ -44,7 +44,7 @@ class OnManifold(Attack):
     latent_norm: str
     keep: str
     initialisation: str
-    steps: int
+    steps: jax.Array | int
     restarts: int
     inversion_restarts: int
     inversion_steps: int
@@ -92,14 +92,14 @@ class OnManifold(Attack):
             n = jax.random.normal(direction, z.shape)
             start = eta * jax.random.uniform(size) * n / norms.norm(n, self.latent_norm)
 
-            def step(carry, _):
+            def step(_, carry):
                 zeta, state, best = carry
                 (_, seen), gradient = jax.value_and_grad(climb, has_aux=True)(zeta)
                 updates, state = rule.update(gradient, state)
-                return (project(zeta + self.learning_rate * updates), state, look(best, zeta, *seen)), None
+                return project(zeta + self.learning_rate * updates), state, look(best, zeta, *seen)
 
             first = (start, rule.init(z), (start, jnp.asarray(jnp.inf, z.dtype)))
-            (last, _, best), _ = jax.lax.scan(step, first, length=self.steps)
+            last, _, best = repeat(self.steps, step, first)
             best = look(best, last, *climb(last)[1])
             return z + jnp.where(jnp.isinf(best[1]), last, best[0])
 

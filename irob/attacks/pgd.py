@@ -30,7 +30,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 }
 
 
-@value("steps", "restarts", "start", "best", "loss", "protocol")
+@value("restarts", "start", "best", "loss", "protocol")
 class PGD(Attack):
     """Projected gradient descent; `build` explains its fields.
 
@@ -39,7 +39,7 @@ class PGD(Attack):
 
     threat: ImageThreat
     step_size: jax.Array | float
-    steps: int
+    steps: jax.Array | int
     restarts: int
     start: str
     best: bool

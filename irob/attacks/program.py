@@ -12,7 +12,7 @@ from irob.core.types import AttackResult, Classifier
 def numbers(attack):
     """Every number becomes a float32 array, so that 3, 3.0 and a NumPy scalar share one program."""
     number = (int, float, np.number)
-    return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32) if isinstance(a, number) else a, attack)
+    return jax.tree.map(lambda a: np.asarray(a, np.float32) if isinstance(a, number) else a, attack)
 
 
 @compile.jit
@@ -36,6 +36,12 @@ def look(classifier, x, y) -> tuple[jax.Array, jax.Array, jax.Array]:
         return (jnp.argmax(logits) != y) & finite, jnp.where(finite, referee.margin(logits, y), -jnp.inf), finite
 
     return jax.vmap(one)(x, y)
+
+
+@compile.jit
+def outputs(classifier, x) -> jax.Array:
+    """Logits f[c,K] of a chunk of images."""
+    return jax.vmap(classifier)(x)
 
 
 @compile.jit

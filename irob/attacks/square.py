@@ -29,12 +29,12 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries after whi
 TINY = 1e-12
 
 
-@value("steps", "restarts", "p_init")
+@value("restarts", "p_init")
 class Square(Attack):
     """Random search by square windows; `build` explains its fields."""
 
     threat: ImageThreat
-    steps: int
+    steps: jax.Array | int
     restarts: int
     p_init: float
 

@@ -34,8 +34,9 @@ import numpy as np
 from scipy import special
 
 from irob import attacks
+from irob.attacks import program
 from irob.attacks.search.ascent import odds
-from irob.core import check, keys
+from irob.core import batch, check, keys
 from irob.core.compile import jit
 from irob.core.threat import ImageThreat
 from irob.core.types import Classifier
@@ -44,6 +45,7 @@ TAIL = 0.01  # of the sign test
 SHARE = 0.002  # of the examples that a black box may break on its own before a warning
 CHANGE = 1e-4  # relative difference of two outputs that float noise does not explain
 RUNS = 5
+COUNT = 32  # examples at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,7 @@ def gradients(classifier: Classifier, x, y) -> Warnings:
     >>> [w.code for w in gradients(step, np.zeros((1, 2, 1, 1), np.float32), np.zeros(1, int))]
     ['zero_gradient']
     """
-    slopes = np.asarray(_slopes(classifier, jnp.asarray(x), jnp.asarray(y))).reshape(len(x), -1)
+    slopes = batch.stream(lambda _, x, y: _slopes(classifier, x, y), x, y, chunk=COUNT).reshape(len(x), -1)
     broken = ~np.isfinite(slopes).all(1)
     zero = ~broken & ~slopes.any(1)
     return _counted("zero_gradient", zero, "the gradient is exactly 0: attacks by gradients stand still") + _counted(
@@ -79,7 +81,7 @@ def gradients(classifier: Classifier, x, y) -> Warnings:
 
 def random_output(classifier: Classifier, x) -> Warnings:
     """"random_output": the same compiled program, run again on the same images, gives other logits."""
-    runs = np.stack([np.asarray(_logits(classifier, jnp.asarray(x))) for _ in range(RUNS)])
+    runs = np.stack([_logits(classifier, x) for _ in range(RUNS)])
     runs = runs / (np.linalg.norm(runs, axis=-1, keepdims=True) + 1e-10)
     changed = (np.abs(runs - runs[:1]).max((0, 2)) > CHANGE) | ~np.isfinite(runs).all((0, 2))
     changed &= np.isfinite(runs).any((0, 2))  # NaN every time is broken, not random
@@ -88,7 +90,7 @@ def random_output(classifier: Classifier, x) -> Warnings:
 
 def probabilities(classifier: Classifier, x) -> Warnings:
     """"probabilities": on all images the outputs lie in [0, 1] and sum to 1."""
-    out = np.asarray(_logits(classifier, jnp.asarray(x)))
+    out = _logits(classifier, x)
     alike = (out >= -1e-5).all(1) & (out <= 1 + 1e-5).all(1) & (np.abs(out.sum(1) - 1) < 1e-5)
     message = "the outputs are probabilities: return logits, whose gradients do not saturate"
     return _counted("probabilities", alike, message) if alike.all() else ()
@@ -184,14 +186,13 @@ def examine(
     return found
 
 
+def _logits(classifier, x) -> np.ndarray:
+    return batch.stream(lambda _, x: program.outputs(classifier, x), x, chunk=COUNT)
+
+
 @jit
 def _slopes(classifier, x, y):
     return jax.vmap(jax.grad(lambda x, y: odds(classifier(x), y)))(x, y)
-
-
-@jit
-def _logits(classifier, x):
-    return jax.vmap(classifier)(x)
 
 
 @jit

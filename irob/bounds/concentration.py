@@ -23,9 +23,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
-from irob.bounds.regions import Balls, HalfSpace, OutsideBoxes, Region, pieces, principal, project
+from irob.bounds.regions import Balls, HalfSpace, OutsideBoxes, Region, cdist, pieces, principal, project
 from irob.core.check import InputError, integer, number, unknown
 from irob.math.confidence import clopper_pearson
 

@@ -31,6 +31,7 @@ Reference: Hoeffding, "On the distribution of the number of successes in indepen
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -38,11 +39,12 @@ from irob.bounds import pilot
 from irob.bounds.intrinsic import check_family, intrinsic_robustness_upper_from_radius
 from irob.core.check import InputError, number, unknown
 from irob.core.check import priors as check_priors
-from irob.core.evidence import Bound
-from irob.core.rows import Quantity, Side
-from irob.core.threat import ThreatRecord
 from irob.math.confidence import band, clopper_pearson, ladder, share_below
 from irob.math.quantiles import needed
+
+if TYPE_CHECKING:
+    from irob.core.evidence import Bound
+    from irob.core.rows import Side
 
 SCHEMES = ("pilot", "simultaneous")
 PILOT = 0.05  # share of the codes that choose; 0.1 to 0.3 choose no better
@@ -81,8 +83,12 @@ class Supported:
     assumptions: tuple[str, ...]
     vacuous: str = ""
 
-    def bound(self, epsilon: float, side: Side) -> Bound:
+    def bound(self, epsilon: float, side: "Side") -> "Bound":
         """As a `Bound`.  side: "upper" for certified constants and certified escape radii, "lower" for found ones."""
+        from irob.core.evidence import Bound  # brings JAX, which `import irob.bounds` does not wait for
+        from irob.core.rows import Quantity
+        from irob.core.threat import ThreatRecord
+
         certain = side in ("upper", "exact")
         sides: tuple[tuple[str, Side], ...] = (
             ("escape radius" if self.constants is None else "lipschitz", side),

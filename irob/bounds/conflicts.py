@@ -22,9 +22,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
-from irob.bounds.regions import METRIC, principal
+from irob.bounds.regions import METRIC, cdist, principal
 
 ROWS, COLUMNS = 2048, 4096  # of a block
 MOST = 2**24  # edges that are kept

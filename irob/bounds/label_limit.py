@@ -50,7 +50,6 @@ from irob.bounds.conflicts import Edges, Search
 from irob.bounds.matching import largest_fractional_matchings
 from irob.bounds.regions import METRIC
 from irob.core.check import InputError, number, unknown
-from irob.math import norms
 
 CHECKED = 4096  # examples at a time
 ROUNDING = 1e-12  # a share is rounded up by this
@@ -97,6 +96,8 @@ def label_limit(
     >>> [v.sample for v in label_limit(x, y, [0.2, 0.25, 0.75, 4.0])]
     [1.0, 0.75, 0.625, 0.5]
     """
+    from irob.math import norms  # brings JAX, which `import irob.bounds` does not wait for
+
     norm = norms.named(norm)
     x, y, radii = examined(x, y, epsilons, norm)
     level = each(confidence, len(radii)) if joint else each(confidence, 1)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,9 +15,10 @@ from irob.bounds.intrinsic import (
 )
 from irob.core.check import InputError, number, unknown
 from irob.core.check import priors as check_priors
-from irob.core.evidence import Bound
-from irob.core.rows import Quantity, Side
-from irob.core.threat import ThreatRecord
+
+if TYPE_CHECKING:
+    from irob.core.evidence import Bound
+    from irob.core.rows import Side
 
 VIOLATED = ("cap", "record", "raise")
 
@@ -55,8 +56,8 @@ class Terms:
 
 def evidence(
     alpha: float, epsilon: float, lipschitz, terms: Terms = Terms(), *, radius: float | None = None,
-    side: Side = "lower",
-) -> Bound:
+    side: "Side" = "lower",
+) -> "Bound":
     """`intrinsic_robustness_upper` as a `Bound`: certified only if the constants are upper bounds.
 
     Where r L_i < epsilon the proof reaches no farther than the radius, so error sets of class i grow by
@@ -110,5 +111,9 @@ def evidence(
                      f"1 - delta = {1 - delta:g}")
     if side not in ("upper", "exact"):
         notes.append("the constants are found from below; the true ones may be larger, and so may this bound")
+    from irob.core.evidence import Bound  # brings JAX, which `import irob.bounds` does not wait for
+    from irob.core.rows import Quantity
+    from irob.core.threat import ThreatRecord
+
     threat = ThreatRecord.lp("l2", epsilon)
     return Bound(float(value), "upper", Quantity.BOUND, threat, "Theorem 4.4", tuple(sides), tuple(notes))

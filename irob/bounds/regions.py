@@ -10,8 +10,6 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.linalg import eigh
-from scipy.spatial.distance import cdist
 
 CHUNK = 2000
 METRIC = {"l1": "cityblock", "l2": "euclidean", "linf": "chebyshev"}
@@ -79,6 +77,13 @@ class OutsideBoxes:
 Region = HalfSpace | Balls | OutsideBoxes
 
 
+def cdist(a: np.ndarray, b: np.ndarray, metric: str = "euclidean") -> np.ndarray:
+    """All distances f[n,m] between the rows of a f[n,D] and b f[m,D]."""
+    from scipy.spatial import distance  # slow to import: `import irob.bounds` does not wait for it
+
+    return distance.cdist(a, b, metric)
+
+
 def pieces(x: np.ndarray, chunk: int = CHUNK) -> Iterator[tuple[slice, np.ndarray]]:
     """Rows of x as float64, a chunk at a time."""
     for i in range(0, len(x), chunk):
@@ -103,6 +108,8 @@ def principal(x: np.ndarray, count: int, *, most: int = 4096, gram: int = 2000) 
             part = part - mean
             scatter += part.T @ part
             total += part.sum(axis=0)
+        from scipy.linalg import eigh  # slow to import, and wanted only here
+
         keep = max(1, min(count, len(x) - 1, dim))
         _, vectors = eigh(scatter - np.outer(total, total) / len(x), subset_by_index=(dim - keep, dim - 1))
         return vectors[:, ::-1]

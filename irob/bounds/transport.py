@@ -26,12 +26,10 @@ from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 
-from irob.bounds.regions import METRIC, pieces
+from irob.bounds.regions import METRIC, cdist, pieces
 from irob.core.check import InputError, number, unknown
-from irob.math import norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +60,8 @@ def transport(a, b, epsilons: Sequence[float], *, norm: str = "l2", confidence: 
     >>> [t.error for t in transport([[0.0], [1.0]], [[3.0], [9.0]], [0.9, 1.0, 4.0])]
     [0.0, 0.25, 0.5]
     """
+    from irob.math import norms  # brings JAX, which `import irob.bounds` does not wait for
+
     norm = norms.named(norm)
     a, b = (np.asarray(v) for v in (a, b))
     if a.ndim < 2 or a.shape != b.shape or not len(a):

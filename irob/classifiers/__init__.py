@@ -77,7 +77,7 @@ def load(name_or_path) -> Classifier:
     wanted = jax.eval_shape(
         lambda: build(name, config["num_classes"], shape, key=jax.random.key(0), **options).variables)
     weights.match(weights.flatten(variables), weights.flatten(wanted), source=str(folder))
-    return build(name, config["num_classes"], shape, variables=jax.tree.map(jnp.asarray, variables), **options)
+    return build(name, config["num_classes"], shape, variables=jax.device_put(variables), **options)
 
 
 def resolve(name_or_path) -> pathlib.Path:

@@ -6,21 +6,26 @@ The doors switch it on (`--no-cache` leaves it off); in Python it is one call, b
 
 A program is found again for the same computation, compiler options and version of jaxlib.  What was compiled for one
 kind of processor may not run on another, so each kind has a folder of its own.
+
+JAX would bound the folder's size behind one lock, taken at every look: many processes wait for each other there, warn
+that the lock timed out and compile after all.  So the size is bounded here instead, once for each process and without
+a lock: a file that another process reads while it is deleted stays readable, and one that is gone is compiled again.
 """
 
+import contextlib
 import hashlib
 import os
 import pathlib
 import platform
 
 LIMIT = 2 * 1024**3  # bytes; what was not used for longest goes first
-FEWEST_SECONDS = 0.1  # programs that compile faster than this are not worth a file
+FEWEST_SECONDS = 0.01  # programs that compile faster than this are not worth a file
 
 
 def folder() -> pathlib.Path:
     """Where this user's compiled programs lie: $XDG_CACHE_HOME/irob or ~/.cache/irob, then the kind of processor."""
     root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(root) / "irob" / f"programs-{_processor()}"
+    return pathlib.Path(root) / "irob" / f"compiled-{_processor()}"
 
 
 def keep(where: str | os.PathLike | None = None, *, limit: int = LIMIT) -> pathlib.Path | None:
@@ -46,11 +51,27 @@ def keep(where: str | os.PathLike | None = None, *, limit: int = LIMIT) -> pathl
         return None
     if not os.access(chosen, os.W_OK):
         return None
-    jax.config.update("jax_compilation_cache_max_size", limit)
+    prune(chosen, limit)
+    jax.config.update("jax_compilation_cache_max_size", -1)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", FEWEST_SECONDS)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     jax.config.update("jax_compilation_cache_dir", str(chosen))
     return chosen
+
+
+def prune(chosen: pathlib.Path, limit: int) -> None:
+    """Deletes the files of a folder that were not used for longest, until the rest fits in `limit` bytes."""
+    found = []
+    for entry in os.scandir(chosen):
+        with contextlib.suppress(OSError):  # another process may have deleted it
+            about = entry.stat()
+            found.append((max(about.st_atime, about.st_mtime), about.st_size, entry.path))
+    left = limit
+    for _, size, path in sorted(found, reverse=True):
+        left -= size
+        if left < 0:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
 
 
 def _processor() -> str:

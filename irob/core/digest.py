@@ -1,27 +1,47 @@
 """Digests by which stored work is recognised: of arrays, and of the code that computes."""
 
 import ast
+import contextlib
 import functools
 import hashlib
 import pathlib
+import sys
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import numpy as np
 
 import irob
+from irob.core import cache, check
 
 _IGNORED = {"report", "commands"}  # how numbers are shown does not change them
 
 
 @functools.cache
 def source() -> str:
-    """A digest of the code that computes, without comments and docstrings: a wording discards no finished work."""
+    """A digest of the code that computes, without comments and docstrings: a wording discards no finished work.
+
+    Parsing takes most of a second, so the digest is kept beside the compiled programs, under that of the files as they
+    are.
+    """
     root = pathlib.Path(irob.__file__).parent
     files = (f for f in sorted(root.rglob("*.py")) if f.relative_to(root).parts[0] not in _IGNORED)
+    texts = {f.relative_to(root).as_posix(): f.read_text(encoding="utf-8") for f in files}
+    known = cache.folder() / f"source-{_digest([sys.version, *(part for item in texts.items() for part in item)])}"
+    with contextlib.suppress(OSError):
+        return known.read_text(encoding="utf-8")
+    found = _digest(f"{name} {code(text)}" for name, text in texts.items())
+    if known.parent.is_dir():
+        with contextlib.suppress(OSError):
+            check.write_atomically(known, found)
+    return found
+
+
+def _digest(texts: Iterable[str]) -> str:
     h = hashlib.sha256()
-    for f in files:
-        h.update(f"{f.relative_to(root).as_posix()} {code(f.read_text(encoding='utf-8'))}\0".encode())
+    for text in texts:
+        h.update(f"{text}\0".encode())
     return h.hexdigest()
 
 

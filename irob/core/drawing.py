@@ -29,7 +29,7 @@ def images(generator: Generator, z, y, *, chunk: int | None = None, label: str =
 
     chunk: images at a time; default 1000, or what the memory holds.
     """
-    chunk = memory.fitting(generator, 1000) if chunk is None else chunk
+    chunk = memory.fitting(generator, min(1000, len(z))) if chunk is None else chunk
     with jax.default_matmul_precision("float32"):
         return batch.stream(lambda _, z, y: _images(generator, z, y), z, y, chunk=chunk, label=label)
 

@@ -16,14 +16,15 @@ to a constant and steepest there:
 import abc
 import dataclasses
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
 from irob.core.check import InputError, number
+
+if TYPE_CHECKING:
+    import jax
 
 ROOT = math.sqrt(2 * math.pi)
 CLOSE = 1e-12  # rounding of `exact` and `slope`; erf and its kin are right to a few units of 1e-16
@@ -35,7 +36,7 @@ class Law(abc.ABC):
     """A law of codes whose coordinates are independent and alike, each an increasing map of a standard normal one."""
 
     @abc.abstractmethod
-    def __call__(self, z: jax.Array) -> jax.Array:
+    def __call__(self, z: "jax.Array") -> "jax.Array":
         """Standard normal codes f[...] as codes of this law."""
 
     @abc.abstractmethod
@@ -80,7 +81,7 @@ def _finite(given: "Law", name: str, v: float) -> None:
 class Normal(Law):
     """Independent normal coordinates.
 
-    >>> Normal(1.0, 2.0)(jnp.ones(2)).tolist(), Normal().standard
+    >>> Normal(1.0, 2.0)(np.ones(2)).tolist(), Normal().standard
     ([3.0, 3.0], True)
     """
 
@@ -112,7 +113,7 @@ class Normal(Law):
 class Uniform(Law):
     """Independent coordinates, uniform on [low, high].
 
-    >>> Uniform(-1.0, 3.0)(jnp.zeros(1)).tolist(), round(float(Uniform(0.0, 1.0).slope(0.0)), 4)
+    >>> Uniform(-1.0, 3.0)(np.zeros(1)).tolist(), round(float(Uniform(0.0, 1.0).slope(0.0)), 4)
     ([1.0], 0.3989)
     """
 
@@ -124,6 +125,8 @@ class Uniform(Law):
         _finite(self, "high", number("high", self.high, low=self.low, open_low=True))
 
     def __call__(self, z):
+        import jax  # here, so that `import irob.bounds` need not wait for it
+
         return self.low + (self.high - self.low) * jax.scipy.special.ndtr(z)
 
     def exact(self, z):
@@ -140,7 +143,7 @@ class Uniform(Law):
 class Truncated(Law):
     """Independent standard normal coordinates, given that each lies in [-c, c].
 
-    >>> u = Truncated(2.0)(jnp.array([-30.0, 0.0, 30.0]))
+    >>> u = Truncated(2.0)(np.array([-30.0, 0.0, 30.0]))
     >>> u.round(4).tolist()
     [-2.0, 0.0, 2.0]
     """
@@ -161,6 +164,9 @@ class Truncated(Law):
         return float(special.erf(self.c / math.sqrt(2)))
 
     def __call__(self, z):
+        import jax
+        import jax.numpy as jnp
+
         below = jax.scipy.special.ndtri(self.tail + self.kept * jax.scipy.special.ndtr(-jnp.abs(z)))
         # Both tails are small numbers, and the slope at 0 is that of either side.
         return jnp.where(z == 0, self.kept * z, -jnp.sign(z) * below)

@@ -9,7 +9,6 @@ on an edge is below 0.1 %).  Images agree to about 1e-5: float32 sums depend on 
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtri
 
@@ -26,7 +25,7 @@ BLOCK = 10_000  # examples whose integers are drawn at once
 @jit
 def _integers(key: jax.Array, index: jax.Array, shape: jax.Array) -> jax.Array:
     """One label integer and d code integers for each example; `shape` only carries d."""
-    return jax.vmap(lambda k: jax.random.bits(k, (1 + len(shape),), jnp.uint32))(keys.for_examples(key, index))
+    return jax.vmap(lambda k: jax.random.bits(k, (1 + len(shape),), np.uint32))(keys.for_examples(key, index))
 
 
 def stream(seed: int, split: str) -> jax.Array:
@@ -52,8 +51,8 @@ def codes(
     count = check.integer("count", count, low=1)
     z, y = np.empty((count, latent_dim), np.float32), np.empty(count, np.int32)
     for s in batch.slices(count, BLOCK):
-        index = jnp.arange(start + s.start, start + s.stop)
-        bits = np.asarray(_integers(key, index, jnp.zeros(latent_dim, jnp.bool_)))
+        bits = batch.stream(lambda index, _: _integers(key, index, np.zeros(latent_dim, bool)),
+                            np.empty(s.stop - s.start, bool), chunk=BLOCK, start=start + s.start)
         y[s] = bits[:, 0] % max(1, components)
         z[s] = np.rint(ndtri((bits[:, 1:] + 0.5) / 2.0**32) * GRID) / GRID
     return z, y
@@ -88,7 +87,7 @@ def dataset(
 ) -> Dataset:
     """`count` labelled images of a generator, with their codes; without where a label does not say which component."""
     z, y = codes(stream(seed, split), count, generator.latent_dim, generator.components)
-    chunk = memory.fitting(generator, 1000) if chunk is None else chunk
+    chunk = memory.fitting(generator, min(1000, count)) if chunk is None else chunk
     x = images(generator, z, y, chunk=chunk, label=f"{name or 'generated'} {split}" if count > chunk else "")
     return labelled(generator, x, y, z, name)
 

@@ -63,7 +63,7 @@ def load(name_or_path) -> Generator:
     options = config.get("options", {})
     wanted = jax.eval_shape(lambda: build(name, key=jax.random.key(0), **options).variables)
     weights.match(weights.flatten(variables), weights.flatten(wanted), source=str(folder))
-    made = build(name, jax.tree.map(jnp.asarray, variables), **options)
+    made = build(name, jax.device_put(variables), **options)
     made = dataclasses.replace(made, latent=latents.law(config.get("latent", made.latent)))
     finer = tuple(config.get("label_of", ()))
     return dataclasses.replace(made, label_of=finer, num_classes=max(finer) + 1) if finer else made

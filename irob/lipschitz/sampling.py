@@ -68,13 +68,14 @@ def sampled(
     if directions not in DIRECTIONS:
         raise check.unknown("directions", directions, DIRECTIONS)
     chunk = work.chunk or memory.fitting(generator, 100 if jax.default_backend() == "cpu" else 8192)
-    # Forward passes at a time = codes at a time x neighbours at a time.
-    around = Neighbours(radius, count, directions, min(chunk, count))
+    # Forward passes at a time = codes at a time x neighbours at a time, a power of two of them where they are few, so
+    # that other numbers of neighbours take the same program.
+    around = Neighbours(radius, count, directions, min(chunk, 1 << (count - 1).bit_length()))
     generator = mesh.everywhere(generator)
     with jax.default_matmul_precision("float32"):
         value = batch.stream(
             lambda index, z, y: _chunk(key, generator, index, z, y, around),
-            z, y, chunk=max(1, chunk // count), label=work.label, start=work.start,
+            z, y, chunk=max(1, chunk // around.passes), label=work.label, start=work.start,
         )
     if not np.isfinite(value).all():
         raise check.InputError(f"generator: got NaN or infinity near code {int(np.argmin(np.isfinite(value)))}, "

@@ -16,18 +16,18 @@ STARTS = ("zero", "noise", "random")
 NOISE = 1e-3
 
 
-@value("steps", "start", "best", "kick")
+@value("start", "best", "kick")
 class AscentPlan:
     """How an ascent goes.
 
-    step_size: in image units; a leaf.  steps: gradient evaluations.
+    step_size: in image units.  steps: gradient evaluations; may be traced, where no derivative is taken of the ascent.
     start: "zero" (x), "noise" (x + 0.001 N(0, I)) or "random" (drawn from the threat).
     best: return the iterate of largest score, the start included, instead of the last one.
     kick: where the gradient is exactly 0, step in a fixed random direction instead of standing still.
     """
 
     step_size: jax.Array | float
-    steps: int
+    steps: jax.Array | int
     start: str = "zero"
     best: bool = False
     kick: bool = False
@@ -73,21 +73,30 @@ def ascend(
 
     if not plan.best:
         slope = jax.grad(lambda v: loss(v)[0])
-        last, _ = jax.lax.scan(lambda x_t, _: (move(x_t, slope(x_t)), None), x0, length=plan.steps)
-        return last
+        return repeat(plan.steps, lambda _, x_t: move(x_t, slope(x_t)), x0)
 
     def keep(x_t, score, x_best, score_best):
         better = score > score_best  # False for NaN
         return jnp.where(better, x_t, x_best), jnp.where(better, score, score_best)
 
-    def step(carry, _):
+    def step(_, carry):
         x_t, *record = carry
         (_, score), gradient = jax.value_and_grad(loss, has_aux=True)(x_t)
-        return (move(x_t, gradient), *keep(x_t, score, *record)), None
+        return move(x_t, gradient), *keep(x_t, score, *record)
 
-    carry, _ = jax.lax.scan(step, (x0, x0, jnp.asarray(-jnp.inf, x.dtype)), length=plan.steps)
-    x_last, *record = carry
+    x_last, *record = repeat(plan.steps, step, (x0, x0, jnp.asarray(-jnp.inf, x.dtype)))
     return keep(x_last, loss(x_last)[1], *record)[0]
+
+
+def repeat(steps: jax.Array | int, step: Callable, start):
+    """`start` after so many steps (t, carry) -> carry.
+
+    A traced number, also a float, makes one program serve every number of steps; it allows no derivative in reverse.
+
+    >>> repeat(4, lambda t, total: total + t, 0).item()
+    6
+    """
+    return jax.lax.fori_loop(0, steps if isinstance(steps, int) else steps.astype(jnp.int32), step, start)
 
 
 def odds(logits: jax.Array, y: jax.Array) -> jax.Array:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from irob.attacks.search.ascent import repeat
 from irob.math.norms import norm, unit
 
 TIGHTEN = 0.1  # a success tightens the sphere by at least this share at first, by nothing at the end
@@ -78,7 +79,7 @@ def walk(
     z: jax.Array,
     *,
     radius: jax.Array | float,
-    steps: int,
+    steps: jax.Array | int,
     step_size: jax.Array | float,
     damping: jax.Array | float,
     origin: jax.Array | float,
@@ -104,7 +105,7 @@ def walk(
     def reached(d, sphere):
         return jnp.clip((d - (1 - BAND) * sphere) / (BAND * sphere), 0.0, 1.0)
 
-    def step(carry, t):
+    def step(t, carry):
         u, radius_t, best = carry
         image, pull = jax.vjp(lambda u: ground.draw(z + w @ u), u)
         _, climb, m = jax.vjp(ground.goal, image, has_aux=True)
@@ -123,12 +124,12 @@ def walk(
         back = jnp.maximum(d - target, 0.0) / slope * to_d
         back = back * jnp.minimum(1.0, LONGEST * target / (norm(back) + 1e-12))
         rate = step_size * (0.1 + 0.45 * (1 + jnp.cos(jnp.pi * t / steps)))
-        return (u + rate * target * unit(p) - back, target, best), None
+        return u + rate * target * unit(p) - back, target, best
 
     longest = jnp.maximum(jnp.asarray(radius, z.dtype), 1e-6)
     start, known = jnp.zeros_like(z), jnp.asarray(known, z.dtype)
     first = jnp.maximum(jnp.minimum(longest, known), 1e-6)
-    (_, _, (u, nearest)), _ = jax.lax.scan(step, (start, first, (start, known)), jnp.arange(steps))
+    _, _, (u, nearest) = repeat(steps, step, (start, first, (start, known)))
     return z + w @ u, nearest
 
 

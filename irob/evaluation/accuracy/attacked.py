@@ -12,10 +12,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy import stats
 
 from irob import attacks
-from irob.core import batch, check, compile, keys, laws, registry
+from irob.attacks import program
+from irob.core import batch, check, keys, laws, registry
 from irob.core.check import InputError, integer
 from irob.core.promises import Ensemble
 from irob.core.rows import Accuracy, InDistribution, Natural, Number, Robust, Row
@@ -23,6 +23,7 @@ from irob.core.store import Pieces, fingerprint, whole
 from irob.core.threat import SLACK, LpBall, Threat
 from irob.core.types import Classifier, Dataset, Generator
 from irob.evaluation.accuracy import curves
+from irob.math.confidence import clopper_pearson
 
 SHOWN = 8  # adversarial images kept for figures
 
@@ -98,19 +99,13 @@ def interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, f
     >>> tuple(round(v, 4) for v in interval(0, 100))
     (0.0, 0.0362)
     """
-    ci = stats.binomtest(int(successes), int(n)).proportion_ci(confidence, "exact")
-    return float(ci.low), float(ci.high)
-
-
-@compile.jit
-def _logits(classifier, x):
-    return jax.vmap(classifier)(x)
+    return clopper_pearson(successes, n, confidence)
 
 
 def logits(classifier: Classifier, x: np.ndarray, *, chunk: int = 256, label: str = "") -> np.ndarray:
     """Logits f[n,K] of images f[n,H,W,C]."""
     with jax.default_matmul_precision("float32"):
-        return batch.stream(lambda _, x: _logits(classifier, x), x, chunk=chunk, label=label)
+        return batch.stream(lambda _, x: program.outputs(classifier, x), x, chunk=chunk, label=label)
 
 
 def predictions(classifier: Classifier, x: np.ndarray, *, chunk: int = 256, label: str = "") -> np.ndarray:
@@ -185,9 +180,9 @@ def _one(key, classifier, data, chosen, attack, chunk, label, state=None) -> dic
     if not count:
         empty = np.zeros(0)
         return {"success": empty.astype(bool), "distance": empty, "x_adv": np.zeros((0, *data.image_shape), np.float32)}
-    chunk = min(chunk or (128 if jax.default_backend() == "cpu" else 1024), len(data))
+    chunk = chunk or (128 if jax.default_backend() == "cpu" else 1024)
     # An ensemble cuts what is left into pieces of its own.
-    filled = chosen if isinstance(attack, Ensemble) else np.resize(chosen, max(count, chunk))
+    filled = chosen if isinstance(attack, Ensemble) else np.resize(chosen, max(count, min(chunk, len(data))))
     z = data.z[filled] if attack.needs_generator and data.z is not None else None
     result = attacks.run(
         attack, key, classifier, data.x[filled], data.y[filled], z, work=batch.Work(chunk, label), state=state)

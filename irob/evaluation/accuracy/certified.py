@@ -16,7 +16,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy import stats
 
 from irob import attacks, certify
 from irob.certify import smoothing
@@ -246,6 +245,8 @@ def _smoothed(job: _Job, plan: CertifierPlan, certifier: smoothing.Smoothing) ->
     rows = [job.row(outcome.model, natural, right, "CERTIFY; abstaining counts as an error")]
     rows += [job.row(outcome.model, left, robust[i], f"{job.attack.attack}, judged by PREDICT", epsilon)
              for i, epsilon in enumerate(job.on.radii)]
+    from scipy import stats  # half a second to import, which other evaluations need not wait for
+
     # CERTIFY and PREDICT may each be wrong with probability 1 - confidence.
     allowed = int(stats.binom.isf(CHANCE, len(y), min(1.0, 2 * (1 - confidence))))
     about = CertifiedAccuracy(

@@ -1,10 +1,14 @@
 """Data from other files: CIFAR-10's binary version, a user's .npz; and the gratings."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
 from irob import data
+from irob.commands import attack
 from irob.core.check import InputError
+from irob.core.evidence import Report
 from irob.data import cifar10, npz
 
 RNG = np.random.default_rng(0)
@@ -150,3 +154,24 @@ def test_batches_of_no_records(tmp_path):
     (tmp_path / "b.bin").write_bytes(b"")
     with pytest.raises(InputError, match="0 bytes"):
         cifar10.read_batch(tmp_path / "b.bin")
+
+
+OUTSIDE = str(pathlib.Path(__file__).parent / "outside" / "stripes.py")
+
+
+def test_a_data_set_of_ones_own_goes_through_the_commands(tmp_path, capsys):
+    """It stands nowhere in irob; a classifier of its rule is right on all of it."""
+    model = tmp_path / "rule.py"
+    model.write_text("import jax.numpy as jnp\n\ndef make():\n"
+                     "    return lambda x: jnp.stack([x[:, :4].sum(), x[:, 4:].sum()])\n")
+    attack.main(attack.Config(classifier=[f"{model}:make"], dataset=f"{OUTSIDE}:build", attack=["pgd"], steps=2,
+                              samples=20, epsilon=[0.01], examine=False, out=str(tmp_path / "attack")))
+    found = Report.from_json((tmp_path / "attack" / "attack.json").read_text()).rows
+    assert {r.value for r in found} == {1.0} and {r.dataset for r in found} == {f"{OUTSIDE}:build"}
+    assert len(data.load(f"{OUTSIDE}:build", "train", count=7)) == 7
+    with pytest.raises(InputError, match="takes no seed"):
+        data.load(f"{OUTSIDE}:build", "test", seed=1)
+    with pytest.raises(InputError, match=r"got int, wanted an irob.core.types.Dataset"):
+        data.load(f"{OUTSIDE}:wrong", "test")
+    with pytest.raises(InputError, match="takes no resize"):
+        data.narrowed(f"{OUTSIDE}:build", None, "area")

@@ -3,10 +3,12 @@
     load("mnist", "test", data_dir="...")            real MNIST from IDX files, or as tfds has prepared it
     load("mnist_gen", "train", generator=g, seed=0)  generated, with codes
     load("my.npz", "test")                           your own file of x, y and optionally z
+    load("my.py:build", "test")                      your own build(split, **options), which no file here knows
 
 A data set is one file of this folder with `build(split, **options) -> Dataset`.
 """
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
@@ -37,17 +39,34 @@ def takes(name: str) -> tuple[str, ...]:
 
 
 def _build(name: str) -> Callable[..., Dataset]:
-    """What makes a data set of this name; a name that ends in .npz is a file."""
+    """What makes a data set of this name; one that ends in .npz is a file, one with a colon a user's own function."""
+    if registry.is_outside(name):
+        return _own(name, registry.outside(name, kind="data set"))
     if name.endswith(".npz"):
         return functools.partial(registry.module(__name__, "npz", kind="data set").build, data_dir=name)
     return registry.module(__name__, name, kind="data set").build
+
+
+def _own(name: str, build: Callable) -> Callable[..., Dataset]:
+    """A user's function, whose errors are one line and whose data set is checked."""
+
+    @functools.wraps(build)
+    def checked(split: str, **options: Any) -> Dataset:
+        with registry.failing(name, kind="data set"):
+            found = build(split, **options)
+        if not isinstance(found, Dataset):
+            raise InputError(f"data set {name!r}: got {type(found).__name__}, wanted an irob.core.types.Dataset")
+        check.images(found.x, found.y, num_classes=found.num_classes)
+        return found if found.name else dataclasses.replace(found, name=name)
+
+    return checked
 
 
 def load(name: str, split: str, **options: Any) -> Dataset:
     """One split of a data set, checked.
 
     Args:
-      name: one of `names()`, or path/to/file.npz.
+      name: one of `names()`, path/to/file.npz, or package.module:build of your own.
       split: "train" or "test".
       options: the data set's own (data_dir, generator, seed, count); None and "" mean its default.
 
@@ -87,9 +106,10 @@ def narrowed(name: str, generator: Generator, resize: str | None = None) -> Gene
       InputError: an unknown name; --resize where nothing is brought to another size.
     """
     name = "npz" if name.endswith(".npz") else name
-    room = registry.module(__name__, name, kind="data set")
-    if name in registry.names(__name__, "narrowed"):
-        return room.narrowed(generator, resize or None)
+    if not registry.is_outside(name):
+        room = registry.module(__name__, name, kind="data set")
+        if name in registry.names(__name__, "narrowed"):
+            return room.narrowed(generator, resize or None)
     if resize:
         raise InputError(f"data set {name!r} takes no resize: its images are as the generator draws them")
     return generator
@@ -104,8 +124,7 @@ def drawer(name: str, generator: Generator | str = "", resize: str = "") -> Gene
     if "generator" not in takes(name):
         raise InputError(f"fresh: data set {name!r} has images of its own, wanted one that a generator draws, such as "
                          "mnist_gen")
-    build = registry.module(__name__, name, kind="data set").build
-    given = generator or inspect.signature(build).parameters["generator"].default
+    given = generator or inspect.signature(_build(name)).parameters["generator"].default
     if given is None:
         raise InputError(f"data set {name!r}: got no generator, and none is shipped; give one with --generator")
     found = given if isinstance(given, Generator) else registry.room("generators").load(given)

@@ -170,8 +170,8 @@ def _walked(
 
     def proved(chosen, ball, prove, label):
         """What `prove` finds of the chosen examples, filled up to one chunk so that few need no new program."""
-        filled = np.resize(chosen, max(len(chosen), min(TOGETHER, len(y))))
-        found = prove(certifier, job.classifier, x[filled], y[filled], ball, work=Work(TOGETHER, label))
+        filled = np.resize(chosen, max(len(chosen), size))
+        found = prove(certifier, job.classifier, x[filled], y[filled], ball, work=Work(size, label))
         kept = {"certified": found.certified, "radius": found.radius}
         return {"method": found.method, **{k: v[:len(chosen)] for k, v in kept.items() if v is not None}}
 

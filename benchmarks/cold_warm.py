@@ -34,7 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "certify": ("--samples 10 --copies 100 --selection 20 --steps 20 --epsilon 0.5", "--samples 12 --steps 15"),
     "limit": ("--samples 500 --certified 0 --grid 0", "--samples 600"),
     "sample": ("--samples 20", "--samples 24"),
-    "train": ("--count 256 --epochs 1 --batch-size 64", "--count 320"),
+    "train": ("--count 256 --epochs 1 --batch-size 64 --evaluate-count 10 --final-count 0", "--count 320"),
 }
 METHOD = "standard"  # of `train`
 

@@ -208,3 +208,13 @@ def test_bad_input(key):
     broken = linear()
     with pytest.raises(InputError, match="NaN"):
         attacks.run(attack, key, Classifier(jax.tree.map(lambda a: a * jnp.nan, broken.variables), _linear, 2), x, y)
+
+
+def test_one_program_serves_every_number_of_steps():
+    ball, c, x = LpBall("l2", 0.3), linear(seed=11), images(3)
+    y = predict(c, x)
+    TRACES.clear()
+    several = [attacks.run(attacks.build("pgd", ball, steps=n), jax.random.key(0), c, x, y) for n in (3, 7)]
+    traced = len(TRACES)
+    attacks.run(attacks.build("pgd", ball, steps=12), jax.random.key(0), c, x, y)
+    assert len(TRACES) == traced and not np.array_equal(several[0].x_adv, several[1].x_adv)

@@ -87,3 +87,16 @@ np.testing.assert_allclose(one, many, rtol=1e-5, atol=1e-6)
 def test_a_chunk_of_nothing_is_refused():
     with pytest.raises(InputError, match="chunk"):
         batch.Work(chunk=0)
+
+
+def test_nearby_numbers_of_examples_share_a_program():
+    f = jit(chex.assert_max_traces(lambda i, a: a * 2, n=1))
+    for n in (9, 10, 12):
+        np.testing.assert_array_equal(batch.stream(f, np.ones((n, 2), np.float32), chunk=100), np.full((n, 2), 2.0))
+
+
+def test_a_bucket_is_never_below_and_seldom_far_above():
+    sizes = np.arange(1, 2000)
+    buckets = np.array([batch.bucket(int(n)) for n in sizes])
+    assert (buckets >= sizes).all() and (buckets[15:] < 1.25 * sizes[15:]).all() and (np.diff(buckets) >= 0).all()
+    assert len(set(buckets)) < 40

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+from irob.core import cache
+
 PROGRAM = """
 import jax, jax.numpy as jnp
 from irob.core import cache
@@ -31,3 +33,16 @@ def test_the_second_process_finds_the_program(tmp_path):
 def test_a_folder_that_cannot_be_made_is_left_alone(tmp_path):
     (tmp_path / "irob").write_text("a file where the folder should be")
     assert once(tmp_path)[:2] == ["None", "27.0"]
+
+
+def test_the_oldest_programs_go_first(tmp_path):
+    for age, name in enumerate(("new", "old", "oldest")):
+        (tmp_path / name).write_bytes(bytes(10))
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+    cache.prune(tmp_path, 25)
+    assert sorted(os.listdir(tmp_path)) == ["new", "old"]
+
+
+def test_no_process_waits_for_a_lock(tmp_path):
+    where = once(tmp_path)[0]
+    assert not [name for name in os.listdir(where) if "lock" in name]

@@ -219,17 +219,16 @@ def _smoothed(job: _Job, plan: CertifierPlan, certifier: smoothing.Smoothing) ->
     surrogate = smoothing.smoothed(job.classifier, keys.named(job.key, "surrogate"), sigma, COPIES,
                                    image_shape=tuple(job.on.data.image_shape))
     judge = dataclasses.replace(certifier, key=keys.named(job.key, "judge"))
-    size = min(TOGETHER, len(y))
     attack = attacks.build(job.attack.attack, job.on.threat, **job.attack.options)
     robust, alive = np.zeros_like(certified), right.copy()
     for i, epsilon in enumerate(job.on.radii):
         chosen = np.flatnonzero(alive)
 
         def fool(epsilon=epsilon, chosen=chosen):
-            filled = np.resize(chosen, max(len(chosen), size))
+            filled = np.resize(chosen, max(len(chosen), min(TOGETHER, len(y))))
             label = job.on.says(f"{job.attack.attack} on smoothed ε={epsilon:g}")
             x_adv = attacks.run(attack.at(epsilon), keys.named(job.key, "attack"), surrogate, x[filled], y[filled],
-                                work=Work(size, label)).x_adv
+                                work=Work(TOGETHER, label)).x_adv
             said = judge.predict(job.classifier, x_adv[:len(chosen)], work=Work(plan.chunk))
             return {"wrong": (said != y[chosen]) & (said != smoothing.ABSTAIN)}
 

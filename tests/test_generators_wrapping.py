@@ -201,4 +201,4 @@ def test_the_report_is_the_whole_page_for_an_own_model(tmp_path, monkeypatch, ca
 
 
 def test_nothing_is_imported_to_recognise_a_model():
-    assert not models.is_a(3, "a.library.that.is.not.there")
+    assert not models.is_a(3, "no.such.package")

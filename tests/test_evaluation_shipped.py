@@ -1,5 +1,7 @@
 """Results that come with irob: of the very weights that are here, marked wherever they are shown."""
 
+import dataclasses
+
 import pytest
 
 from irob.core import weights
@@ -7,7 +9,7 @@ from irob.core.evidence import Report
 from irob.core.rows import Natural, Number, Quantity, Robust, select
 from irob.core.threat import ThreatRecord
 from irob.evaluation import shipped
-from irob.report import model, table3
+from irob.report import model, summary, table3
 from irob.report.model import tabled
 from irob.report.sections import classifiers, label, limits
 
@@ -30,6 +32,11 @@ def test_other_weights_have_none(monkeypatch):
     assert shipped.rows("limits", "acgan_mnist") == ()
 
 
+def labels():
+    """The limit, as the report on generated MNIST has it."""
+    return [dataclasses.replace(r, dataset="mnist_gen") for r in shipped.rows("label", "acgan_mnist")]
+
+
 def test_tables_mark_them_and_only_them():
     (earlier,) = select(shipped.rows("attacks", "acgan_mnist"), Quantity.ROBUST, model="mnist_gen_adv", epsilon=3.0)
     rows = [Natural().row("mnist_gen", "mnist_gen_adv", None, Number(0.97, n=2000), "clean"),
@@ -39,6 +46,9 @@ def test_tables_mark_them_and_only_them():
     line = next(line for line in marked.lines if line.label == "Adv-Train")
     assert [c.sign for c in line.cells] == ["", "", "§"]
     assert marked.notes[-1].startswith("§ Not measured in this run") and earlier.origin in marked.notes[-1]
+    gap = model.Block("The gap", gaps=tuple(summary.gaps([*rows, *labels()])))
+    assert "marked §" in model.with_origins(gap, shipped.origins(rows)).text and "marked §" in summary.lede(
+        [*rows, *labels()])
     (plain,) = tabled(table3.table3(rows[:2]))
     assert model.with_origins(plain, ()) == plain
 

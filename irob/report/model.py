@@ -41,8 +41,14 @@ def tabled(table: Table | None, *, part: bool = False, file: str = "", text: str
 
 
 def with_origins(block: Block, origins: Sequence[str]) -> Block:
-    """The block, with a note that says where the marked numbers of its table come from."""
-    if block.table is None or not any(EARLIER in c.sign for line in block.table.lines for c in line.cells):
+    """The block, with a note that says where the marked numbers of its table come from, or those that are drawn."""
+    if not origins:
+        return block
+    if block.table is None:
+        drawn = block.gaps or block.panels or (block.figure is not None and block.grid is None)
+        said = f" What was not measured in this run is marked {EARLIER} in the tables."
+        return dataclasses.replace(block, text=block.text + said) if drawn else block
+    if not any(EARLIER in c.sign for line in block.table.lines for c in line.cells):
         return block
     note = f"{EARLIER} Not measured in this run, but {'; '.join(origins)}; shipped with irob, for the same weights."
     return dataclasses.replace(block, table=dataclasses.replace(block.table, notes=(*block.table.notes, note)))

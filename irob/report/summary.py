@@ -138,6 +138,8 @@ def lede(rows: Sequence[Row]) -> str:
         else:
             said.append("It lies above the limit: the attack is too weak.")
     if said:
+        if any(r.origin for r in rows):
+            said.append(f"Numbers marked {tables.EARLIER} below come with irob; this run did not measure them.")
         return " ".join(said)
     if limits.datasets(rows):
         return "How robust a classifier of a given risk can be at best, in the error-region sense, from both sides."

@@ -15,7 +15,7 @@ import numpy as np
 import irob
 from irob.core import cache, check
 
-_IGNORED = {"report", "commands"}  # how numbers are shown does not change them
+_IGNORED = {"report", "commands"}  # how numbers are shown does not change them; sections of a report measure, too
 
 
 @functools.cache
@@ -26,7 +26,8 @@ def source() -> str:
     are.
     """
     root = pathlib.Path(irob.__file__).parent
-    files = (f for f in sorted(root.rglob("*.py")) if f.relative_to(root).parts[0] not in _IGNORED)
+    files = (f for f in sorted(root.rglob("*.py"))
+             if f.relative_to(root).parts[0] not in _IGNORED or "sections" in f.parts)
     texts = {f.relative_to(root).as_posix(): f.read_text(encoding="utf-8") for f in files}
     known = cache.folder() / f"source-{_digest([sys.version, *(part for item in texts.items() for part in item)])}"
     with contextlib.suppress(OSError):
